@@ -1,0 +1,21 @@
+//! The history of the on-disk layout: one frozen file per version, oldest first.
+//!
+//! A released migration is never edited. It knows nothing of the crate's present types: it carries
+//! its own copy of the layouts that it reads and writes. Each is idempotent, and the version is
+//! written after it: a crash in between means that it runs again.
+
+mod v0001_initial;
+
+/// A step from the version before it to its own.
+#[derive(Debug)]
+pub struct Migration {
+    /// Consecutive, from 1.
+    pub version: u32,
+    /// For the log.
+    pub name: &'static str,
+    /// Brings a store of the version before to this one. Run twice, it does what it does once.
+    pub up: fn(&sled::Db) -> sled::Result<()>,
+}
+
+/// All of them, in order.
+pub const ALL: &[Migration] = &[v0001_initial::MIGRATION];

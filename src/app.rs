@@ -1,0 +1,146 @@
+//! The process: builds every part, owns every task, stops them in order. The only file that knows
+//! all the parts.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use thiserror::Error;
+use tokio::sync::oneshot;
+use tokio::task::{JoinError, JoinHandle};
+
+use crate::config::Config;
+use crate::gateway::{Gateway, LaneError, LaneHandle, Restored, StartError};
+use crate::http::{BindError, Readiness, Server};
+use crate::store::Store;
+use crate::tasks::{TaskError, TaskSet, reaper};
+use crate::telemetry::metrics::SelfMetrics;
+use crate::time::Clock;
+
+/// A gateway whose sockets are bound, and that has not touched its store.
+#[derive(Debug)]
+pub struct App {
+    config: Config,
+    clock: Arc<dyn Clock>,
+    server: Server,
+    metrics: Arc<SelfMetrics>,
+    readiness: Readiness,
+}
+
+/// Why the gateway could not start, or had to stop.
+#[derive(Debug, Error)]
+pub enum AppError {
+    #[error(transparent)]
+    Bind(#[from] BindError),
+    #[error("cannot set up the self metrics")]
+    Metrics(#[from] prometheus::Error),
+    #[error(transparent)]
+    Start(#[from] StartError),
+    #[error(transparent)]
+    Lane(#[from] LaneError),
+    #[error(transparent)]
+    Task(#[from] TaskError),
+    #[error("a part of the gateway panicked")]
+    Panicked(#[from] JoinError),
+    #[error("{0} connections were cut off: their requests did not finish in time")]
+    CutOff(usize),
+}
+
+/// For background tasks to stop; they have nothing to finish.
+const TASK_GRACE: Duration = Duration::from_secs(5);
+
+impl App {
+    /// Binds the sockets, so that a taken port is found before anything is touched.
+    pub async fn bind(config: Config, clock: Arc<dyn Clock>) -> Result<Self, AppError> {
+        let server = Server::bind(&config.http).await?;
+        let metrics = Arc::new(SelfMetrics::new()?);
+        Ok(Self { config, clock, server, metrics, readiness: Readiness::default() })
+    }
+
+    /// The addresses that are listened on.
+    pub fn local_addresses(&self) -> Vec<SocketAddr> {
+        self.server.local_addresses()
+    }
+
+    /// Restores what is stored, serves until `stop` completes, and stops in stages. From the start
+    /// requests are answered: with 503 until everything is restored.
+    pub async fn run(self, stop: impl Future<Output = ()>) -> Result<(), AppError> {
+        let Self { config, clock, server, metrics, readiness } = self;
+        for address in server.local_addresses() {
+            tracing::info!(%address, "listening");
+        }
+        let (stop_server, server_stopped) = oneshot::channel::<()>();
+        let serving = server.serve(
+            readiness.clone(),
+            async {
+                // An error means that the sender is gone: that is to stop, too.
+                let _ = server_stopped.await;
+            },
+            config.shutdown_grace,
+        );
+        let mut serving = spawn(serving);
+        let started = start(&config, &clock, metrics).await;
+        let (gateway, mut lane) = match started {
+            Ok(started) => started,
+            Err(error) => {
+                drop(stop_server);
+                serving.abort();
+                return Err(error);
+            }
+        };
+        let mut tasks = TaskSet::default();
+        tasks.spawn("reaper", {
+            let (gateway, clock) = (gateway.clone(), Arc::clone(&clock));
+            |stop| reaper::run(gateway, clock, stop)
+        });
+        readiness.ready(gateway);
+        tracing::info!("ready");
+
+        let ended: Result<(), AppError> = tokio::select! {
+            () = stop => Ok(()),
+            error = tasks.failed() => Err(error.into()),
+            ended = lane.ended() => Err(ended.err().unwrap_or(LaneError::Panicked).into()),
+            served = &mut serving => Err(served.err().map_or(AppError::CutOff(0), Into::into)),
+        };
+        // First what feeds the lane, then the lane.
+        readiness.stopping();
+        drop(stop_server);
+        let cut_off = if serving.is_finished() { 0 } else { serving.await? };
+        let stopped = tasks.stop(TASK_GRACE).await;
+        // Not under any deadline: what was acknowledged must be on disk before we leave.
+        if ended.is_ok() {
+            lane.close().await?;
+        }
+        ended?;
+        stopped?;
+        if cut_off > 0 { Err(AppError::CutOff(cut_off)) } else { Ok(()) }
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "the app joins the server itself")]
+fn spawn<T: Send + 'static>(task: impl Future<Output = T> + Send + 'static) -> JoinHandle<T> {
+    tokio::spawn(task)
+}
+
+/// Opens the store and restores it.
+async fn start(
+    config: &Config,
+    clock: &Arc<dyn Clock>,
+    metrics: Arc<SelfMetrics>,
+) -> Result<(Gateway, LaneHandle), AppError> {
+    let began = Instant::now();
+    let (options, store_options) = (config.gateway.clone(), config.store.clone());
+    let clock = Arc::clone(clock);
+    tracing::info!(path = %config.store.path.display(), "opening the store");
+    let started = tokio::task::spawn_blocking(move || {
+        let store = Store::open(&store_options).map_err(StartError::from)?;
+        Gateway::start(store, options, clock, metrics)
+    });
+    let (gateway, lane, restored) = started.await??;
+    let Restored { groups, series, expired } = restored;
+    let took = began.elapsed();
+    tracing::info!(groups, series, expired, ?took, "restored what was stored");
+    let ttl = &config.gateway.ttl;
+    tracing::info!(default = %ttl.default, rules = ttl.rules.len(), "groups expire after their TTL");
+    Ok((gateway, lane))
+}

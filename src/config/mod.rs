@@ -1,0 +1,277 @@
+//! Settings: flags, environment and file become one validated [`Config`], made of the options that
+//! the parts define for themselves.
+
+mod args;
+mod error;
+mod settings;
+mod source;
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use bytesize::ByteSize;
+
+pub use args::{Args, FlagSettings};
+pub use error::Problems;
+
+use settings::Setting;
+use source::{RawRule, Sources};
+
+use crate::model::{Selector, Ttl, TtlPolicy, TtlRule};
+use crate::telemetry::log;
+use crate::{gateway, http, store};
+
+/// All settings, valid.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Config {
+    pub http: http::Options,
+    pub store: store::Options,
+    pub gateway: gateway::Options,
+    pub log: log::Options,
+    /// For requests under way when the gateway stops.
+    pub shutdown_grace: Duration,
+}
+
+impl Config {
+    /// Reads the settings from flags, environment and the file that they name.
+    pub fn load(flags: &FlagSettings) -> Result<Self, Problems> {
+        let mut sources = Sources::default();
+        let mut problems = Problems::default();
+        let file = flags.config_file.clone();
+        let file = file.or_else(|| variable("TIDEGATE_CONFIG_FILE").map(PathBuf::from));
+        if let Some(file) = file {
+            read(&file, &mut sources, &mut problems);
+        }
+        sources.environment(variable);
+        flags.apply(&mut sources);
+        validate(&sources, problems)
+    }
+
+    /// Reads the settings from a file alone.
+    pub fn from_file(file: &Path) -> Result<Self, Problems> {
+        let mut sources = Sources::default();
+        let mut problems = Problems::default();
+        read(file, &mut sources, &mut problems);
+        validate(&sources, problems)
+    }
+
+    /// Reads the settings from a TOML text.
+    pub fn from_toml(text: &str) -> Result<Self, Problems> {
+        let mut sources = Sources::default();
+        let mut problems = Problems::default();
+        sources.toml(Path::new("toml"), text, &mut problems);
+        validate(&sources, problems)
+    }
+
+    /// Reads the settings from flags alone.
+    pub fn from_flags(flags: &[&str]) -> Result<Self, String> {
+        let program = std::iter::once("tidegate");
+        let args = program.chain(flags.iter().copied()).map(OsString::from);
+        match Args::parse(args).map_err(|error| error.to_string())? {
+            Args::Serve(flags) => {
+                let mut sources = Sources::default();
+                flags.apply(&mut sources);
+                validate(&sources, Problems::default()).map_err(|problems| problems.to_string())
+            }
+            Args::CheckConfig(_) => Err("no flags".into()),
+        }
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "settings may be in the environment")]
+fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok()
+}
+
+fn read(file: &Path, sources: &mut Sources, problems: &mut Problems) {
+    match std::fs::read_to_string(file) {
+        Ok(text) => sources.toml(file, &text, problems),
+        Err(error) => problems.add(&file.display().to_string(), format!("cannot read it: {error}")),
+    }
+}
+
+/// Values with their places, and the problems found in them.
+struct Reader<'a> {
+    sources: &'a Sources,
+    problems: Problems,
+}
+
+impl Reader<'_> {
+    fn texts(&self, name: &str) -> (Vec<String>, String) {
+        let setting = Setting::find(name).expect("only names of the table are asked for");
+        let (values, origin) = self.sources.get(setting);
+        (values, origin.place(name))
+    }
+
+    /// The value as `parse` understands it; where it does not, the problem is noted and the value
+    /// is of no use.
+    fn get<T>(&mut self, name: &str, parse: impl Fn(&str) -> Result<T, String>) -> Option<T> {
+        let (values, place) = self.texts(name);
+        let value = parse(values.last().map_or("", String::as_str));
+        self.problems.check(&place, value)
+    }
+
+    fn size(&mut self, name: &str) -> Option<u64> {
+        self.get(name, |text| {
+            let size: Result<ByteSize, _> = text.parse();
+            size.map(|size| size.as_u64()).map_err(|_| expected(text, "a size such as 16MiB"))
+        })
+    }
+
+    fn count(&mut self, name: &str) -> Option<u64> {
+        self.get(name, |text| match text.replace('_', "").parse() {
+            Ok(0) | Err(_) => Err(expected(text, "a whole number above zero")),
+            Ok(count) => Ok(count),
+        })
+    }
+
+    fn duration(&mut self, name: &str) -> Option<Duration> {
+        self.get(name, duration)
+    }
+
+    fn limits(&mut self) -> Option<gateway::Limits> {
+        // Each is read before any is missed, so that all problems are found.
+        let (series_per_push, series_per_group, series, groups) = (
+            self.count("limits.series-per-push"),
+            self.count("limits.series-per-group"),
+            self.count("limits.series"),
+            self.count("limits.groups"),
+        );
+        let (labels_per_series, label_name, label_value, metric_name, queue) = (
+            self.count("limits.labels-per-series"),
+            self.size("limits.label-name-length"),
+            self.size("limits.label-value-length"),
+            self.size("limits.metric-name-length"),
+            self.count("limits.queue"),
+        );
+        // Groups and series are numbered in 32 bits.
+        let numbered = |count: u64| count.min(u64::from(u32::MAX));
+        Some(gateway::Limits {
+            series_per_push: series_per_push?,
+            series_per_group: series_per_group?,
+            series: numbered(series?),
+            groups: numbered(groups?),
+            labels_per_series: labels_per_series?,
+            label_name_bytes: label_name?,
+            label_value_bytes: label_value?,
+            metric_name_bytes: metric_name?,
+            queue: in_memory(queue?),
+        })
+    }
+
+    fn http(&mut self) -> Option<http::Options> {
+        let (listen, place) = self.texts("web.listen-address");
+        for address in &listen {
+            let port = address.rsplit_once(':').and_then(|(_, port)| port.parse::<u16>().ok());
+            if port.is_none() {
+                self.problems.add(&place, expected(address, "host:port or :port"));
+            }
+        }
+        let (body, decoded) = (self.size("limits.body-size"), self.size("limits.decoded-size"));
+        let connections = self.count("limits.connections");
+        let (header_timeout, body_timeout) =
+            (self.duration("limits.header-timeout"), self.duration("limits.body-timeout"));
+        let limits = http::Limits {
+            body_bytes: in_memory(body?),
+            decoded_bytes: in_memory(decoded?.min(DECODED_BYTES_MAX)),
+            connections: in_memory(connections?).min(tokio::sync::Semaphore::MAX_PERMITS),
+            header_timeout: header_timeout?,
+            body_timeout: body_timeout?,
+        };
+        Some(http::Options { listen, limits })
+    }
+
+    fn log(&mut self) -> Option<log::Options> {
+        let level = self.get("log.level", |text| match text.to_ascii_lowercase().as_str() {
+            "debug" => Ok(tracing::Level::DEBUG),
+            "info" => Ok(tracing::Level::INFO),
+            "warn" => Ok(tracing::Level::WARN),
+            "error" => Ok(tracing::Level::ERROR),
+            _ => Err(expected(text, "debug, info, warn or error")),
+        });
+        let format = self.get("log.format", |text| match text {
+            "logfmt" => Ok(log::Format::Logfmt),
+            "json" => Ok(log::Format::Json),
+            _ => Err(expected(text, "logfmt or json")),
+        });
+        Some(log::Options { level: level?, format: format? })
+    }
+
+    fn ttl(&mut self) -> Option<TtlPolicy> {
+        let default = self.get("ttl.default", |text| Ttl::parse(text).map_err(|e| e.to_string()));
+        let sources = self.sources;
+        let rules: Vec<_> = sources.rules.iter().map(|rule| self.rule(rule)).collect();
+        Some(TtlPolicy { rules: rules.into_iter().collect::<Option<_>>()?, default: default? })
+    }
+
+    fn rule(&mut self, rule: &RawRule) -> Option<TtlRule> {
+        let RawRule { place, selector, ttl } = rule;
+        let missing = |key, example| format!("the key {key} is missing, as in {example}");
+        let selector = match selector {
+            Some(text) => Selector::parse(text).map_err(|error| format!("{text}: {error}")),
+            None => Err(missing("match", "match = '{job=\"backup\"}'")),
+        };
+        let ttl = match ttl {
+            Some(text) => Ttl::parse(text).map_err(|error| error.to_string()),
+            None => Err(missing("ttl", "ttl = \"36h\"")),
+        };
+        let selector = self.problems.check(&format!("{place}.match"), selector);
+        let ttl = self.problems.check(&format!("{place}.ttl"), ttl);
+        Some(TtlRule { selector: selector?, ttl: ttl? })
+    }
+}
+
+/// Lengths on disk are 32 bits; what is stored of a push is smaller than the push.
+const DECODED_BYTES_MAX: u64 = 2 * 1024 * 1024 * 1024;
+
+fn validate(sources: &Sources, problems: Problems) -> Result<Config, Problems> {
+    let mut reader = Reader { sources, problems };
+    let http = reader.http();
+    let path = reader.get("storage.path", |text| match text {
+        "" => Err("expected a folder".to_owned()),
+        path => Ok(PathBuf::from(path)),
+    });
+    let cache_bytes = reader.size("storage.cache-size");
+    let sync = reader.get("storage.sync", |text| match text {
+        "always" => Ok(gateway::Sync::Always),
+        text => duration(text).map(gateway::Sync::Within).map_err(|_| {
+            expected(text, "always, or a duration such as 1s")
+        }),
+    });
+    let ttl = reader.ttl();
+    let limits = reader.limits();
+    let log = reader.log();
+    let shutdown_grace = reader.duration("limits.shutdown-timeout");
+    let config = (|| {
+        Some(Config {
+            http: http?,
+            store: store::Options { path: path?, cache_bytes: cache_bytes? },
+            gateway: gateway::Options { ttl: ttl?, sync: sync?, limits: limits? },
+            log: log?,
+            shutdown_grace: shutdown_grace?,
+        })
+    })();
+    match config {
+        Some(config) if reader.problems.is_empty() => Ok(config),
+        _ => Err(reader.problems),
+    }
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    match Ttl::parse(text) {
+        Ok(Ttl::After(duration)) => Ok(duration),
+        _ => Err(expected(text, "a duration such as 30s or 1h30m")),
+    }
+}
+
+fn in_memory(count: u64) -> usize {
+    usize::try_from(count).unwrap_or(usize::MAX)
+}
+
+fn expected(found: &str, what: &str) -> String {
+    format!("expected {what}, found {found:?}")
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,111 @@
+//! The table of settings. Flags, environment, TOML keys and `--help` all come from it.
+
+/// A setting with one value, or a list of them.
+#[derive(Debug)]
+pub(super) struct Setting {
+    /// On the command line `--NAME`, in the TOML file the table and key, in the environment
+    /// `TIDEGATE_` and the name in capitals.
+    pub(super) name: &'static str,
+    pub(super) default: &'static str,
+    /// The kind of value, for `--help`.
+    pub(super) value: &'static str,
+    pub(super) help: &'static str,
+    /// May be given several times, or as an array.
+    pub(super) list: bool,
+}
+
+const fn setting(
+    name: &'static str,
+    default: &'static str,
+    value: &'static str,
+    help: &'static str,
+) -> Setting {
+    Setting { name, default, value, help, list: false }
+}
+
+/// All of them but `config.file` and `[[ttl.rules]]`, in the order of `--help`.
+pub(super) const SETTINGS: &[Setting] = &[
+    Setting {
+        list: true,
+        ..setting(
+            "web.listen-address",
+            ":9091",
+            "ADDRESS",
+            "Address to listen on, host:port or :port. May be repeated",
+        )
+    },
+    setting("storage.path", "data", "DIR", "Folder of the store"),
+    setting(
+        "storage.sync",
+        "always",
+        "WHEN",
+        "When a push is on disk: always, before it is answered; or a duration, at most that much later",
+    ),
+    setting("storage.cache-size", "64MiB", "SIZE", "Page cache of the store"),
+    setting(
+        "ttl.default",
+        "7d",
+        "TTL",
+        "How long a group lives after its last push, where no rule matches and the push says \
+         nothing: a duration such as 36h or 7d, or never",
+    ),
+    setting(
+        "limits.body-size",
+        "64MiB",
+        "SIZE",
+        "Largest body of a push, as it is sent",
+    ),
+    setting(
+        "limits.decoded-size",
+        "256MiB",
+        "SIZE",
+        "Largest body of a push, once it is decompressed",
+    ),
+    setting("limits.series-per-push", "1000000", "N", "Most series in one push"),
+    setting("limits.series-per-group", "1000000", "N", "Most series in one group"),
+    setting("limits.series", "20000000", "N", "Most series in all groups"),
+    setting("limits.groups", "2000000", "N", "Most groups"),
+    setting("limits.labels-per-series", "128", "N", "Most labels that a pushed series may have"),
+    setting("limits.label-name-length", "1024", "BYTES", "Longest label name"),
+    setting("limits.label-value-length", "32KiB", "BYTES", "Longest label value"),
+    setting("limits.metric-name-length", "1024", "BYTES", "Longest metric name"),
+    setting("limits.connections", "10000", "N", "Most connections at a time; others wait"),
+    setting(
+        "limits.header-timeout",
+        "2m",
+        "DURATION",
+        "Time for the head of a request to arrive, and for a connection to be idle",
+    ),
+    setting("limits.body-timeout", "1m", "DURATION", "Time for a body to arrive"),
+    setting(
+        "limits.queue",
+        "16384",
+        "N",
+        "Most pushes that wait to be stored; beyond it the answer is 503",
+    ),
+    setting(
+        "limits.shutdown-timeout",
+        "30s",
+        "DURATION",
+        "Time for requests under way to finish once the gateway stops",
+    ),
+    setting("log.level", "info", "LEVEL", "debug, info, warn or error"),
+    setting("log.format", "logfmt", "FORMAT", "logfmt or json"),
+];
+
+/// Other names for settings.
+pub(super) const ALIASES: &[(&str, &str)] = &[("metric.timetolive", "ttl.default")];
+
+impl Setting {
+    /// Its name in the environment.
+    pub(super) fn variable(&self) -> String {
+        format!("TIDEGATE_{}", self.name.to_ascii_uppercase().replace(['.', '-'], "_"))
+    }
+
+    /// The setting of a name or alias.
+    pub(super) fn find(name: &str) -> Option<&'static Self> {
+        let alias = ALIASES.iter().find(|(alias, _)| *alias == name);
+        let name = alias.map_or(name, |(_, name)| name);
+        SETTINGS.iter().find(|setting| setting.name == name)
+    }
+}

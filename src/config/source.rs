@@ -1,0 +1,179 @@
+//! Where settings are read from: flags, environment, file. Knows their names, not their meaning.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::Path;
+
+use toml::{Table, Value};
+
+use super::error::Problems;
+use super::settings::{SETTINGS, Setting};
+
+/// Settings as they were written, each with the place that counts.
+#[derive(Debug, Default)]
+pub(super) struct Sources {
+    values: BTreeMap<&'static str, (Vec<String>, Origin)>,
+    pub(super) rules: Vec<RawRule>,
+}
+
+/// Where a value was written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Origin {
+    Default,
+    File(String),
+    Environment(String),
+    Flag,
+}
+
+/// A table of `[[ttl.rules]]`.
+#[derive(Debug)]
+pub(super) struct RawRule {
+    /// `FILE: ttl.rules[N]`
+    pub(super) place: String,
+    pub(super) selector: Option<String>,
+    pub(super) ttl: Option<String>,
+}
+
+impl Origin {
+    /// The place of a setting, for a message.
+    pub(super) fn place(&self, name: &str) -> String {
+        match self {
+            Self::Default => name.to_owned(),
+            Self::File(file) => format!("{file}: {name}"),
+            Self::Environment(variable) => format!("environment: {variable}"),
+            Self::Flag => format!("--{name}"),
+        }
+    }
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Default => f.write_str("default"),
+            Self::File(file) => write!(f, "file {file}"),
+            Self::Environment(_) => f.write_str("environment"),
+            Self::Flag => f.write_str("flag"),
+        }
+    }
+}
+
+impl Sources {
+    /// A setting's values and where they come from.
+    pub(super) fn get(&self, setting: &'static Setting) -> (Vec<String>, Origin) {
+        self.values
+            .get(setting.name)
+            .cloned()
+            .unwrap_or_else(|| (vec![setting.default.to_owned()], Origin::Default))
+    }
+
+    /// Sets a value in place of what an earlier source said.
+    pub(super) fn set(&mut self, setting: &'static Setting, values: Vec<String>, origin: Origin) {
+        self.values.insert(setting.name, (values, origin));
+    }
+
+    /// Takes over what the environment says.
+    pub(super) fn environment(&mut self, variable: impl Fn(&str) -> Option<String>) {
+        for setting in SETTINGS {
+            let name = setting.variable();
+            if let Some(value) = variable(&name) {
+                let values = if setting.list {
+                    value.split(',').map(|value| value.trim().to_owned()).collect()
+                } else {
+                    vec![value]
+                };
+                self.set(setting, values, Origin::Environment(name));
+            }
+        }
+    }
+
+    /// Takes over what a TOML text says.
+    pub(super) fn toml(&mut self, file: &Path, text: &str, problems: &mut Problems) {
+        let file = file.display().to_string();
+        match text.parse::<Table>() {
+            Ok(table) => self.table(&file, "", table, problems),
+            Err(error) => problems.add(&file, error.to_string().trim_end()),
+        }
+    }
+
+    fn table(&mut self, file: &str, prefix: &str, table: Table, problems: &mut Problems) {
+        for (key, value) in table {
+            let name = if prefix.is_empty() { key } else { format!("{prefix}.{key}") };
+            let place = format!("{file}: {name}");
+            if name == "ttl.rules" {
+                self.rules(file, value, problems);
+            } else if let Some(setting) = Setting::find(&name) {
+                match scalars(setting, value) {
+                    Ok(values) => self.set(setting, values, Origin::File(file.to_owned())),
+                    Err(expected) => problems.add(&place, expected),
+                }
+            } else if let Value::Table(table) = value {
+                self.table(file, &name, table, problems);
+            } else {
+                problems.add(&place, unknown(&name));
+            }
+        }
+    }
+
+    fn rules(&mut self, file: &str, value: Value, problems: &mut Problems) {
+        let Value::Array(rules) = value else {
+            problems.add(&format!("{file}: ttl.rules"), "expected tables: [[ttl.rules]]");
+            return;
+        };
+        for (number, rule) in rules.into_iter().enumerate() {
+            let place = format!("{file}: ttl.rules[{number}]");
+            let Value::Table(rule) = rule else {
+                problems.add(&place, "expected a table with the keys match and ttl");
+                continue;
+            };
+            let mut raw = RawRule { place, selector: None, ttl: None };
+            for (key, value) in rule {
+                match (key.as_str(), value) {
+                    ("match", Value::String(selector)) => raw.selector = Some(selector),
+                    ("ttl", Value::String(ttl)) => raw.ttl = Some(ttl),
+                    ("match" | "ttl", _) => {
+                        problems.add(&format!("{}.{key}", raw.place), "expected a string");
+                    }
+                    _ => problems.add(
+                        &format!("{}.{key}", raw.place),
+                        "unknown key; a rule has the keys match and ttl",
+                    ),
+                }
+            }
+            self.rules.push(raw);
+        }
+    }
+}
+
+/// What to say of a name that no setting has.
+fn unknown(name: &str) -> String {
+    let last = name.rsplit('.').next().unwrap_or(name);
+    let similar = SETTINGS.iter().map(|setting| setting.name).filter(|known| {
+        let known_last = known.rsplit('.').next().unwrap_or(known);
+        known_last == last || known.replace('-', "_") == name.replace('-', "_")
+    });
+    let similar: Vec<_> = similar.collect();
+    if similar.is_empty() {
+        "unknown key; config.example.toml lists all of them".to_owned()
+    } else {
+        format!("unknown key; did you mean {}?", similar.join(" or "))
+    }
+}
+
+fn scalars(setting: &Setting, value: Value) -> Result<Vec<String>, &'static str> {
+    match value {
+        Value::Array(values) if setting.list => values
+            .into_iter()
+            .map(|value| scalar(value).ok_or("expected an array of strings"))
+            .collect(),
+        value => scalar(value).map(|value| vec![value]).ok_or("expected a string or a number"),
+    }
+}
+
+fn scalar(value: Value) -> Option<String> {
+    match value {
+        Value::String(text) => Some(text),
+        Value::Integer(number) => Some(number.to_string()),
+        Value::Boolean(boolean) => Some(boolean.to_string()),
+        Value::Float(_) | Value::Datetime(_) | Value::Array(_) | Value::Table(_) => None,
+    }
+}

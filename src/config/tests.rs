@@ -1,0 +1,111 @@
+use super::*;
+use settings::SETTINGS;
+
+fn problems(toml: &str) -> String {
+    Config::from_toml(toml).expect_err(toml).to_string()
+}
+
+#[test]
+fn the_example_lists_every_setting_with_its_default() {
+    let example = include_str!("../../config.example.toml");
+    let defaults = Config::from_toml("").unwrap();
+    assert_eq!(Config::from_toml(example).unwrap(), defaults);
+    // What is commented out is an example of its own.
+    let uncommented: String = example
+        .lines()
+        .map(|line| line.strip_prefix("#: ").unwrap_or(line).to_owned() + "\n")
+        .collect();
+    let config = Config::from_toml(&uncommented).unwrap();
+    assert!(!config.gateway.ttl.rules.is_empty());
+    let mut sources = Sources::default();
+    sources.toml(Path::new("example"), example, &mut Problems::default());
+    for setting in SETTINGS {
+        let (values, origin) = sources.get(setting);
+        assert_ne!(origin, source::Origin::Default, "{} is missing", setting.name);
+        assert_eq!(values, [setting.default], "{}", setting.name);
+    }
+}
+
+#[test]
+fn every_problem_is_reported_at_once_with_its_place() {
+    let text = problems(
+        "[ttl]\ndefault = 'soon'\n[[ttl.rules]]\nmatch = 'up'\nttl = '1h'\n\
+         [[ttl.rules]]\nttl = 'x'\nextra = 1\n\
+         [storage]\nsync = 'sometimes'\ncache_size = '1MiB'\nbogus = 1\n\
+         [limits]\ngroups = 0\nbody-size = 'big'\n[log]\nlevel = 'loud'\n\
+         [web]\nlisten-address = 'nowhere'\n",
+    );
+    for part in [
+        "toml: ttl.default: \"soon\" is not a TTL",
+        "toml: ttl.rules[0].match: up: grouping labels have no metric name",
+        "toml: ttl.rules[1].match: the key match is missing",
+        "toml: ttl.rules[1].ttl: \"x\" is not a TTL",
+        "toml: ttl.rules[1].extra: unknown key",
+        "toml: storage.sync: expected always, or a duration such as 1s, found \"sometimes\"",
+        "toml: storage.cache_size: unknown key; did you mean storage.cache-size?",
+        "toml: storage.bogus: unknown key; config.example.toml lists all of them",
+        "toml: limits.groups: expected a whole number above zero, found \"0\"",
+        "toml: limits.body-size: expected a size such as 16MiB, found \"big\"",
+        "toml: log.level: expected debug, info, warn or error, found \"loud\"",
+        "toml: web.listen-address: expected host:port or :port, found \"nowhere\"",
+    ] {
+        assert!(text.contains(part), "{part}\nis missing in\n{text}");
+    }
+    assert!(text.starts_with("12 problems:"), "{text}");
+}
+
+#[test]
+fn text_that_is_no_toml_is_reported_with_its_line() {
+    let text = problems("[ttl]\ndefault = \n");
+    assert!(text.contains("line 2"), "{text}");
+}
+
+#[test]
+fn flags_count_over_environment_and_environment_over_file() {
+    let mut sources = Sources::default();
+    let file = "[ttl]\ndefault = '1h'\n[log]\nlevel = 'debug'\n[storage]\npath = 'f'\n";
+    sources.toml(Path::new("f"), file, &mut Problems::default());
+    sources.environment(|name| match name {
+        "TIDEGATE_TTL_DEFAULT" => Some("2h".into()),
+        "TIDEGATE_STORAGE_PATH" => Some("e".into()),
+        "TIDEGATE_WEB_LISTEN_ADDRESS" => Some(":1, localhost:2".into()),
+        _ => None,
+    });
+    let args = ["tidegate", "--ttl.default", "3h"].map(OsString::from);
+    let Ok(Args::Serve(flags)) = Args::parse(args) else { panic!() };
+    flags.apply(&mut sources);
+    let config = validate(&sources, Problems::default()).unwrap();
+    assert_eq!(config.gateway.ttl.default, Ttl::parse("3h").unwrap());
+    assert_eq!(config.store.path, PathBuf::from("e"));
+    assert_eq!(config.log.level, tracing::Level::DEBUG);
+    assert_eq!(config.http.listen, [":1", "localhost:2"]);
+}
+
+#[test]
+fn a_bad_flag_or_variable_is_named_as_it_was_given() {
+    let error = Config::from_flags(&["--ttl.default=soon"]).unwrap_err();
+    assert!(error.starts_with("--ttl.default: "), "{error}");
+    let mut sources = Sources::default();
+    sources.environment(|name| (name == "TIDEGATE_LIMITS_QUEUE").then(|| "x".into()));
+    let error = validate(&sources, Problems::default()).unwrap_err().to_string();
+    assert!(error.starts_with("environment: TIDEGATE_LIMITS_QUEUE: "), "{error}");
+    assert!(Config::from_flags(&["--no-such-flag"]).is_err());
+}
+
+#[test]
+fn settings_are_understood() {
+    let config = Config::from_flags(&[
+        "--metric.timetolive=60s",
+        "--storage.sync=250ms",
+        "--storage.cache-size=1GiB",
+        "--web.listen-address=:1",
+        "--web.listen-address=[::1]:2",
+        "--limits.groups=1_000",
+    ])
+    .unwrap();
+    assert_eq!(config.gateway.ttl.default, Ttl::After(Duration::from_secs(60)));
+    assert_eq!(config.gateway.sync, gateway::Sync::Within(Duration::from_millis(250)));
+    assert_eq!(config.store.cache_bytes, 1 << 30);
+    assert_eq!(config.http.listen, [":1", "[::1]:2"]);
+    assert_eq!(config.gateway.limits.groups, 1000);
+}

@@ -1,0 +1,130 @@
+//! Gzip made of parts: each part is compressed by itself, and any sequence of parts joins to one
+//! gzip member (RFC 1952) without compressing anything again.
+
+use bytes::Bytes;
+use flate2::{Compress, Compression, FlushCompress};
+
+/// A part: raw deflate blocks that end at a byte boundary and refer to nothing before them.
+#[derive(Clone, Debug)]
+pub struct Deflated {
+    bytes: Bytes,
+    crc: crc32fast::Hasher,
+}
+
+/// The member under construction: what its trailer needs to know.
+#[derive(Clone, Debug, Default)]
+pub struct Member {
+    crc: crc32fast::Hasher,
+}
+
+/// No name, no time, unknown system.
+pub const HEADER: [u8; 10] = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 255];
+
+/// The level of `gzip` itself.
+const LEVEL: u32 = 6;
+
+/// Compresses a part, given in pieces.
+pub fn deflate<'a>(pieces: impl Iterator<Item = &'a [u8]> + Clone) -> Deflated {
+    let mut crc = crc32fast::Hasher::new();
+    let mut compress = Compress::new(Compression::new(LEVEL), false);
+    let total: usize = pieces.clone().map(<[u8]>::len).sum();
+    let mut out = Vec::with_capacity(total / 6 + 128);
+    for piece in pieces {
+        crc.update(piece);
+        run(&mut compress, piece, &mut out, FlushCompress::None);
+    }
+    // A full flush ends at a byte boundary, with nothing pending.
+    run(&mut compress, &[], &mut out, FlushCompress::Full);
+    out.shrink_to_fit();
+    Deflated { bytes: out.into(), crc }
+}
+
+fn run(compress: &mut Compress, mut input: &[u8], out: &mut Vec<u8>, flush: FlushCompress) {
+    loop {
+        let before = compress.total_in();
+        let status = compress.compress_vec(input, out, flush);
+        debug_assert!(status.is_ok(), "deflate fails on misuse only");
+        let taken = usize::try_from(compress.total_in() - before).unwrap_or(input.len());
+        input = input.get(taken..).unwrap_or_default();
+        // Room left in the output means that nothing more was to be written.
+        if input.is_empty() && out.len() < out.capacity() {
+            return;
+        }
+        out.reserve(out.len() / 2 + 128);
+    }
+}
+
+impl Deflated {
+    /// Bytes that it takes in memory and on the wire.
+    pub fn len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// Whether it has no bytes; never, as even nothing has an end.
+    pub fn is_empty(&self) -> bool {
+        self.bytes.is_empty()
+    }
+}
+
+impl Member {
+    /// Adds a part; returns what to send for it.
+    pub fn join(&mut self, part: &Deflated) -> Bytes {
+        self.crc.combine(&part.crc);
+        part.bytes.clone()
+    }
+
+    /// The end of the member: an empty last block, the checksum, and the length.
+    pub fn finish(self, len: u64) -> Bytes {
+        let crc = self.crc.finalize().to_le_bytes();
+        // The format has the length modulo 2^32.
+        let [a, b, c, d, ..] = len.to_le_bytes();
+        [&[3, 0][..], &crc, &[a, b, c, d]].concat().into()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read as _;
+
+    use flate2::read::GzDecoder;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn joined(parts: &[Vec<Vec<u8>>]) -> Vec<u8> {
+        let mut out = HEADER.to_vec();
+        let mut member = Member::default();
+        let mut len = 0;
+        for part in parts {
+            let part_len: usize = part.iter().map(Vec::len).sum();
+            len += part_len as u64;
+            out.extend(member.join(&deflate(part.iter().map(Vec::as_slice))));
+        }
+        out.extend(member.finish(len));
+        out
+    }
+
+    #[test]
+    fn no_parts_are_an_empty_member() {
+        let mut text = Vec::new();
+        GzDecoder::new(&joined(&[])[..]).read_to_end(&mut text).unwrap();
+        assert!(text.is_empty());
+    }
+
+    proptest! {
+        #[test]
+        fn parts_join_to_one_member(
+            parts in prop::collection::vec(
+                prop::collection::vec(prop::collection::vec(any::<u8>(), 0..3000), 0..4),
+                0..5,
+            )
+        ) {
+            let bytes = joined(&parts);
+            let mut text = Vec::new();
+            let mut decoder = GzDecoder::new(&bytes[..]);
+            decoder.read_to_end(&mut text).unwrap();
+            prop_assert_eq!(text, parts.concat().concat());
+            prop_assert!(decoder.into_inner().is_empty(), "one member and nothing after it");
+        }
+    }
+}

@@ -1,0 +1,627 @@
+//! Text 0.0.4 into families.
+//!
+//! Accepts and refuses what `expfmt.TextParser` of Prometheus's Go library does, with its words.
+//! Beyond it, and on purpose: a histogram whose counts are not whole numbers becomes a float
+//! histogram, as the newer releases of that library have it, rather than being cut.
+
+use hashbrown::HashMap;
+use memchr::{memchr, memchr3};
+
+use crate::exposition::error::ParseError;
+use crate::exposition::number::parse_float;
+use crate::model::name::{is_label_name, is_metric_name};
+use crate::model::{
+    Bucket, Histogram, Label, Metric, MetricFamily, MetricType, MetricValue, Quantile, Summary,
+};
+
+/// Parses a whole body. Families come in the order of their first line, without those that have no
+/// sample.
+pub fn parse(body: &[u8]) -> Result<Vec<MetricFamily>, ParseError> {
+    let mut parser = Parser { input: body, at: 0, families: Families::default() };
+    match parser.body() {
+        Ok(()) => Ok(parser.families.finish()),
+        Err(Reason(reason)) => Err(ParseError::Text { line: parser.line(), reason }),
+    }
+}
+
+/// What is wrong with the current line.
+struct Reason(String);
+
+type Parsed<T> = Result<T, Reason>;
+
+struct Parser<'a> {
+    input: &'a [u8],
+    /// Offset of the next byte. Where a line is wrong, not past its newline, so that the newlines
+    /// before it tell the line's number.
+    at: usize,
+    families: Families,
+}
+
+/// Families under construction.
+#[derive(Default)]
+struct Families {
+    list: Vec<Building>,
+    by_name: HashMap<String, usize>,
+    /// Of summaries and histograms: family and sorted labels to the metric's place. The samples of
+    /// one such metric need not stand together.
+    metrics: HashMap<(usize, Vec<Label>), usize>,
+}
+
+struct Building {
+    family: MetricFamily,
+    /// Whether a TYPE line or a sample has fixed the type.
+    typed: bool,
+}
+
+/// What the name of a sample says that it is of its family.
+#[derive(Clone, Copy, PartialEq)]
+enum Part {
+    Plain,
+    Count,
+    Sum,
+}
+
+/// The labels of a sample line as they stand there.
+#[derive(Default)]
+struct LabelList {
+    /// A metric name inside the braces.
+    name: Option<String>,
+    labels: Vec<Label>,
+}
+
+fn fail<T>(reason: impl Into<String>) -> Parsed<T> {
+    Err(Reason(reason.into()))
+}
+
+fn ended<T>() -> Parsed<T> {
+    fail("unexpected end of input stream")
+}
+
+fn lossy(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+fn is_blank(byte: u8) -> bool {
+    byte == b' ' || byte == b'\t'
+}
+
+// === impl Parser: lines ===
+
+impl Parser<'_> {
+    fn body(&mut self) -> Parsed<()> {
+        loop {
+            self.skip_blanks();
+            match self.peek() {
+                None => return Ok(()),
+                Some(b'\n') => self.at += 1,
+                Some(b'#') => self.comment()?,
+                Some(_) => self.sample()?,
+            }
+        }
+    }
+
+    fn comment(&mut self) -> Parsed<()> {
+        self.at += 1;
+        self.skip_blanks();
+        let keyword = self.until_whitespace()?;
+        if self.take(b'\n') {
+            return Ok(());
+        }
+        if keyword != b"HELP" && keyword != b"TYPE" {
+            self.until_newline()?;
+            return Ok(());
+        }
+        self.skip_blanks();
+        let name = self.name(|byte| byte == b':')?;
+        match self.peek() {
+            None => return ended(),
+            Some(b'\n') => {
+                self.at += 1;
+                return Ok(());
+            }
+            Some(byte) if !is_blank(byte) => return fail("invalid metric name in comment"),
+            Some(_) => {}
+        }
+        let (index, _) = self.families.find_or_create(&name)?;
+        self.skip_blanks();
+        if self.take(b'\n') {
+            return Ok(());
+        }
+        if keyword == b"HELP" { self.help(index) } else { self.kind(index) }
+    }
+
+    fn help(&mut self, index: usize) -> Parsed<()> {
+        let start = self.at;
+        let line = self.until_newline()?;
+        let family = self.families.family(index);
+        if family.help.is_some() {
+            self.at = start;
+            return fail(format!("second HELP line for metric name {:?}", family.name));
+        }
+        match unescape(line) {
+            Ok(help) => {
+                family.help = Some(lossy(&help));
+                Ok(())
+            }
+            Err(reason) => {
+                self.at = start;
+                Err(reason)
+            }
+        }
+    }
+
+    fn kind(&mut self, index: usize) -> Parsed<()> {
+        let start = self.at;
+        let line = self.until_newline()?;
+        let kind = parse_kind(line);
+        let building = self.families.building(index);
+        if building.typed {
+            self.at = start;
+            return fail(format!(
+                "second TYPE line for metric name {:?}, or TYPE reported after samples",
+                building.family.name
+            ));
+        }
+        let Some(kind) = kind else {
+            self.at = start;
+            return fail(format!("unknown metric type {:?}", lossy(line)));
+        };
+        building.typed = true;
+        building.family.kind = kind;
+        Ok(())
+    }
+
+    fn sample(&mut self) -> Parsed<()> {
+        let mut name = None;
+        if self.peek() != Some(b'{') {
+            let token = self.name(|byte| byte == b':')?;
+            if token.is_empty() {
+                return fail("invalid metric name");
+            }
+            name = Some(self.families.find_or_create(&token)?);
+            self.skip_blanks();
+        }
+        let mut list = LabelList::default();
+        if self.take(b'{') {
+            list = self.labels(name.map(|(index, _)| index))?;
+        }
+        let (index, part) = match (name, list.name) {
+            (Some(found), _) => found,
+            (None, Some(name)) => self.families.find_or_create(&name)?,
+            (None, None) => return fail("invalid metric name"),
+        };
+        self.families.building(index).typed = true;
+        self.skip_blanks();
+        let text = self.until_whitespace()?;
+        let Some(value) = parse_float(text) else {
+            return fail(format!("expected float as value, got {:?}", lossy(text)));
+        };
+        let timestamp_ms = if self.take(b'\n') { None } else { Some(self.timestamp()?) };
+        match self.families.add(index, part, list.labels, value, timestamp_ms) {
+            Ok(()) => Ok(()),
+            Err(reason) => {
+                // The line was read to its end; it is still the one that is wrong.
+                self.at -= 1;
+                Err(reason)
+            }
+        }
+    }
+
+    fn timestamp(&mut self) -> Parsed<i64> {
+        self.skip_blanks();
+        let token = self.until_whitespace()?;
+        let parsed = std::str::from_utf8(token).ok().and_then(|token| token.parse().ok());
+        let Some(timestamp) = parsed else {
+            return fail(format!("expected integer as timestamp, got {:?}", lossy(token)));
+        };
+        let start = self.at;
+        let rest = self.until_newline()?;
+        if !rest.is_empty() {
+            self.at = start;
+            return fail(format!("spurious string after timestamp: {:?}", lossy(rest)));
+        }
+        Ok(timestamp)
+    }
+
+    /// Everything from behind `{` to behind `}`. `index` is the family where the name stood before
+    /// the braces.
+    fn labels(&mut self, index: Option<usize>) -> Parsed<LabelList> {
+        let mut list = LabelList::default();
+        loop {
+            self.skip_blanks();
+            if self.take(b'}') {
+                return Ok(list);
+            }
+            let name = self.name(|_| false)?;
+            if name.is_empty() {
+                let metric = self.families.name_of(index, &list);
+                return fail(format!("invalid label name for metric {metric:?}"));
+            }
+            self.skip_blanks();
+            let Some(next) = self.peek() else { return ended() };
+            if next != b'=' {
+                if index.is_some() {
+                    let found = char::from(next);
+                    return fail(format!("expected '=' after label name, found {found:?}"));
+                }
+                if let Some(first) = list.name {
+                    return fail(format!("multiple metric names for metric {first:?}"));
+                }
+                if next != b',' && next != b'}' {
+                    let found = char::from(next);
+                    return fail(format!("unexpected end of metric name {found:?}"));
+                }
+                list.name = Some(name);
+            } else {
+                self.at += 1;
+                self.label(index, &mut list, name)?;
+            }
+            if self.take(b'}') {
+                return Ok(list);
+            }
+            // `name` or `label` have seen to it that a comma is what is left.
+            self.at += 1;
+        }
+    }
+
+    /// The value of the label `name`, up to the comma or brace that follows.
+    fn label(&mut self, index: Option<usize>, list: &mut LabelList, name: String) -> Parsed<()> {
+        if name == "__name__" {
+            return fail(format!("label name {name:?} is reserved"));
+        }
+        if !is_label_name(&name) {
+            return fail(format!("invalid label name {name:?}"));
+        }
+        if list.labels.iter().any(|label| label.name == name) {
+            let metric = self.families.name_of(index, list);
+            return fail(format!("duplicate label names for metric {metric:?}"));
+        }
+        self.skip_blanks();
+        match self.peek() {
+            None => return ended(),
+            Some(b'"') => self.at += 1,
+            Some(byte) => {
+                let found = char::from(byte);
+                return fail(format!("expected '\"' at start of label value, found {found:?}"));
+            }
+        }
+        let value = self.quoted("label value")?;
+        let value = match String::from_utf8(value) {
+            Ok(value) => value,
+            Err(error) => {
+                return fail(format!("invalid label value {:?}", lossy(error.as_bytes())));
+            }
+        };
+        self.skip_blanks();
+        match self.peek() {
+            None => ended(),
+            Some(b',' | b'}') => {
+                list.labels.push(Label { name, value });
+                Ok(())
+            }
+            Some(_) => fail(format!("unexpected end of label value {value:?}")),
+        }
+    }
+}
+
+// === impl Parser: tokens ===
+
+impl<'a> Parser<'a> {
+    fn line(&self) -> usize {
+        memchr::memchr_iter(b'\n', self.input.get(..self.at).unwrap_or(self.input)).count() + 1
+    }
+
+    fn peek(&self) -> Option<u8> {
+        self.input.get(self.at).copied()
+    }
+
+    fn rest(&self) -> &'a [u8] {
+        self.input.get(self.at..).unwrap_or_default()
+    }
+
+    /// Steps over `byte` if it comes next.
+    fn take(&mut self, byte: u8) -> bool {
+        let found = self.peek() == Some(byte);
+        self.at += usize::from(found);
+        found
+    }
+
+    fn skip_blanks(&mut self) {
+        while self.peek().is_some_and(is_blank) {
+            self.at += 1;
+        }
+    }
+
+    /// Up to a blank or newline, which is left.
+    fn until_whitespace(&mut self) -> Parsed<&'a [u8]> {
+        let rest = self.rest();
+        let Some(end) = memchr3(b' ', b'\t', b'\n', rest) else {
+            self.at = self.input.len();
+            return ended();
+        };
+        self.at += end;
+        Ok(rest.get(..end).unwrap_or_default())
+    }
+
+    /// Up to a newline, which is stepped over.
+    fn until_newline(&mut self) -> Parsed<&'a [u8]> {
+        let rest = self.rest();
+        let Some(end) = memchr(b'\n', rest) else {
+            self.at = self.input.len();
+            return ended();
+        };
+        self.at += end + 1;
+        Ok(rest.get(..end).unwrap_or_default())
+    }
+
+    /// A metric or label name, quoted or not; empty if there is none. `also` says which bytes it may
+    /// have beside letters, digits and underscores.
+    fn name(&mut self, also: impl Fn(u8) -> bool) -> Parsed<String> {
+        if self.take(b'"') {
+            return self.quoted("metric name").map(|name| lossy(&name));
+        }
+        let rest = self.rest();
+        if rest.first().is_some_and(u8::is_ascii_digit) {
+            return Ok(String::new());
+        }
+        let of_name = |byte: &u8| byte.is_ascii_alphanumeric() || *byte == b'_' || also(*byte);
+        let len = rest.iter().take_while(|byte| of_name(byte)).count();
+        self.at += len;
+        if self.at == self.input.len() {
+            return ended();
+        }
+        Ok(lossy(rest.get(..len).unwrap_or_default()))
+    }
+
+    /// What stands up to the closing quote, which is stepped over. `what` names it in errors.
+    fn quoted(&mut self, what: &str) -> Parsed<Vec<u8>> {
+        let mut value = Vec::new();
+        loop {
+            let rest = self.rest();
+            let Some(end) = memchr3(b'"', b'\\', b'\n', rest) else {
+                self.at = self.input.len();
+                return ended();
+            };
+            value.extend_from_slice(rest.get(..end).unwrap_or_default());
+            self.at += end;
+            match self.peek() {
+                Some(b'"') => {
+                    self.at += 1;
+                    return Ok(value);
+                }
+                Some(b'\\') => {
+                    match rest.get(end + 1) {
+                        None => return ended(),
+                        Some(escaped) => value.push(unescaped(*escaped)?),
+                    }
+                    self.at += 2;
+                }
+                _ => {
+                    let value = lossy(&value);
+                    return fail(format!("{what} {value:?} contains unescaped new-line"));
+                }
+            }
+        }
+    }
+}
+
+/// The byte that a backslash and `byte` stand for.
+fn unescaped(byte: u8) -> Parsed<u8> {
+    match byte {
+        b'\\' | b'"' => Ok(byte),
+        b'n' => Ok(b'\n'),
+        other => fail(format!("invalid escape sequence '\\{}'", char::from(other))),
+    }
+}
+
+/// The text of a HELP line.
+fn unescape(mut line: &[u8]) -> Parsed<Vec<u8>> {
+    let mut out = Vec::with_capacity(line.len());
+    while let Some(at) = memchr(b'\\', line) {
+        let (before, after) = line.split_at(at);
+        out.extend_from_slice(before);
+        match after {
+            [_, escaped, rest @ ..] => {
+                out.push(unescaped(*escaped)?);
+                line = rest;
+            }
+            // A backslash before the newline escapes it.
+            _ => return fail("invalid escape sequence '\\\n'"),
+        }
+    }
+    out.extend_from_slice(line);
+    Ok(out)
+}
+
+fn parse_kind(text: &[u8]) -> Option<MetricType> {
+    Some(match text.to_ascii_lowercase().as_slice() {
+        b"counter" => MetricType::Counter,
+        b"gauge" => MetricType::Gauge,
+        b"summary" => MetricType::Summary,
+        b"untyped" => MetricType::Untyped,
+        b"histogram" => MetricType::Histogram,
+        b"gauge_histogram" | b"gaugehistogram" => MetricType::GaugeHistogram,
+        _ => return None,
+    })
+}
+
+// === impl Families ===
+
+impl Families {
+    fn building(&mut self, index: usize) -> &mut Building {
+        self.list.get_mut(index).expect("indices come from find_or_create")
+    }
+
+    fn family(&mut self, index: usize) -> &mut MetricFamily {
+        &mut self.building(index).family
+    }
+
+    fn name_of(&self, index: Option<usize>, list: &LabelList) -> String {
+        let before = index.and_then(|index| self.list.get(index));
+        before.map(|b| b.family.name.clone()).or_else(|| list.name.clone()).unwrap_or_default()
+    }
+
+    /// The family that a sample or comment for `name` belongs to: that of the name, or the summary
+    /// or histogram that `name` is a part of.
+    fn find_or_create(&mut self, name: &str) -> Parsed<(usize, Part)> {
+        if self.list.last().is_some_and(|last| last.family.name == name) {
+            return Ok((self.list.len() - 1, Part::Plain));
+        }
+        if !is_metric_name(name) {
+            return fail(format!("invalid metric name {name:?}"));
+        }
+        if let Some(index) = self.by_name.get(name) {
+            return Ok((*index, Part::Plain));
+        }
+        for (suffix, part) in
+            [("_count", Part::Count), ("_sum", Part::Sum), ("_bucket", Part::Plain)]
+        {
+            let base = name.strip_suffix(suffix).filter(|base| !base.is_empty());
+            let Some(index) = base.and_then(|base| self.by_name.get(base)) else { continue };
+            let kind = self.list.get(*index).map(|building| building.family.kind);
+            let owns = match kind {
+                Some(MetricType::Summary) => suffix != "_bucket",
+                Some(MetricType::Histogram | MetricType::GaugeHistogram) => true,
+                _ => false,
+            };
+            if owns {
+                return Ok((*index, part));
+            }
+        }
+        let index = self.list.len();
+        let family = MetricFamily { name: name.to_owned(), ..MetricFamily::default() };
+        self.list.push(Building { family, typed: false });
+        self.by_name.insert(name.to_owned(), index);
+        Ok((index, Part::Plain))
+    }
+
+    fn add(
+        &mut self,
+        index: usize,
+        part: Part,
+        mut labels: Vec<Label>,
+        value: f64,
+        timestamp_ms: Option<i64>,
+    ) -> Parsed<()> {
+        let family = self.family(index);
+        let simple = match family.kind {
+            MetricType::Counter => {
+                Some(MetricValue::Counter { value, exemplar: None, created: None })
+            }
+            MetricType::Gauge => Some(MetricValue::Gauge(value)),
+            MetricType::Untyped => Some(MetricValue::Untyped(value)),
+            MetricType::Summary | MetricType::Histogram | MetricType::GaugeHistogram => None,
+        };
+        if let Some(value) = simple {
+            family.metrics.push(Metric { labels, value, timestamp_ms });
+            return Ok(());
+        }
+        let summary = family.kind == MetricType::Summary;
+        let special = if summary { "quantile" } else { "le" };
+        let bound = match labels.iter().position(|label| label.name == special) {
+            None => f64::NAN,
+            Some(at) => {
+                let text = labels.remove(at).value;
+                let Some(bound) = parse_float(text.as_bytes()) else {
+                    return fail(format!(
+                        "expected float as value for '{special}' label, got {text:?}"
+                    ));
+                };
+                bound
+            }
+        };
+        let name = family.name.clone();
+        let metric = self.metric(index, labels, summary);
+        if timestamp_ms.is_some() {
+            metric.timestamp_ms = timestamp_ms;
+        }
+        match &mut metric.value {
+            MetricValue::Summary(summary) => match part {
+                #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss,
+                    reason = "Go's parser cuts the count to a whole number too")]
+                Part::Count => summary.count = Some(value as u64),
+                Part::Sum => summary.sum = Some(value),
+                Part::Plain if !bound.is_nan() => {
+                    summary.quantiles.push(Quantile { quantile: bound, value });
+                }
+                Part::Plain => {}
+            },
+            MetricValue::Histogram(histogram) => match part {
+                Part::Count if value < 0.0 => {
+                    return fail(format!("negative count for histogram {name:?}"));
+                }
+                Part::Count => histogram.count_float = Some(value),
+                Part::Sum => histogram.sum = Some(value),
+                Part::Plain if bound.is_nan() => {}
+                Part::Plain if value < 0.0 => {
+                    return fail(format!("negative bucket population for histogram {name:?}"));
+                }
+                Part::Plain => histogram.buckets.push(Bucket {
+                    cumulative_count_float: Some(value),
+                    upper_bound: bound,
+                    ..Bucket::default()
+                }),
+            },
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// The summary or histogram of these labels, created where it is not there.
+    fn metric(&mut self, index: usize, labels: Vec<Label>, summary: bool) -> &mut Metric {
+        let metrics = &self.list.get(index).expect("indices come from find_or_create").family;
+        let last = metrics.metrics.last().filter(|last| last.labels == labels);
+        let at = if last.is_some() {
+            metrics.metrics.len() - 1
+        } else {
+            let mut sorted = labels.clone();
+            sorted.sort();
+            let new = metrics.metrics.len();
+            *self.metrics.entry((index, sorted)).or_insert(new)
+        };
+        let metrics = &mut self.family(index).metrics;
+        if at == metrics.len() {
+            let value = if summary {
+                MetricValue::Summary(Box::new(Summary::default()))
+            } else {
+                MetricValue::Histogram(Box::new(Histogram::default()))
+            };
+            metrics.push(Metric { labels, value, timestamp_ms: None });
+        }
+        metrics.get_mut(at).expect("found or just pushed")
+    }
+
+    fn finish(self) -> Vec<MetricFamily> {
+        let mut families: Vec<_> = self.list.into_iter().map(|building| building.family).collect();
+        families.retain(|family| !family.metrics.is_empty());
+        for metric in families.iter_mut().flat_map(|family| &mut family.metrics) {
+            if let MetricValue::Histogram(histogram) = &mut metric.value {
+                whole_counts(histogram);
+            }
+        }
+        families
+    }
+}
+
+/// Counts are read as floats. Where all of a histogram's are whole, that is what they are.
+fn whole_counts(histogram: &mut Histogram) {
+    let counts = histogram.buckets.iter().map(|bucket| bucket.cumulative_count_float);
+    if !counts.chain([histogram.count_float]).flatten().all(is_whole) {
+        return;
+    }
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "they are whole")]
+    let whole = |count: f64| count as u64;
+    histogram.count = histogram.count_float.take().map(whole);
+    for bucket in &mut histogram.buckets {
+        bucket.cumulative_count = bucket.cumulative_count_float.take().map(whole);
+    }
+}
+
+/// Whether `count` is a `u64`.
+fn is_whole(count: f64) -> bool {
+    const BEYOND: f64 = 18_446_744_073_709_551_616.0;
+    (0.0..BEYOND).contains(&count) && count.fract() == 0.0
+}
+
+#[cfg(test)]
+mod tests;

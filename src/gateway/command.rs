@@ -1,0 +1,50 @@
+//! What the lane is asked to do.
+
+use tokio::sync::oneshot;
+
+use super::error::{Error, Fault, Refusal};
+use super::prepare::PreparedFamily;
+use crate::exposition::text::LabelBlock;
+use crate::model::{GroupingKey, Ttl, TtlSource};
+use crate::time::{UnixMillis, UnixNanos};
+
+/// PUT replaces the whole group, POST only the families that it brings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PushMode {
+    Replace,
+    Update,
+}
+
+/// A push, prepared as far as possible without knowing what is stored.
+#[derive(Debug)]
+pub struct Push {
+    pub key: GroupingKey,
+    pub mode: PushMode,
+    /// The labels of the group's own lines.
+    pub block: LabelBlock,
+    /// The TTL that the push set.
+    pub ttl: Option<Ttl>,
+    /// The TTL where it set none.
+    pub policy_ttl: (Ttl, TtlSource),
+    /// Refused already for what it says by itself: still recorded as failed.
+    pub families: Result<Vec<PreparedFamily>, Refusal>,
+}
+
+/// When a command was accepted. Commands are accepted in the order of the queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Accepted {
+    pub now: UnixMillis,
+    pub wall: UnixNanos,
+}
+
+/// A command, with the way to answer it.
+#[derive(Debug)]
+pub enum Command {
+    Push(Box<Push>, Reply<Result<UnixMillis, Error>>),
+    Delete(GroupingKey, Reply<Result<(), Fault>>),
+    /// Remove groups that have expired, a bounded number of them.
+    Reap(Reply<Result<(), Fault>>),
+}
+
+/// Where an answer goes. Nobody need be waiting: a client that hangs up does not undo its push.
+pub type Reply<T> = oneshot::Sender<T>;

@@ -1,0 +1,121 @@
+//! Why a push is refused (the client must change something), and how the gateway can fail.
+
+use std::sync::Arc;
+
+use thiserror::Error;
+
+use crate::model::MetricType;
+use crate::store::{CommitError, ReadError};
+
+/// A push that contradicts itself or what is stored. The texts have the fragments of the Go
+/// Pushgateway's messages, which people search for.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum Refusal {
+    #[error("pushed metrics must not have timestamps")]
+    Timestamps,
+    #[error("collected metric {family:?} is not a {}", kind.as_proto_name())]
+    NotA { family: String, kind: MetricType },
+    #[error("collected metric {family:?} has two labels named {label:?}")]
+    LabelTwice { family: String, label: String },
+    #[error("collected metric {family:?} has a label named {label:?}, which is not a valid label name")]
+    LabelName { family: String, label: String },
+    #[error("collected metric {family:?} has the label name {label:?}: names that start with \"__\" are reserved")]
+    LabelReserved { family: String, label: String },
+    #[error("collected metric {family:?} must not have an explicit \"quantile\" label")]
+    QuantileLabel { family: String },
+    #[error(
+        "gathered metric family {family} has type {} but should have {}",
+        pushed.as_proto_name(), stored.as_proto_name()
+    )]
+    Type { family: String, pushed: MetricType, stored: MetricType },
+    #[error("collected metric {family:?} {labels} was collected before with the same name and label values")]
+    Duplicate { family: String, labels: String },
+    #[error(
+        "collected metric named {name:?} collides with previously collected {} named {base:?}",
+        kind.as_text()
+    )]
+    Suffix { name: String, base: String, kind: MetricType },
+    #[error("{what} has {found}, and {setting} is {limit}")]
+    TooLong { what: &'static str, setting: &'static str, found: u64, limit: u64 },
+    #[error("{what}: {found}, and {setting} is {limit}")]
+    Limit { what: &'static str, setting: &'static str, found: u64, limit: u64 },
+    /// A limit of what the gateway holds in all, rather than of the push.
+    #[error("the gateway is full: it would hold {found} {what}, and {setting} is {limit}")]
+    Full { what: &'static str, setting: &'static str, found: u64, limit: u64 },
+}
+
+/// A failure that is not the client's.
+#[derive(Clone, Debug, Error)]
+pub enum Fault {
+    #[error("the push queue is full; try again later")]
+    Busy,
+    #[error("the gateway is stopping")]
+    Stopping,
+    #[error("cannot commit")]
+    Commit(#[source] Arc<CommitError>),
+    #[error("cannot read what is stored")]
+    Read(#[source] Arc<ReadError>),
+}
+
+/// Why a command was not carried out.
+#[derive(Clone, Debug, Error)]
+pub enum Error {
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    #[error(transparent)]
+    Fault(#[from] Fault),
+}
+
+impl Refusal {
+    /// For `tidegate_pushes_refused_total`.
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::Timestamps => "timestamp",
+            Self::NotA { .. } | Self::Type { .. } => "type",
+            Self::LabelTwice { .. }
+            | Self::LabelName { .. }
+            | Self::LabelReserved { .. }
+            | Self::QuantileLabel { .. } => "label",
+            Self::Duplicate { .. } => "duplicate",
+            Self::Suffix { .. } => "suffix",
+            Self::TooLong { .. } | Self::Limit { .. } | Self::Full { .. } => "limit",
+        }
+    }
+
+    /// Whether the push disagrees with what the gateway holds, so that it may agree once that is
+    /// gone.
+    pub fn is_conflict(&self) -> bool {
+        match self {
+            Self::Type { .. }
+            | Self::Duplicate { .. }
+            | Self::Suffix { .. }
+            | Self::Full { .. } => true,
+            Self::Timestamps
+            | Self::NotA { .. }
+            | Self::LabelTwice { .. }
+            | Self::LabelName { .. }
+            | Self::LabelReserved { .. }
+            | Self::QuantileLabel { .. }
+            | Self::TooLong { .. }
+            | Self::Limit { .. } => false,
+        }
+    }
+
+    /// Whether the push counts as failed for its group (`push_failure_time_seconds`): if what it
+    /// said was inconsistent, not if it was too much.
+    pub fn marks_the_group(&self) -> bool {
+        !matches!(self, Self::TooLong { .. } | Self::Limit { .. } | Self::Full { .. })
+    }
+}
+
+impl From<CommitError> for Fault {
+    fn from(error: CommitError) -> Self {
+        Self::Commit(Arc::new(error))
+    }
+}
+
+impl From<ReadError> for Fault {
+    fn from(error: ReadError) -> Self {
+        Self::Read(Arc::new(error))
+    }
+}

@@ -1,0 +1,618 @@
+//! What the lane judges commands against: groups, families, series and deadlines, kept up to date
+//! change by change. Only the lane sees it; it runs ahead of what is published by one batch.
+
+use std::collections::BTreeSet;
+use std::mem;
+use std::sync::Arc;
+
+use hashbrown::{HashMap, HashTable};
+use slab::Slab;
+
+use super::prepare::{ExtraSeries, SeriesHasher};
+use super::segment::GroupId;
+use crate::model::{GroupingKey, MetricType, Ttl, TtlSource};
+use crate::store::{ChunkKey, ChunkRef};
+use crate::time::{UnixMillis, UnixNanos};
+
+/// Number of a family in the index and in the view. Used again once the family is gone.
+pub type FamilyId = u32;
+
+/// All that is stored, without its values.
+#[derive(Debug)]
+pub struct Index {
+    groups: Slab<Group>,
+    /// By the hash of the labels that a group's metrics have.
+    by_labels: HashTable<GroupId>,
+    families: Slab<Family>,
+    by_name: HashMap<Arc<str>, FamilyId>,
+    /// Series that have labels beyond their group's, by their hash.
+    extras: HashTable<(u64, GroupId)>,
+    deadlines: BTreeSet<(UnixMillis, GroupId)>,
+    hasher: SeriesHasher,
+    series: u64,
+    next_stored_id: u64,
+    next_sequence: u64,
+}
+
+/// What is known of a group.
+#[derive(Debug)]
+pub struct Group {
+    pub key: GroupingKey,
+    pub state: GroupState,
+    /// Its number in the store.
+    pub stored_id: u64,
+    /// Its head in the store. Absent only while the group is being created.
+    pub head: Option<ChunkRef>,
+    /// The chunks beside the head.
+    pub chunks: Vec<ChunkRef>,
+    /// Its families, ordered by number.
+    pub members: Vec<Member>,
+    pub series: u32,
+}
+
+/// Times, TTL and count of a group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct GroupState {
+    /// Wall time of the first push.
+    pub created: UnixNanos,
+    /// Wall time of the last successful push.
+    pub pushed: Option<UnixNanos>,
+    /// Wall time of the last refused push.
+    pub failed: Option<UnixNanos>,
+    /// From when the TTL counts.
+    pub renewed: UnixMillis,
+    pub ttl: Ttl,
+    pub ttl_source: TtlSource,
+    /// Successful pushes so far.
+    pub pushes: u64,
+}
+
+/// A family of a group.
+#[derive(Clone, Debug)]
+pub struct Member {
+    pub sequence: u64,
+    /// Hashes of the series that have labels beyond the group's.
+    pub extras: Box<[u64]>,
+    pub family: FamilyId,
+    pub help: HelpId,
+    /// Where it is stored; 0 is the head.
+    pub chunk: u32,
+    pub series: u32,
+}
+
+/// What is known of all families of one name.
+#[derive(Debug)]
+pub struct Family {
+    pub name: Arc<str>,
+    pub kind: MetricType,
+    /// How many groups have it, and how many of them with a series.
+    members: u32,
+    pub holders: u32,
+    helps: Helps,
+}
+
+type HelpId = u32;
+
+/// The help texts that the groups give one family. The most recent push wins.
+#[derive(Debug, Default)]
+struct Helps {
+    texts: Slab<(Option<Arc<str>>, u32)>,
+    by_text: HashMap<Option<Arc<str>>, HelpId>,
+    /// The text that counts.
+    shown: Option<Arc<str>>,
+    /// Where that text was when it was shown; another may be there since.
+    shown_at: HelpId,
+    /// The group whose push set what is shown, while that is known.
+    latest: Option<GroupId>,
+    latest_sequence: u64,
+    /// Whether the group that set what is shown is gone, and others disagree.
+    undecided: bool,
+}
+
+/// A family as [`Index::set_member`] takes it.
+#[derive(Debug)]
+pub struct NewMember<'a> {
+    pub name: &'a str,
+    pub kind: MetricType,
+    pub help: Option<&'a str>,
+    pub sequence: u64,
+    pub series: u32,
+    pub extras: &'a [ExtraSeries],
+}
+
+impl GroupState {
+    /// When the group expires.
+    pub fn deadline(&self) -> UnixMillis {
+        self.ttl.deadline(self.renewed)
+    }
+}
+
+impl Member {
+    /// Whether one of its series has the labels of the group and no others.
+    pub fn has_plain(&self) -> bool {
+        self.series as usize > self.extras.len()
+    }
+}
+
+impl Group {
+    /// The group's family.
+    pub fn member(&self, family: FamilyId) -> Option<&Member> {
+        let at = self.members.binary_search_by_key(&family, |member| member.family).ok()?;
+        self.members.get(at)
+    }
+
+    /// The key of a chunk of this group.
+    pub fn chunk_key(&self, chunk: u32) -> ChunkKey {
+        ChunkKey { group: self.stored_id, chunk }
+    }
+}
+
+impl Family {
+    /// The help text that counts.
+    pub fn help(&self) -> Option<&Arc<str>> {
+        self.helps.shown.as_ref()
+    }
+}
+
+// === impl Index ===
+
+impl Index {
+    /// An index of nothing.
+    pub fn new(hasher: SeriesHasher) -> Self {
+        Self {
+            groups: Slab::new(),
+            by_labels: HashTable::new(),
+            families: Slab::new(),
+            by_name: HashMap::new(),
+            extras: HashTable::new(),
+            deadlines: BTreeSet::new(),
+            hasher,
+            series: 0,
+            next_stored_id: 1,
+            next_sequence: 1,
+        }
+    }
+
+    /// How many groups there are.
+    pub fn group_count(&self) -> usize {
+        self.groups.len()
+    }
+
+    /// How many series there are, without the gateway's own two a group.
+    pub fn series_count(&self) -> u64 {
+        self.series
+    }
+
+    /// The group of a number.
+    pub fn group(&self, id: GroupId) -> Option<&Group> {
+        self.groups.get(id as usize)
+    }
+
+    /// The group of a number, to change what neither families nor deadlines depend on.
+    pub fn group_mut(&mut self, id: GroupId) -> Option<&mut Group> {
+        self.groups.get_mut(id as usize)
+    }
+
+    /// The group of a key.
+    pub fn find(&self, key: &GroupingKey) -> Option<GroupId> {
+        let hash = self.hasher.group(key);
+        self.by_labels.find(hash, |id| self.group(*id).is_some_and(|g| g.key == *key)).copied()
+    }
+
+    /// Groups whose metrics, by hash, may have just these labels.
+    pub fn with_labels(&self, labels_hash: u64) -> impl Iterator<Item = GroupId> + '_ {
+        self.by_labels.iter_hash(labels_hash).copied()
+    }
+
+    /// Groups that, by hash, may have this series with labels beyond their own.
+    pub fn with_extra(&self, hash: u64) -> impl Iterator<Item = GroupId> + '_ {
+        self.extras.iter_hash(hash).filter(move |entry| entry.0 == hash).map(|entry| entry.1)
+    }
+
+    /// The family of a name.
+    pub fn family_of(&self, name: &str) -> Option<(FamilyId, &Family)> {
+        let id = *self.by_name.get(name)?;
+        Some((id, self.families.get(id as usize)?))
+    }
+
+    /// The family of a number.
+    pub fn family(&self, id: FamilyId) -> Option<&Family> {
+        self.families.get(id as usize)
+    }
+
+    /// Groups whose deadline has come at `now`, the earliest first.
+    pub fn due(&self, now: UnixMillis) -> impl Iterator<Item = GroupId> + '_ {
+        self.deadlines.iter().take_while(move |(deadline, _)| *deadline <= now).map(|entry| entry.1)
+    }
+
+    /// A number for a push that orders it among all others.
+    pub fn next_sequence(&mut self) -> u64 {
+        self.next_sequence += 1;
+        self.next_sequence - 1
+    }
+
+    /// Sees to it that later numbers are above those of a stored group.
+    pub fn seen_stored(&mut self, stored_id: u64, sequence: u64) {
+        self.next_stored_id = self.next_stored_id.max(stored_id + 1);
+        self.next_sequence = self.next_sequence.max(sequence + 1);
+    }
+
+    /// Adds a group without families. `stored_id` is its number in the store, if it has one.
+    pub fn insert(
+        &mut self,
+        key: GroupingKey,
+        state: GroupState,
+        stored_id: Option<u64>,
+    ) -> GroupId {
+        let stored_id = stored_id.unwrap_or(self.next_stored_id);
+        self.seen_stored(stored_id, 0);
+        let hash = self.hasher.group(&key);
+        let id = self.groups.insert(Group {
+            key,
+            state,
+            stored_id,
+            head: None,
+            chunks: Vec::new(),
+            members: Vec::new(),
+            series: 0,
+        });
+        let id = GroupId::try_from(id).expect("limits.groups keeps numbers below u32");
+        let Self { by_labels, groups, hasher, .. } = self;
+        let rehash = |id: &GroupId| {
+            groups.get(*id as usize).map_or(0, |group| hasher.group(&group.key))
+        };
+        by_labels.insert_unique(hash, id, rehash);
+        self.deadlines.insert((state.deadline(), id));
+        id
+    }
+
+    /// Removes a group with all that is known of it.
+    pub fn remove(&mut self, id: GroupId) -> Option<Removed> {
+        let mut group = self.groups.try_remove(id as usize)?;
+        let hash = self.hasher.group(&group.key);
+        if let Ok(entry) = self.by_labels.find_entry(hash, |other| *other == id) {
+            entry.remove();
+        }
+        self.deadlines.remove(&(group.state.deadline(), id));
+        self.series -= u64::from(group.series);
+        let members = mem::take(&mut group.members);
+        let mut families = Vec::with_capacity(members.len());
+        for member in members {
+            families.push(member.family);
+            self.release(id, &member);
+        }
+        Some(Removed { group, families })
+    }
+
+    /// Changes a group's times and TTL.
+    pub fn set_state(&mut self, id: GroupId, state: GroupState) {
+        let Some(group) = self.groups.get_mut(id as usize) else { return };
+        let before = mem::replace(&mut group.state, state);
+        if before.deadline() != state.deadline() {
+            self.deadlines.remove(&(before.deadline(), id));
+            self.deadlines.insert((state.deadline(), id));
+        }
+    }
+
+    /// Gives a group a family in place of the one of that name. Says which it is, and whether it
+    /// is new or its header has changed.
+    pub fn set_member(&mut self, id: GroupId, new: &NewMember<'_>) -> (FamilyId, bool) {
+        let (family_id, created) = match self.by_name.get(new.name) {
+            Some(family) => (*family, false),
+            None => (self.create_family(new), true),
+        };
+        let Self { families, groups, .. } = self;
+        let (Some(family), Some(group)) =
+            (families.get_mut(family_id as usize), groups.get_mut(id as usize))
+        else {
+            return (family_id, created);
+        };
+        // Taken before the old member is released, so that the family outlives the exchange.
+        let help = family.helps.take(new.help);
+        family.members += 1;
+        let mut changed = created;
+        if new.series > 0 {
+            family.holders += 1;
+            // Nobody else holds it: a push may change the type.
+            changed |= family.kind != new.kind;
+            family.kind = new.kind;
+        }
+        changed |= family.helps.show(help, id, new.sequence);
+        let member = Member {
+            sequence: new.sequence,
+            extras: new.extras.iter().map(|extra| extra.hash).collect(),
+            family: family_id,
+            help,
+            chunk: 0,
+            series: new.series,
+        };
+        group.series += new.series;
+        self.series += u64::from(new.series);
+        let place = group.members.binary_search_by_key(&family_id, |member| member.family);
+        let old = match place {
+            Ok(at) => group.members.get_mut(at).map(|old| mem::replace(old, member)),
+            Err(at) => {
+                if group.members.capacity() == group.members.len() {
+                    group.members.reserve_exact(1);
+                }
+                group.members.insert(at, member);
+                None
+            }
+        };
+        if let Some(old) = old {
+            group.series -= old.series;
+            self.series -= u64::from(old.series);
+            self.release_replaced(id, &old);
+        }
+        for extra in new.extras {
+            self.extras.insert_unique(extra.hash, (extra.hash, id), |entry| entry.0);
+        }
+        (family_id, changed)
+    }
+
+    /// Makes room for a group's families at once.
+    pub fn reserve_members(&mut self, id: GroupId, count: usize) {
+        if let Some(group) = self.groups.get_mut(id as usize) {
+            group.members.reserve_exact(count.saturating_sub(group.members.len()));
+        }
+    }
+
+    /// Notes in which chunk a group's family is stored.
+    pub fn set_chunk(&mut self, id: GroupId, name: &str, chunk: u32) {
+        let Some(family) = self.by_name.get(name).copied() else { return };
+        let Some(group) = self.groups.get_mut(id as usize) else { return };
+        if let Ok(at) = group.members.binary_search_by_key(&family, |member| member.family)
+            && let Some(member) = group.members.get_mut(at)
+        {
+            member.chunk = chunk;
+        }
+    }
+
+    /// Takes a family from a group.
+    pub fn remove_member(&mut self, id: GroupId, family: FamilyId) {
+        let Some(group) = self.groups.get_mut(id as usize) else { return };
+        if let Ok(at) = group.members.binary_search_by_key(&family, |member| member.family) {
+            let member = group.members.remove(at);
+            group.series -= member.series;
+            self.series -= u64::from(member.series);
+            self.release(id, &member);
+        }
+    }
+
+    /// Decides which help text counts where the group that gave it is gone and others disagree.
+    /// Returns whether it is another than before.
+    ///
+    /// Looks at every group. Called for at most each family once a batch, and only on such a
+    /// disagreement.
+    pub fn decide_help(&mut self, id: FamilyId) -> bool {
+        let Some(family) = self.families.get_mut(id as usize) else { return false };
+        if !mem::take(&mut family.helps.undecided) {
+            return false;
+        }
+        let members = self.groups.iter().filter_map(|(group, entry)| {
+            let member = entry.member(id)?;
+            Some((member.sequence, GroupId::try_from(group).ok()?, member.help))
+        });
+        let Some((sequence, group, help)) = members.max() else { return false };
+        family.helps.show(help, group, sequence.max(family.helps.latest_sequence))
+    }
+
+    fn create_family(&mut self, new: &NewMember<'_>) -> FamilyId {
+        let name: Arc<str> = new.name.into();
+        let family = Family {
+            name: Arc::clone(&name),
+            kind: new.kind,
+            members: 0,
+            holders: 0,
+            helps: Helps::default(),
+        };
+        let id = FamilyId::try_from(self.families.insert(family))
+            .expect("limits.series keeps numbers below u32");
+        self.by_name.insert(name, id);
+        id
+    }
+
+    /// Takes back what a member claimed. Removes the family with its last member.
+    fn release(&mut self, group: GroupId, member: &Member) {
+        let hashes = member.extras.iter();
+        self.release_claims(group, member, hashes);
+        let Some(family) = self.families.get_mut(member.family as usize) else { return };
+        family.helps.gone(group);
+        if family.members == 0 {
+            let family = self.families.remove(member.family as usize);
+            self.by_name.remove(&family.name);
+        }
+    }
+
+    /// The same for a member in whose place the group has another of the same family.
+    fn release_replaced(&mut self, group: GroupId, member: &Member) {
+        self.release_claims(group, member, member.extras.iter());
+    }
+
+    fn release_claims<'a>(
+        &mut self,
+        group: GroupId,
+        member: &Member,
+        hashes: impl Iterator<Item = &'a u64>,
+    ) {
+        for hash in hashes {
+            if let Ok(entry) = self.extras.find_entry(*hash, |entry| *entry == (*hash, group)) {
+                entry.remove();
+            }
+        }
+        if let Some(family) = self.families.get_mut(member.family as usize) {
+            family.members -= 1;
+            family.holders -= u32::from(member.series > 0);
+            family.helps.release(member.help);
+        }
+    }
+}
+
+/// A group that was removed, and the families that it had.
+#[derive(Debug)]
+pub struct Removed {
+    pub group: Group,
+    pub families: Vec<FamilyId>,
+}
+
+// === impl Helps ===
+
+impl Helps {
+    /// Counts one more group that gives this text.
+    fn take(&mut self, text: Option<&str>) -> HelpId {
+        let id = match self.texts.get(self.shown_at as usize) {
+            // Nearly always the text of the push before.
+            Some((shown, _)) if shown.as_deref() == text => self.shown_at,
+            _ => {
+                let text: Option<Arc<str>> = text.map(Into::into);
+                let Self { texts, by_text, .. } = self;
+                *by_text.entry(text.clone()).or_insert_with(|| {
+                    HelpId::try_from(texts.insert((text, 0))).expect("fewer than groups")
+                })
+            }
+        };
+        if let Some((_, groups)) = self.texts.get_mut(id as usize) {
+            *groups += 1;
+        }
+        id
+    }
+
+    /// Shows a text if its push is later than the one whose text is shown. Returns whether that is
+    /// another text.
+    fn show(&mut self, id: HelpId, group: GroupId, sequence: u64) -> bool {
+        if sequence < self.latest_sequence {
+            return false;
+        }
+        let text = self.texts.get(id as usize).and_then(|(text, _)| text.clone());
+        let changed = self.shown != text;
+        self.shown = text;
+        self.shown_at = id;
+        self.latest = Some(group);
+        self.latest_sequence = sequence;
+        self.undecided = false;
+        changed
+    }
+
+    fn release(&mut self, id: HelpId) {
+        let Some((text, groups)) = self.texts.get_mut(id as usize) else { return };
+        *groups -= 1;
+        if *groups == 0 {
+            self.by_text.remove(text);
+            self.texts.remove(id as usize);
+        }
+    }
+
+    /// A group no longer has the family.
+    fn gone(&mut self, group: GroupId) {
+        if self.latest == Some(group) {
+            self.latest = None;
+            let only_shown = self.texts.len() == 1
+                && self.texts.iter().all(|(_, (text, _))| *text == self.shown);
+            self.undecided = !only_shown;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Label;
+
+    fn key(job: &str) -> GroupingKey {
+        GroupingKey::new(vec![Label::new("job", job)]).unwrap()
+    }
+
+    fn state(renewed: u64) -> GroupState {
+        GroupState {
+            created: UnixNanos(0),
+            pushed: None,
+            failed: None,
+            renewed: UnixMillis(renewed),
+            ttl: Ttl::After(std::time::Duration::from_millis(10)),
+            ttl_source: TtlSource::Default,
+            pushes: 0,
+        }
+    }
+
+    fn index() -> Index {
+        Index::new(SeriesHasher::random())
+    }
+
+    fn member<'a>(name: &'a str, help: Option<&'a str>, sequence: u64) -> NewMember<'a> {
+        NewMember { name, kind: MetricType::Gauge, help, sequence, series: 1, extras: &[] }
+    }
+
+    #[test]
+    fn groups_are_found_by_key_and_by_deadline() {
+        let mut index = index();
+        let (a, b) = (index.insert(key("a"), state(5), None), index.insert(key("b"), state(1), None));
+        assert_eq!((index.find(&key("a")), index.find(&key("c"))), (Some(a), None));
+        assert_eq!(index.due(UnixMillis(15)).collect::<Vec<_>>(), [b, a]);
+        assert_eq!(index.due(UnixMillis(14)).collect::<Vec<_>>(), [b]);
+        index.set_state(b, state(100));
+        assert_eq!(index.due(UnixMillis(50)).collect::<Vec<_>>(), [a]);
+        index.remove(a);
+        assert_eq!((index.find(&key("a")), index.due(UnixMillis(50)).count()), (None, 0));
+    }
+
+    #[test]
+    fn stored_numbers_are_not_used_again() {
+        let mut index = index();
+        let first = index.insert(key("a"), state(0), Some(41));
+        index.remove(first);
+        let second = index.insert(key("a"), state(0), None);
+        assert_eq!(index.group(second).unwrap().stored_id, 42);
+    }
+
+    #[test]
+    fn a_family_lives_as_long_as_a_group_has_it() {
+        let mut index = index();
+        let (a, b) = (index.insert(key("a"), state(0), None), index.insert(key("b"), state(0), None));
+        let (family, created) = index.set_member(a, &member("m", None, 1));
+        assert!(created);
+        assert_eq!(index.set_member(b, &member("m", None, 2)), (family, false));
+        assert_eq!(index.set_member(b, &member("m", None, 3)), (family, false));
+        assert_eq!(index.family(family).unwrap().holders, 2);
+        index.remove(a);
+        assert_eq!(index.family(family).unwrap().holders, 1);
+        index.remove_member(b, family);
+        assert!(index.family_of("m").is_none());
+        assert_eq!(index.series_count(), 0);
+    }
+
+    #[test]
+    fn the_help_of_the_most_recent_push_wins_and_survives_its_loss() {
+        let mut index = index();
+        let ids: Vec<_> =
+            ["a", "b", "c"].iter().map(|job| index.insert(key(job), state(0), None)).collect();
+        let help = |index: &Index| index.family_of("m").unwrap().1.help().unwrap().to_string();
+        index.set_member(ids[0], &member("m", Some("one"), 1));
+        assert!(index.set_member(ids[1], &member("m", Some("two"), 2)).1);
+        let (family, changed) = index.set_member(ids[2], &member("m", Some("three"), 3));
+        assert!(changed);
+        index.remove(ids[2]);
+        assert!(index.decide_help(family));
+        assert_eq!(help(&index), "two");
+        index.remove(ids[0]);
+        assert!(!index.decide_help(family));
+        assert_eq!(help(&index), "two");
+        // Restored in any order, the latest still wins.
+        assert!(!index.set_member(ids[1], &member("m", Some("two"), 9)).1);
+        let old = index.insert(key("d"), state(0), None);
+        assert!(!index.set_member(old, &member("m", Some("old"), 5)).1);
+        assert_eq!(help(&index), "two");
+    }
+
+    #[test]
+    fn series_with_labels_of_their_own_are_found_until_they_are_gone() {
+        let mut index = index();
+        let a = index.insert(key("a"), state(0), None);
+        let extras = [ExtraSeries { hash: 7, labels_hash: 1, metric: 0 }];
+        let (family, _) = index.set_member(a, &NewMember { extras: &extras, ..member("m", None, 1) });
+        assert_eq!(index.with_extra(7).collect::<Vec<_>>(), [a]);
+        assert!(!index.group(a).unwrap().member(family).unwrap().has_plain());
+        index.set_member(a, &member("m", None, 2));
+        assert_eq!(index.with_extra(7).count(), 0);
+        assert!(index.group(a).unwrap().member(family).unwrap().has_plain());
+    }
+}

@@ -1,0 +1,232 @@
+//! The use cases: push, delete, scrape, reap, restore.
+//!
+//! Promises
+//! - A push or delete is answered, and visible, once it is durable; pushes are applied whole, one
+//!   after another (`tests/crash`, `tests/model.rs`).
+//! - A snapshot never has a group whose deadline has come, whether or not the reaper ran.
+//! - What a push costs grows with the push, a scrape never renders or compresses what has not
+//!   changed (`benches/`).
+//!
+//! Deliberately absent
+//! - No HTTP, no settings file, no sled. The judgement in `apply` is a plain function of index,
+//!   command and time; a second engine behind the store would find it unchanged.
+
+mod apply;
+pub mod command;
+pub mod error;
+mod index;
+mod lane;
+mod layout;
+pub mod options;
+mod prepare;
+mod queue;
+mod restore;
+mod scrape;
+mod segment;
+mod view;
+
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::{Duration, Instant};
+
+use tokio::sync::{oneshot, watch};
+
+pub use command::PushMode;
+pub use error::{Error, Fault, Refusal};
+pub use lane::{LaneError, LaneHandle, REAPER_SLEEP_MAX};
+pub use options::{Limits, Options, Sync};
+pub use restore::Restored;
+pub use scrape::{Exposition, GzipCache, Run};
+
+use apply::Judge;
+use command::{Command, Push};
+use index::Index;
+use lane::Lane;
+use prepare::SeriesHasher;
+use queue::Queue;
+use view::View;
+
+use crate::exposition::text::{self, LabelBlock};
+use crate::model::{
+    GroupingKey, MetricFamily, MetricType, PUSH_FAILURE_TIME_NAME, PUSH_TIME_NAME, Ttl,
+};
+use crate::store::{OpenError, Store};
+use crate::telemetry::metrics::{Readings, SelfMetrics};
+use crate::time::{Clock, UnixMillis, UnixNanos};
+
+/// A handle to the gateway. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Gateway {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    /// To the lane. Bounded.
+    queue: Arc<Queue>,
+    /// What is durable. A std lock: scrapes hold it to copy a list of segments, the lane to put a
+    /// batch's lines into theirs; nobody renders, compresses, or waits for the disk under it.
+    view: Arc<RwLock<View>>,
+    store: Arc<Store>,
+    clock: Arc<dyn Clock>,
+    metrics: Arc<SelfMetrics>,
+    hasher: SeriesHasher,
+    options: Options,
+    next_deadline: watch::Receiver<UnixMillis>,
+    gzip: GzipCache,
+}
+
+/// Why the gateway could not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    #[error(transparent)]
+    Lane(#[from] LaneError),
+}
+
+/// When a group expires, for people: `None` is never.
+pub type Expires = Option<UnixNanos>;
+
+impl Gateway {
+    /// Restores what is stored and starts the lane. Blocks.
+    pub fn start(
+        store: Store,
+        options: Options,
+        clock: Arc<dyn Clock>,
+        metrics: Arc<SelfMetrics>,
+    ) -> Result<(Self, LaneHandle, Restored), StartError> {
+        if let Some(offset) = store.clock_offset_ms()? {
+            clock.restore_offset_ms(offset);
+        }
+        let hasher = SeriesHasher::random();
+        let self_types = metrics.families(&Readings::default()).into_iter();
+        let mut judge = Judge {
+            index: Index::new(hasher),
+            limits: options.limits,
+            self_types: self_types.map(|family| (family.name, family.kind)).collect(),
+        };
+        let mut view = View::new([
+            (PUSH_TIME_NAME, stamp_header(PUSH_TIME_NAME, "succeeded")),
+            (PUSH_FAILURE_TIME_NAME, stamp_header(PUSH_FAILURE_TIME_NAME, "failed")),
+        ]);
+        let now = clock.now();
+        let restored =
+            restore::restore(&store, &mut judge, &mut view, hasher, &options.ttl, now)?;
+        let (sender, next_deadline) = watch::channel(view.next_deadline());
+        let shared = Shared {
+            queue: Arc::new(Queue::new(options.limits.queue, Arc::clone(&clock))),
+            view: Arc::new(RwLock::new(view)),
+            store: Arc::new(store),
+            clock,
+            metrics,
+            hasher,
+            options,
+            next_deadline,
+            gzip: GzipCache::default(),
+        };
+        let lane = LaneHandle::spawn(Lane {
+            judge,
+            store: Arc::clone(&shared.store),
+            view: Arc::clone(&shared.view),
+            queue: Arc::clone(&shared.queue),
+            clock: Arc::clone(&shared.clock),
+            metrics: Arc::clone(&shared.metrics),
+            next_deadline: sender,
+            sync: shared.options.sync,
+            clock_offset_ms: shared.store.clock_offset_ms()?.unwrap_or(0),
+        })?;
+        Ok((Self { shared: Arc::new(shared) }, lane, restored))
+    }
+
+    /// Pushes families with names that differ to a group. Returns when the group will expire.
+    /// Dropping the future does not undo a push under way.
+    pub async fn push(
+        &self,
+        key: GroupingKey,
+        mode: PushMode,
+        ttl: Option<Ttl>,
+        families: Vec<MetricFamily>,
+    ) -> Result<Expires, Error> {
+        let shared = &*self.shared;
+        let push = Push {
+            mode,
+            block: LabelBlock::of_group(&key),
+            ttl,
+            policy_ttl: shared.options.ttl.ttl_of(&key),
+            families: prepare::prepare(&key, shared.hasher, &shared.options.limits, families),
+            key,
+        };
+        let (reply, answer) = oneshot::channel();
+        shared.queue.push(Command::Push(Box::new(push), reply))?;
+        let deadline = answer.await.map_err(|_| Fault::Stopping)??;
+        Ok(self.to_wall(deadline))
+    }
+
+    /// Deletes a group, if it is there.
+    pub async fn delete(&self, key: GroupingKey) -> Result<(), Fault> {
+        let (reply, answer) = oneshot::channel();
+        self.shared.queue.push(Command::Delete(key, reply))?;
+        answer.await.map_err(|_| Fault::Stopping)?
+    }
+
+    /// Removes groups that have expired, a bounded number of them. Not needed for them not to be
+    /// shown.
+    pub async fn reap(&self) -> Result<(), Fault> {
+        let (reply, answer) = oneshot::channel();
+        self.shared.queue.push(Command::Reap(reply))?;
+        answer.await.map_err(|_| Fault::Stopping)?
+    }
+
+    /// The exposition as of now.
+    pub fn scrape(&self) -> Exposition {
+        let shared = &*self.shared;
+        let now = shared.clock.now();
+        let (snapshot, totals) = {
+            let view = shared.view.read().unwrap_or_else(PoisonError::into_inner);
+            (view.snapshot(now), view.totals(now))
+        };
+        let next_deadline = *shared.next_deadline.borrow();
+        let own = shared.metrics.families(&Readings {
+            groups: totals.groups,
+            series: totals.series,
+            store_bytes: shared.store.disk_bytes(),
+            next_deadline: self.to_wall(next_deadline).map(UnixNanos::as_secs_f64),
+            by_ttl_source: totals.by_ttl_source,
+            queue_length: shared.queue.len(),
+        });
+        Exposition::new(snapshot, &own)
+    }
+
+    /// Compressed runs of earlier scrapes.
+    pub fn gzip_cache(&self) -> &GzipCache {
+        &self.shared.gzip
+    }
+
+    /// The earliest deadline, as it changes. [`UnixMillis::MAX`] while there is none.
+    pub fn next_deadline(&self) -> watch::Receiver<UnixMillis> {
+        self.shared.next_deadline.clone()
+    }
+
+    /// A scrape that began then was served.
+    pub fn scraped(&self, began: Instant) {
+        self.shared.metrics.scraped(began.elapsed());
+    }
+
+    /// A push was refused before it came here, or here.
+    pub fn refused(&self, reason: &str) {
+        self.shared.metrics.refused(reason);
+    }
+
+    fn to_wall(&self, deadline: UnixMillis) -> Expires {
+        (deadline != UnixMillis::MAX).then(|| deadline.to_wall(self.shared.clock.offset_ms()))
+    }
+}
+
+fn stamp_header(name: &str, outcome: &str) -> bytes::Bytes {
+    let help =
+        format!("Last Unix time when changing this group in the Pushgateway {outcome}.");
+    text::header(name, Some(&help), MetricType::Gauge).into()
+}
+
+/// How long the reaper waits after a failed attempt.
+pub const REAP_RETRY: Duration = Duration::from_secs(1);

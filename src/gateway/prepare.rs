@@ -1,0 +1,364 @@
+//! What can be done with a push before it meets what is stored: checks of the push alone, the
+//! rendered lines, the stored form, and the hashes of its series. Runs in parallel, before the
+//! lane.
+
+use std::hash::{BuildHasher, RandomState};
+
+use bytes::Bytes;
+use xxhash_rust::xxh3::xxh3_64_with_seed;
+
+use super::error::Refusal;
+use super::options::Limits;
+use crate::exposition::text::{self, LabelBlock};
+use crate::model::grouping_key::push_encoded;
+use crate::model::labels::merged;
+use crate::model::name::{is_label_name, is_reserved_label_name};
+use crate::model::{
+    GroupingKey, Label, Metric, MetricFamily, MetricType, PUSH_FAILURE_TIME_NAME, PUSH_TIME_NAME,
+};
+use crate::store::record::{FamilyRecord, encode_metrics};
+
+/// Hashes label sets and series. The seed differs between processes, so that no client can make
+/// series collide.
+#[derive(Clone, Copy, Debug)]
+pub struct SeriesHasher {
+    seed: u64,
+}
+
+/// A family of a push, ready for the lane.
+#[derive(Clone, Debug)]
+pub struct PreparedFamily {
+    pub kind: MetricType,
+    /// Its stored form, but for the time and the sequence number, which the lane gives.
+    pub record: FamilyRecord,
+    pub rendered: RenderedFamily,
+}
+
+/// The lines of a family in a group, and what its series could collide with.
+#[derive(Clone, Debug)]
+pub struct RenderedFamily {
+    pub lines: Bytes,
+    /// Hash of the series that has the labels of the group and no others.
+    pub plain_hash: u64,
+    /// The series that have labels of their own.
+    pub extras: Vec<ExtraSeries>,
+}
+
+/// A series that has labels beyond those of its group, and so could be another group's too.
+#[derive(Clone, Copy, Debug)]
+pub struct ExtraSeries {
+    pub hash: u64,
+    /// Hash of the labels alone: that of the group whose key they are, if there is one.
+    pub labels_hash: u64,
+    /// Its place among the family's metrics.
+    pub metric: usize,
+}
+
+/// What the families of one group are rendered with.
+#[derive(Debug)]
+pub struct GroupRenderer<'a> {
+    key: &'a GroupingKey,
+    block: LabelBlock,
+    labels_hash: u64,
+    hasher: SeriesHasher,
+}
+
+impl SeriesHasher {
+    /// A hasher with a seed that nobody outside knows.
+    pub fn random() -> Self {
+        Self { seed: RandomState::new().hash_one(0_u8) }
+    }
+
+    /// The hash of the labels that every metric of a group has.
+    pub fn group(self, key: &GroupingKey) -> u64 {
+        self.labels(key, &[])
+    }
+
+    fn labels(self, key: &GroupingKey, own: &[Label]) -> u64 {
+        xxh3_64_with_seed(&encoded_labels(key, own), self.seed)
+    }
+
+    fn series(self, family: &str, labels_hash: u64) -> u64 {
+        xxh3_64_with_seed(family.as_bytes(), labels_hash)
+    }
+}
+
+/// The whole label set of a metric, in a form that is equal iff the set is.
+pub fn encoded_labels(key: &GroupingKey, own: &[Label]) -> Vec<u8> {
+    let mut encoded = Vec::with_capacity(128);
+    for (name, value) in merged(key.metric_labels(), own) {
+        push_encoded(&mut encoded, name, value);
+    }
+    encoded
+}
+
+/// Checks the families of a push and prepares them. The gateway's own two families are left out:
+/// what it says there always counts.
+pub fn prepare(
+    key: &GroupingKey,
+    hasher: SeriesHasher,
+    limits: &Limits,
+    mut families: Vec<MetricFamily>,
+) -> Result<Vec<PreparedFamily>, Refusal> {
+    check_lengths(key, limits, &families)?;
+    let mut metrics = families.iter().flat_map(|family| &family.metrics);
+    if metrics.any(|metric| metric.timestamp_ms.is_some()) {
+        return Err(Refusal::Timestamps);
+    }
+    families.retain(|family| family.name != PUSH_TIME_NAME && family.name != PUSH_FAILURE_TIME_NAME);
+    let renderer = GroupRenderer::new(key, hasher);
+    families.into_iter().map(|family| renderer.prepare(family)).collect()
+}
+
+fn check_lengths(
+    key: &GroupingKey,
+    limits: &Limits,
+    families: &[MetricFamily],
+) -> Result<(), Refusal> {
+    let at_most = |what, setting, found: usize, limit: u64| {
+        let found = found as u64;
+        if found > limit { Err(Refusal::TooLong { what, setting, found, limit }) } else { Ok(()) }
+    };
+    let label = |name: &str, value: &str| {
+        let (of_name, of_value) = (limits.label_name_bytes, limits.label_value_bytes);
+        at_most("a label name", "limits.label-name-length", name.len(), of_name)?;
+        at_most("a label value", "limits.label-value-length", value.len(), of_value)
+    };
+    key.labels().try_for_each(|(name, value)| label(name, value))?;
+    for family in families {
+        let name = family.name.len();
+        at_most("a metric name", "limits.metric-name-length", name, limits.metric_name_bytes)?;
+        for metric in &family.metrics {
+            let count = metric.labels.len();
+            at_most("the label set of a series", "limits.labels-per-series", count,
+                limits.labels_per_series)?;
+            metric.labels.iter().try_for_each(|own| label(&own.name, &own.value))?;
+        }
+    }
+    Ok(())
+}
+
+impl<'a> GroupRenderer<'a> {
+    /// Gets ready to render families of the group.
+    pub fn new(key: &'a GroupingKey, hasher: SeriesHasher) -> Self {
+        Self { key, block: LabelBlock::of_group(key), labels_hash: hasher.group(key), hasher }
+    }
+
+    /// Renders a family whose labels are sanitized.
+    pub fn render(&self, family: &MetricFamily) -> RenderedFamily {
+        let mut lines = Vec::with_capacity(96 * family.metrics.len());
+        text::lines(&mut lines, family, &self.block);
+        let extras = family
+            .metrics
+            .iter()
+            .enumerate()
+            .filter(|(_, metric)| !metric.labels.is_empty())
+            .map(|(at, metric)| {
+                let labels_hash = self.hasher.labels(self.key, &metric.labels);
+                let hash = self.hasher.series(&family.name, labels_hash);
+                ExtraSeries { hash, labels_hash, metric: at }
+            })
+            .collect();
+        let plain_hash = self.hasher.series(&family.name, self.labels_hash);
+        RenderedFamily { lines: lines.into(), plain_hash, extras }
+    }
+
+    fn prepare(&self, mut family: MetricFamily) -> Result<PreparedFamily, Refusal> {
+        for metric in &mut family.metrics {
+            if !metric.value.is_of(family.kind) {
+                return Err(Refusal::NotA { family: family.name, kind: family.kind });
+            }
+            self.sanitize(&family.name, family.kind, metric)?;
+        }
+        let rendered = self.render(&family);
+        self.check_unique(&family, &rendered)?;
+        let record = FamilyRecord {
+            name: family.name,
+            kind: family.kind as i32,
+            help: family.help,
+            unit: family.unit,
+            stored_ns: 0,
+            sequence: 0,
+            series: u32::try_from(family.metrics.len()).unwrap_or(u32::MAX),
+            metrics: encode_metrics(family.metrics),
+        };
+        Ok(PreparedFamily { kind: family.kind, record, rendered })
+    }
+
+    /// Leaves a metric only the labels that its group does not give it, sorted, and checks them.
+    fn sanitize(
+        &self,
+        family: &str,
+        kind: MetricType,
+        metric: &mut Metric,
+    ) -> Result<(), Refusal> {
+        if metric.labels.is_empty() {
+            return Ok(());
+        }
+        metric.labels.sort_by(|a, b| a.name.cmp(&b.name));
+        let pairs = metric.labels.iter().zip(metric.labels.iter().skip(1));
+        let mut problem = pairs.filter(|(a, b)| a.name == b.name).map(|(a, _)| {
+            Refusal::LabelTwice { family: family.into(), label: a.name.clone() }
+        });
+        if let Some(refusal) = problem.next() {
+            return Err(refusal);
+        }
+        for label in &metric.labels {
+            let (family, label) = (family.to_owned(), label.name.clone());
+            if !is_label_name(&label) {
+                return Err(Refusal::LabelName { family, label });
+            }
+            if is_reserved_label_name(&label) {
+                return Err(Refusal::LabelReserved { family, label });
+            }
+            if kind == MetricType::Summary && label == "quantile" {
+                return Err(Refusal::QuantileLabel { family });
+            }
+        }
+        let key = self.key;
+        metric.labels.retain(|label| {
+            let given = key.metric_labels().any(|(name, value)| {
+                // The group's `instance=""` only fills a gap.
+                name == label.name && (key.get(name).is_some() || value == label.value)
+            });
+            !given
+        });
+        Ok(())
+    }
+
+    fn check_unique(
+        &self,
+        family: &MetricFamily,
+        rendered: &RenderedFamily,
+    ) -> Result<(), Refusal> {
+        let duplicate = |labels: &[Label]| Refusal::Duplicate {
+            family: family.name.clone(),
+            labels: labels_text(self.key, labels),
+        };
+        if family.metrics.len() - rendered.extras.len() > 1 {
+            return Err(duplicate(&[]));
+        }
+        if rendered.extras.len() < 2 {
+            return Ok(());
+        }
+        let mut sets: Vec<&[Label]> =
+            family.metrics.iter().map(|metric| metric.labels.as_slice()).collect();
+        sets.sort_unstable();
+        match sets.iter().zip(sets.iter().skip(1)).find(|(a, b)| a == b) {
+            Some((labels, _)) => Err(duplicate(labels)),
+            None => Ok(()),
+        }
+    }
+}
+
+/// A label set for a message.
+pub fn labels_text(key: &GroupingKey, own: &[Label]) -> String {
+    let labels: Vec<_> = merged(key.metric_labels(), own)
+        .map(|(name, value)| format!("{name}={value:?}"))
+        .collect();
+    format!("{{{}}}", labels.join(","))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::exposition::text::parse;
+
+    fn key(labels: &[(&str, &str)]) -> GroupingKey {
+        let labels = labels.iter().map(|(name, value)| Label::new(*name, *value)).collect();
+        GroupingKey::new(labels).unwrap()
+    }
+
+    fn prepared(key: &GroupingKey, body: &str) -> Result<Vec<PreparedFamily>, Refusal> {
+        prepare(key, SeriesHasher::random(), &Limits::UNLIMITED, parse(body.as_bytes()).unwrap())
+    }
+
+    fn lines(key: &GroupingKey, body: &str) -> String {
+        let families = prepared(key, body).unwrap();
+        let lines = families.iter().flat_map(|family| family.rendered.lines.to_vec()).collect();
+        String::from_utf8(lines).unwrap()
+    }
+
+    #[test]
+    fn grouping_labels_win_over_those_of_the_body() {
+        let key = key(&[("job", "j"), ("zone", "z")]);
+        assert_eq!(
+            lines(&key, "m{job=\"other\",zone=\"other\",a=\"1\"} 1\n"),
+            "m{a=\"1\",instance=\"\",job=\"j\",zone=\"z\"} 1\n"
+        );
+    }
+
+    #[test]
+    fn an_instance_of_the_body_survives_where_the_key_has_none() {
+        let body = "m{instance=\"i\"} 1\n";
+        assert_eq!(lines(&key(&[("job", "j")]), body), "m{instance=\"i\",job=\"j\"} 1\n");
+        let with = key(&[("job", "j"), ("instance", "k")]);
+        assert_eq!(lines(&with, body), "m{instance=\"k\",job=\"j\"} 1\n");
+    }
+
+    #[test]
+    fn an_empty_instance_of_the_body_is_the_one_that_the_group_gives() {
+        let families = prepared(&key(&[("job", "j")]), "m{instance=\"\"} 1\n").unwrap();
+        assert!(families[0].rendered.extras.is_empty());
+    }
+
+    #[test]
+    fn what_contradicts_itself_is_refused() {
+        let key = key(&[("job", "j")]);
+        for (body, reason) in [
+            ("m 1 1000\n", "timestamp"),
+            ("push_time_seconds 1 1000\n", "timestamp"),
+            ("m{__x=\"1\"} 1\n", "label"),
+            ("m 1\nm 2\n", "duplicate"),
+            ("m{a=\"1\"} 1\nm{a=\"2\"} 1\nm{a=\"1\"} 2\n", "duplicate"),
+            ("m{job=\"a\"} 1\nm{job=\"b\"} 2\n", "duplicate"),
+            ("m{instance=\"\"} 1\nm 2\n", "duplicate"),
+        ] {
+            assert_eq!(prepared(&key, body).expect_err(body).reason(), reason, "{body}");
+        }
+        assert!(prepared(&key, "m{a=\"\"} 1\nm 2\n").is_ok(), "{{a=\"\"}} and {{}} differ");
+    }
+
+    #[test]
+    fn what_is_too_long_is_refused_with_the_setting_that_says_so() {
+        let limits = Limits {
+            label_name_bytes: 8,
+            label_value_bytes: 3,
+            labels_per_series: 2,
+            metric_name_bytes: 6,
+            ..Limits::UNLIMITED
+        };
+        for (value, body, setting) in [
+            ("long", "", "limits.label-value-length"),
+            ("j", "m{a=\"long\"} 1\n", "limits.label-value-length"),
+            ("j", "m{long_name=\"1\"} 1\n", "limits.label-name-length"),
+            ("j", "m{a=\"\",b=\"\",c=\"\"} 1\n", "limits.labels-per-series"),
+            ("j", "long_name 1\n", "limits.metric-name-length"),
+        ] {
+            let families = parse(body.as_bytes()).unwrap();
+            let key = key(&[("job", value)]);
+            let refusal = prepare(&key, SeriesHasher::random(), &limits, families).unwrap_err();
+            assert!(refusal.to_string().contains(setting), "{refusal}");
+            assert!(!refusal.marks_the_group());
+        }
+    }
+
+    #[test]
+    fn the_gateways_own_families_are_left_out() {
+        let families =
+            prepared(&key(&[("job", "j")]), "push_time_seconds 1\npush_failure_time_seconds 2\n");
+        assert!(families.unwrap().is_empty());
+    }
+
+    #[test]
+    fn a_series_has_one_hash_whichever_group_it_is_pushed_to() {
+        let hasher = SeriesHasher::random();
+        let families = |key: &GroupingKey, body: &str| {
+            prepare(key, hasher, &Limits::UNLIMITED, parse(body.as_bytes()).unwrap()).unwrap().remove(0).rendered
+        };
+        let wide = families(&key(&[("job", "j")]), "m{instance=\"i\",zone=\"z\"} 1\n");
+        let narrow = key(&[("job", "j"), ("instance", "i"), ("zone", "z")]);
+        assert_eq!(wide.extras[0].hash, families(&narrow, "m 1\n").plain_hash);
+        assert_eq!(wide.extras[0].labels_hash, hasher.group(&narrow));
+    }
+}

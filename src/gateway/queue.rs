@@ -1,0 +1,117 @@
+//! The queue to the lane.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use super::command::{Accepted, Command};
+use super::error::Fault;
+use crate::time::Clock;
+
+/// Commands that wait for the lane, in the order in which they were accepted.
+#[derive(Debug)]
+pub(super) struct Queue {
+    /// A std lock, held only to move commands in or out. The clock is read under it, so that the
+    /// order of the queue is the order of acceptance: a push that was accepted before a deadline is
+    /// applied before the reaper that comes after it.
+    state: Mutex<State>,
+    /// The lane waits here for commands.
+    filled: Condvar,
+    clock: Arc<dyn Clock>,
+    /// When full, a push is answered "busy" at once rather than kept waiting behind a slow disk.
+    capacity: usize,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    commands: VecDeque<(Accepted, Command)>,
+    closed: bool,
+}
+
+/// What [`Queue::take`] found.
+pub(super) enum Taken {
+    Commands,
+    /// None came until the deadline.
+    TimedOut,
+    /// None will come.
+    Closed,
+}
+
+impl Queue {
+    pub(super) fn new(capacity: usize, clock: Arc<dyn Clock>) -> Self {
+        Self { state: Mutex::default(), filled: Condvar::new(), clock, capacity }
+    }
+
+    /// Accepts a command.
+    pub(super) fn push(&self, command: Command) -> Result<(), Fault> {
+        let mut state = self.lock();
+        if state.closed {
+            return Err(Fault::Stopping);
+        }
+        // Reaping makes room; it is never refused for the lack of it.
+        if state.commands.len() >= self.capacity && !matches!(command, Command::Reap(_)) {
+            return Err(Fault::Busy);
+        }
+        let accepted = Accepted { now: self.clock.now(), wall: self.clock.wall() };
+        let was_empty = state.commands.is_empty();
+        state.commands.push_back((accepted, command));
+        drop(state);
+        if was_empty {
+            self.filled.notify_one();
+        }
+        Ok(())
+    }
+
+    /// How many commands wait.
+    pub(super) fn len(&self) -> usize {
+        self.lock().commands.len()
+    }
+
+    /// Accepts no more commands; what waits is still carried out.
+    pub(super) fn close(&self) {
+        self.lock().closed = true;
+        self.filled.notify_one();
+    }
+
+    /// Drops what waits: nobody is left to carry it out.
+    pub(super) fn abandon(&self) {
+        let mut state = self.lock();
+        state.closed = true;
+        state.commands.clear();
+    }
+
+    /// Waits for commands and moves up to `max` of them to `to`.
+    pub(super) fn take(
+        &self,
+        max: usize,
+        until: Option<Instant>,
+        to: &mut Vec<(Accepted, Command)>,
+    ) -> Taken {
+        let mut state = self.lock();
+        loop {
+            if !state.commands.is_empty() {
+                let count = state.commands.len().min(max);
+                to.extend(state.commands.drain(..count));
+                return Taken::Commands;
+            }
+            if state.closed {
+                return Taken::Closed;
+            }
+            state = match until {
+                None => self.filled.wait(state).unwrap_or_else(PoisonError::into_inner),
+                Some(until) => {
+                    let left = until.saturating_duration_since(Instant::now());
+                    if left.is_zero() {
+                        return Taken::TimedOut;
+                    }
+                    let waited = self.filled.wait_timeout(state, left);
+                    waited.unwrap_or_else(PoisonError::into_inner).0
+                }
+            };
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,339 @@
+//! The rendered lines of one family: segments of about 64 KiB, each knowing which group's lines lie
+//! where in it.
+//!
+//! A push replaces its own lines in its segment; a scrape takes reference-counted copies of the
+//! list. A segment that a scrape still holds is copied before it changes, so that a scrape never
+//! sees half a push and never waits for one.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Number of a group in the index and in the view. Used again once the group is gone.
+pub type GroupId = u32;
+
+/// A new segment is begun rather than let one grow beyond this. Large enough that compressing
+/// segments one by one costs little in size and that a scrape is few system calls; small enough
+/// that replacing a line in the middle moves little.
+const SEGMENT_BYTES: usize = 64 * 1024;
+
+/// A run of lines, whole groups only, in the order of the groups' numbers.
+#[derive(Clone, Debug)]
+pub struct Segment {
+    /// Strictly ascending, and never empty once the segment is in a list.
+    groups: Vec<GroupId>,
+    /// Length of each group's lines. Lengths rather than offsets: a change in length moves no
+    /// other entry, and summing a few hundred is faster than shifting them.
+    lens: Vec<u32>,
+    bytes: Vec<u8>,
+    generation: u64,
+}
+
+/// The segments of one family. The groups of a segment come before those of the next.
+#[derive(Clone, Debug, Default)]
+pub struct Segments {
+    list: Vec<Arc<Segment>>,
+}
+
+/// Tells contents apart: no two that differ have the same number.
+pub fn next_generation() -> u64 {
+    static NEXT: AtomicU64 = AtomicU64::new(1);
+    NEXT.fetch_add(1, Ordering::Relaxed)
+}
+
+impl Segment {
+    fn new() -> Self {
+        Self { groups: Vec::new(), lens: Vec::new(), bytes: Vec::new(), generation: 0 }
+    }
+
+    /// The lines.
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// Changes whenever the lines do.
+    pub fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    /// Whether it has lines of any of these groups, which are sorted.
+    pub fn has_any_of(&self, groups: &[GroupId]) -> bool {
+        let (Some(first), Some(last)) = (self.groups.first(), self.groups.last()) else {
+            return false;
+        };
+        let start = groups.partition_point(|group| group < first);
+        let candidates = groups.get(start..).unwrap_or_default();
+        candidates
+            .iter()
+            .take_while(|group| *group <= last)
+            .any(|group| self.groups.binary_search(group).is_ok())
+    }
+
+    /// A copy without the lines of these groups, which are sorted. It has no generation of its own.
+    pub fn without(&self, groups: &[GroupId]) -> Self {
+        let mut rest = Self::new();
+        let mut at = 0;
+        for (group, len) in self.groups.iter().zip(&self.lens) {
+            let end = at + *len as usize;
+            if groups.binary_search(group).is_err() {
+                rest.groups.push(*group);
+                rest.lens.push(*len);
+                rest.bytes.extend_from_slice(self.bytes.get(at..end).unwrap_or_default());
+            }
+            at = end;
+        }
+        rest
+    }
+
+    fn last_group(&self) -> GroupId {
+        self.groups.last().copied().unwrap_or(0)
+    }
+
+    /// Where the entry at `at` begins.
+    fn offset(&self, at: usize) -> usize {
+        self.lens.get(..at).unwrap_or(&self.lens).iter().map(|len| *len as usize).sum()
+    }
+
+    /// The lines of a group: their place among the entries, and the range of their bytes.
+    fn find(&self, group: GroupId) -> Result<(usize, std::ops::Range<usize>), usize> {
+        let at = self.groups.binary_search(&group)?;
+        let start = self.offset(at);
+        let len = self.lens.get(at).copied().unwrap_or(0) as usize;
+        Ok((at, start..start + len))
+    }
+
+    fn put(&mut self, group: GroupId, lines: &[u8]) {
+        let len = u32::try_from(lines.len()).expect("the limits keep a push below 4 GiB");
+        match self.find(group) {
+            Ok((at, range)) => {
+                if range.len() == lines.len() {
+                    if let Some(place) = self.bytes.get_mut(range) {
+                        place.copy_from_slice(lines);
+                    }
+                } else {
+                    self.bytes.splice(range, lines.iter().copied());
+                    if let Some(slot) = self.lens.get_mut(at) {
+                        *slot = len;
+                    }
+                }
+            }
+            Err(at) => {
+                let start = self.offset(at);
+                self.bytes.splice(start..start, lines.iter().copied());
+                self.groups.insert(at, group);
+                self.lens.insert(at, len);
+            }
+        }
+        self.generation = next_generation();
+    }
+
+    /// Cuts the second half off.
+    fn split(&mut self) -> Self {
+        let half = self.bytes.len() / 2;
+        let mut end = 0;
+        let before = self.lens.iter().take_while(|len| {
+            end += **len as usize;
+            end <= half
+        });
+        let at = before.count().clamp(1, self.groups.len() - 1);
+        let start = self.offset(at);
+        let rest = Self {
+            groups: self.groups.split_off(at),
+            lens: self.lens.split_off(at),
+            bytes: self.bytes.split_off(start),
+            generation: next_generation(),
+        };
+        self.shrink();
+        self.generation = next_generation();
+        rest
+    }
+
+    fn shrink(&mut self) {
+        self.groups.shrink_to_fit();
+        self.lens.shrink_to_fit();
+        self.bytes.shrink_to_fit();
+    }
+}
+
+impl Segments {
+    /// The segments, for a scrape.
+    pub fn list(&self) -> &[Arc<Segment>] {
+        &self.list
+    }
+
+    /// Puts a group's lines in the place of those it has. No lines: as [`Segments::remove`].
+    pub fn put(&mut self, group: GroupId, lines: &[u8]) {
+        if lines.is_empty() {
+            self.remove(&[group]);
+            return;
+        }
+        let mut at = self.list.partition_point(|segment| segment.last_group() < group);
+        if at == self.list.len() {
+            // Behind all others, as new groups are: fill segments up rather than split them.
+            match self.list.last_mut() {
+                Some(last) if last.bytes.len() + lines.len() <= SEGMENT_BYTES => at -= 1,
+                Some(last) => {
+                    if let Some(full) = Arc::get_mut(last) {
+                        full.shrink();
+                    }
+                    self.list.push(Arc::new(Segment::new()));
+                }
+                None => self.list.push(Arc::new(Segment::new())),
+            }
+        }
+        let Some(segment) = self.list.get_mut(at) else { return };
+        if let Ok((_, range)) = segment.find(group)
+            && segment.bytes.get(range) == Some(lines)
+        {
+            // Unchanged: whoever has compressed this segment need not do it again.
+            return;
+        }
+        let segment = Arc::make_mut(segment);
+        segment.put(group, lines);
+        if segment.bytes.len() > SEGMENT_BYTES + SEGMENT_BYTES / 2 && segment.groups.len() > 1 {
+            let rest = segment.split();
+            self.list.insert(at + 1, Arc::new(rest));
+        }
+    }
+
+    /// Removes the lines of these groups, which are sorted.
+    pub fn remove(&mut self, groups: &[GroupId]) {
+        let (Some(first), Some(last)) = (groups.first(), groups.last()) else { return };
+        let start = self.list.partition_point(|segment| segment.last_group() < *first);
+        let mut changed = false;
+        for segment in self.list.iter_mut().skip(start) {
+            if segment.groups.first().is_none_or(|group| group > last) {
+                break;
+            }
+            if segment.has_any_of(groups) {
+                let mut rest = segment.without(groups);
+                rest.shrink();
+                rest.generation = next_generation();
+                *segment = Arc::new(rest);
+                changed = true;
+            }
+        }
+        if changed {
+            self.list.retain(|segment| !segment.groups.is_empty());
+            self.join_small(start);
+        }
+    }
+
+    /// Joins neighbours that have become small, from around `start` on.
+    fn join_small(&mut self, start: usize) {
+        let mut at = start.saturating_sub(1);
+        while let [left, right, ..] = self.list.get_mut(at..).unwrap_or_default() {
+            if left.bytes.len() + right.bytes.len() > SEGMENT_BYTES / 2 {
+                if at > start {
+                    return;
+                }
+                at += 1;
+                continue;
+            }
+            let left = Arc::make_mut(left);
+            left.groups.extend_from_slice(&right.groups);
+            left.lens.extend_from_slice(&right.lens);
+            left.bytes.extend_from_slice(&right.bytes);
+            left.generation = next_generation();
+            self.list.remove(at + 1);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn bytes(segments: &Segments) -> Vec<u8> {
+        segments.list.iter().flat_map(|segment| segment.bytes.clone()).collect()
+    }
+
+    fn check(segments: &Segments) {
+        let groups: Vec<_> = segments.list.iter().flat_map(|s| s.groups.clone()).collect();
+        assert!(groups.is_sorted_by(|a, b| a < b), "{groups:?}");
+        for segment in &segments.list {
+            assert!(!segment.groups.is_empty());
+            assert_eq!(segment.offset(segment.lens.len()), segment.bytes.len());
+            assert!(segment.bytes.len() <= 2 * SEGMENT_BYTES || segment.groups.len() == 1);
+        }
+    }
+
+    #[test]
+    fn a_scrape_keeps_what_it_took() {
+        let mut segments = Segments::default();
+        segments.put(1, b"one\n");
+        let taken = segments.clone();
+        segments.put(1, b"uno\n");
+        segments.put(2, b"two\n");
+        assert_eq!(bytes(&taken), b"one\n");
+        assert_eq!(bytes(&segments), b"uno\ntwo\n");
+    }
+
+    #[test]
+    fn the_same_lines_again_change_nothing() {
+        let mut segments = Segments::default();
+        segments.put(1, b"one\n");
+        let generation = segments.list[0].generation();
+        segments.put(1, b"one\n");
+        assert_eq!(segments.list[0].generation(), generation);
+        segments.put(1, b"two\n");
+        assert_ne!(segments.list[0].generation(), generation);
+    }
+
+    #[test]
+    fn removing_most_groups_leaves_few_segments() {
+        let mut segments = Segments::default();
+        for group in 0..10_000 {
+            segments.put(group, &[b'x'; 100]);
+        }
+        assert!(segments.list.len() >= 15);
+        let most: Vec<_> = (0..10_000).filter(|group| group % 100 != 0).collect();
+        segments.remove(&most);
+        check(&segments);
+        assert_eq!(bytes(&segments).len(), 100 * 100);
+        assert!(segments.list.len() <= 2, "{}", segments.list.len());
+    }
+
+    #[derive(Clone, Debug)]
+    enum Op {
+        Put(GroupId, usize, u8),
+        Remove(Vec<GroupId>),
+    }
+
+    fn ops() -> impl Strategy<Value = Vec<Op>> {
+        let put = (0..60_u32, 0..9000_usize, any::<u8>()).prop_map(|(g, len, b)| Op::Put(g, len, b));
+        let remove = prop::collection::btree_set(0..60_u32, 0..20)
+            .prop_map(|groups| Op::Remove(groups.into_iter().collect()));
+        prop::collection::vec(prop_oneof![4 => put, 1 => remove], 1..120)
+    }
+
+    proptest! {
+        #[test]
+        fn segments_hold_what_a_map_holds(ops in ops()) {
+            let (mut segments, mut map) = (Segments::default(), BTreeMap::new());
+            for op in ops {
+                match op {
+                    Op::Put(group, len, byte) => {
+                        segments.put(group, &vec![byte; len]);
+                        map.insert(group, vec![byte; len]);
+                    }
+                    Op::Remove(groups) => {
+                        let hidden: Vec<u8> = segments
+                            .list
+                            .iter()
+                            .flat_map(|segment| segment.without(&groups).bytes)
+                            .collect();
+                        segments.remove(&groups);
+                        map.retain(|group, _| !groups.contains(group));
+                        prop_assert_eq!(hidden, bytes(&segments));
+                    }
+                }
+                check(&segments);
+                prop_assert_eq!(bytes(&segments), map.values().flatten().copied().collect::<Vec<_>>());
+            }
+        }
+    }
+}

@@ -1,0 +1,296 @@
+//! What scrapes and the API read: the groups and the rendered exposition as of the last durable
+//! batch.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::index::{FamilyId, GroupState};
+use super::segment::{GroupId, Segment, Segments, next_generation};
+use crate::model::TtlSource;
+use crate::time::UnixMillis;
+
+/// A durable change, to be published.
+#[derive(Debug)]
+pub enum Change {
+    /// A group has this state, these stamp lines, and lines of these families in place of those it
+    /// had.
+    Group {
+        id: GroupId,
+        state: GroupState,
+        series: u32,
+        stamps: [Bytes; 2],
+        lines: Vec<(FamilyId, Bytes)>,
+    },
+    /// A group no longer has a family.
+    MemberRemoved { id: GroupId, family: FamilyId },
+    /// A family is new, or has another header. Comes before its lines.
+    Header { family: FamilyId, name: Arc<str>, header: Bytes },
+    /// Groups are gone, whole.
+    GroupsRemoved { groups: Vec<(GroupId, Vec<FamilyId>)> },
+}
+
+/// The published state.
+#[derive(Debug)]
+pub struct View {
+    /// By number.
+    groups: Vec<Option<GroupView>>,
+    /// By number. A family whose last lines are gone keeps its place until its number is used
+    /// again: it may have members without a series, to which the next push gives one.
+    families: Vec<Option<FamilyView>>,
+    order: BTreeMap<Arc<str>, FamilyRef>,
+    /// Push time and push failure time, which every group has and the index does not list.
+    stamps: [FamilyView; 2],
+    deadlines: BTreeSet<(UnixMillis, GroupId)>,
+    totals: Totals,
+}
+
+/// Sums over all groups.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Totals {
+    pub groups: u64,
+    /// Without the two stamps of each group.
+    pub series: u64,
+    /// By source of the TTL: push, rule, default.
+    pub by_ttl_source: [u64; 3],
+}
+
+#[derive(Clone, Copy, Debug)]
+enum FamilyRef {
+    Stamp(usize),
+    Stored(FamilyId),
+}
+
+#[derive(Debug)]
+struct GroupView {
+    state: GroupState,
+    series: u32,
+}
+
+#[derive(Debug)]
+struct FamilyView {
+    name: Arc<str>,
+    header: Header,
+    segments: Segments,
+}
+
+/// The HELP and TYPE lines of a family.
+#[derive(Clone, Debug)]
+pub struct Header {
+    pub bytes: Bytes,
+    /// Changes whenever the lines do.
+    pub generation: u64,
+}
+
+/// A family as a scrape takes it.
+#[derive(Clone, Debug)]
+pub struct FamilySnapshot {
+    pub name: Arc<str>,
+    pub header: Header,
+    pub segments: Vec<Arc<Segment>>,
+}
+
+/// The exposition at one instant.
+#[derive(Clone, Debug)]
+pub struct Snapshot {
+    /// In byte order of their names; none without segments.
+    pub families: Vec<FamilySnapshot>,
+    /// Groups in the segments that have expired, sorted.
+    pub expired: Vec<GroupId>,
+}
+
+impl Header {
+    fn new(bytes: Bytes) -> Self {
+        Self { bytes, generation: next_generation() }
+    }
+}
+
+impl View {
+    /// Nothing published yet. The stamp families have these names and headers.
+    pub fn new(stamps: [(&str, Bytes); 2]) -> Self {
+        let order = stamps
+            .iter()
+            .enumerate()
+            .map(|(at, (name, _))| (Arc::from(*name), FamilyRef::Stamp(at)))
+            .collect();
+        let stamps = stamps.map(|(name, header)| FamilyView {
+            name: name.into(),
+            header: Header::new(header),
+            segments: Segments::default(),
+        });
+        Self {
+            groups: Vec::new(),
+            families: Vec::new(),
+            order,
+            stamps,
+            deadlines: BTreeSet::new(),
+            totals: Totals::default(),
+        }
+    }
+
+    /// Applies a change.
+    pub fn publish(&mut self, change: Change) {
+        match change {
+            Change::Group { id, state, series, stamps, lines } => {
+                self.put_group(id, GroupView { state, series });
+                for (family, line) in self.stamps.iter_mut().zip(stamps) {
+                    family.segments.put(id, &line);
+                }
+                for (family, lines) in lines {
+                    if let Some(family) = slot(&mut self.families, family) {
+                        family.segments.put(id, &lines);
+                    }
+                }
+            }
+            Change::MemberRemoved { id, family } => self.remove_lines(family, &[id]),
+            Change::Header { family, name, header } => self.put_header(family, name, header),
+            Change::GroupsRemoved { groups } => self.remove_groups(groups),
+        }
+    }
+
+    /// What a scrape at `now` serves.
+    pub fn snapshot(&self, now: UnixMillis) -> Snapshot {
+        let mut expired: Vec<_> = self.due(now).map(|entry| entry.1).collect();
+        expired.sort_unstable();
+        let families = self
+            .order
+            .values()
+            .filter_map(|family| self.family(*family))
+            .filter(|family| !family.segments.list().is_empty())
+            .map(|family| FamilySnapshot {
+                name: Arc::clone(&family.name),
+                header: family.header.clone(),
+                segments: family.segments.list().to_vec(),
+            })
+            .collect();
+        Snapshot { families, expired }
+    }
+
+    /// Sums over the groups that have not expired at `now`.
+    pub fn totals(&self, now: UnixMillis) -> Totals {
+        let mut totals = self.totals;
+        for (_, id) in self.due(now) {
+            if let Some(Some(group)) = self.groups.get(*id as usize) {
+                totals.subtract(group);
+            }
+        }
+        totals
+    }
+
+    /// The earliest deadline of all, expired groups included; [`UnixMillis::MAX`] if there is none.
+    pub fn next_deadline(&self) -> UnixMillis {
+        self.deadlines.first().map_or(UnixMillis::MAX, |entry| entry.0)
+    }
+
+    fn due(&self, now: UnixMillis) -> impl Iterator<Item = &(UnixMillis, GroupId)> {
+        self.deadlines.iter().take_while(move |(deadline, _)| *deadline <= now)
+    }
+
+    fn family(&self, family: FamilyRef) -> Option<&FamilyView> {
+        match family {
+            FamilyRef::Stamp(at) => self.stamps.get(at),
+            FamilyRef::Stored(id) => self.families.get(id as usize)?.as_ref(),
+        }
+    }
+
+    fn put_group(&mut self, id: GroupId, group: GroupView) {
+        let at = id as usize;
+        if self.groups.len() <= at {
+            self.groups.resize_with(at + 1, || None);
+        }
+        self.totals.add(&group);
+        let deadline = group.state.deadline();
+        let before = self.groups.get_mut(at).and_then(|slot| slot.replace(group));
+        let old_deadline = before.as_ref().map(|before| before.state.deadline());
+        if let Some(before) = before {
+            self.totals.subtract(&before);
+        }
+        if old_deadline != Some(deadline) {
+            if let Some(old) = old_deadline {
+                self.deadlines.remove(&(old, id));
+            }
+            if deadline != UnixMillis::MAX {
+                self.deadlines.insert((deadline, id));
+            }
+        }
+    }
+
+    fn put_header(&mut self, id: FamilyId, name: Arc<str>, header: Bytes) {
+        let at = id as usize;
+        if self.families.len() <= at {
+            self.families.resize_with(at + 1, || None);
+        }
+        let header = Header::new(header);
+        match self.families.get_mut(at) {
+            Some(Some(family)) if family.name == name => family.header = header,
+            Some(slot) => {
+                let new =
+                    FamilyView { name: Arc::clone(&name), header, segments: Segments::default() };
+                if let Some(old) = slot.replace(new)
+                    && matches!(self.order.get(&old.name), Some(FamilyRef::Stored(at)) if *at == id)
+                {
+                    self.order.remove(&old.name);
+                }
+                self.order.insert(name, FamilyRef::Stored(id));
+            }
+            None => {}
+        }
+    }
+
+    fn remove_groups(&mut self, groups: Vec<(GroupId, Vec<FamilyId>)>) {
+        // Family by family, so that many groups that go at once touch each segment once.
+        let mut by_family: BTreeMap<FamilyId, Vec<GroupId>> = BTreeMap::new();
+        let mut ids: Vec<_> = groups.iter().map(|(id, _)| *id).collect();
+        ids.sort_unstable();
+        for (id, families) in groups {
+            if let Some(group) = self.groups.get_mut(id as usize).and_then(Option::take) {
+                self.totals.subtract(&group);
+                self.deadlines.remove(&(group.state.deadline(), id));
+            }
+            for family in families {
+                by_family.entry(family).or_default().push(id);
+            }
+        }
+        for family in &mut self.stamps {
+            family.segments.remove(&ids);
+        }
+        for (family, mut ids) in by_family {
+            ids.sort_unstable();
+            self.remove_lines(family, &ids);
+        }
+    }
+
+    fn remove_lines(&mut self, id: FamilyId, groups: &[GroupId]) {
+        if let Some(family) = slot(&mut self.families, id) {
+            family.segments.remove(groups);
+        }
+    }
+}
+
+impl Totals {
+    fn add(&mut self, group: &GroupView) {
+        self.groups += 1;
+        self.series += u64::from(group.series);
+        *self.of_source(group.state.ttl_source) += 1;
+    }
+
+    fn subtract(&mut self, group: &GroupView) {
+        self.groups -= 1;
+        self.series -= u64::from(group.series);
+        *self.of_source(group.state.ttl_source) -= 1;
+    }
+
+    fn of_source(&mut self, source: TtlSource) -> &mut u64 {
+        let [push, rule, default] = &mut self.by_ttl_source;
+        match source {
+            TtlSource::Push => push,
+            TtlSource::Rule => rule,
+            TtlSource::Default => default,
+        }
+    }
+}
+
+fn slot(families: &mut [Option<FamilyView>], id: FamilyId) -> Option<&mut FamilyView> {
+    families.get_mut(id as usize)?.as_mut()
+}

@@ -1,0 +1,208 @@
+//! Reads request bodies within bounds, as sent and once decompressed.
+
+use std::io::{self, Read};
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use http_body_util::BodyExt as _;
+use hyper::HeaderMap;
+use hyper::body::{Body as _, Incoming};
+use hyper::header::CONTENT_ENCODING;
+
+use super::Limits;
+use super::rejection::Rejection;
+
+/// Larger bodies are decompressed and parsed where it does not hold up other requests.
+const INLINE_BYTES_MAX: usize = 128 * 1024;
+
+/// What the name of an encoding stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Encoding {
+    Identity,
+    Gzip,
+    Snappy,
+    Zstd,
+}
+
+/// The first bytes of a snappy stream in the framing format.
+const SNAPPY_STREAM: &[u8] = b"\xff\x06\x00\x00sNaPpY";
+
+/// Reads and decompresses a body.
+pub(super) async fn read(
+    headers: &HeaderMap,
+    body: Incoming,
+    limits: &Limits,
+) -> Result<Bytes, Rejection> {
+    let encoding = Encoding::of(headers);
+    let limit = limits.body_bytes;
+    if body.size_hint().lower() > limit as u64 {
+        return Err(Rejection::BodyTooLarge { limit });
+    }
+    let seconds = limits.body_timeout.as_secs();
+    let bytes = timed(limits.body_timeout, collect(body, limit))
+        .await
+        .ok_or(Rejection::BodyTimeout { seconds })??;
+    if encoding == Encoding::Identity {
+        return Ok(bytes);
+    }
+    let decoded_max = limits.decoded_bytes;
+    working_on(bytes.len(), || decode(encoding, &bytes, decoded_max))
+}
+
+/// Does work whose time grows with a body. A large one leaves the thread's other tasks to others.
+pub(super) fn working_on<T>(bytes: usize, work: impl FnOnce() -> T) -> T {
+    if bytes > INLINE_BYTES_MAX { tokio::task::block_in_place(work) } else { work() }
+}
+
+async fn timed<T>(limit: Duration, future: impl Future<Output = T>) -> Option<T> {
+    tokio::time::timeout(limit, future).await.ok()
+}
+
+async fn collect(mut body: Incoming, limit: usize) -> Result<Bytes, Rejection> {
+    let mut first = Bytes::new();
+    let mut rest = BytesMut::new();
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|error| Rejection::BodyBroken(error.to_string()))?;
+        let Ok(data) = frame.into_data() else { continue };
+        if first.len() + rest.len() + data.len() > limit {
+            return Err(Rejection::BodyTooLarge { limit });
+        }
+        if first.is_empty() {
+            // Most bodies are one frame: no copy.
+            first = data;
+        } else {
+            rest.extend_from_slice(&data);
+        }
+    }
+    if rest.is_empty() {
+        return Ok(first);
+    }
+    Ok([first, rest.freeze()].concat().into())
+}
+
+impl Encoding {
+    /// As the Go Pushgateway: one name, in any case; an unknown one is ignored.
+    fn of(headers: &HeaderMap) -> Self {
+        let name = headers.get(CONTENT_ENCODING).map_or(&b""[..], |value| value.as_bytes());
+        match name.to_ascii_lowercase().as_slice() {
+            b"gzip" => Self::Gzip,
+            b"snappy" => Self::Snappy,
+            b"zstd" => Self::Zstd,
+            _ => Self::Identity,
+        }
+    }
+}
+
+fn decode(encoding: Encoding, bytes: &[u8], limit: usize) -> Result<Bytes, Rejection> {
+    let failed = |name, error: &dyn ToString| Rejection::Encoding {
+        encoding: name,
+        reason: error.to_string(),
+    };
+    match encoding {
+        Encoding::Identity => Ok(Bytes::copy_from_slice(bytes)),
+        Encoding::Gzip => {
+            let decoder = flate2::read::MultiGzDecoder::new(bytes);
+            bounded(decoder, limit)?.map_err(|error| failed("gzip", &error))
+        }
+        Encoding::Snappy if bytes.starts_with(SNAPPY_STREAM) => {
+            let decoder = snap::read::FrameDecoder::new(bytes);
+            bounded(decoder, limit)?.map_err(|error| failed("snappy", &error))
+        }
+        Encoding::Snappy => {
+            let len = snap::raw::decompress_len(bytes).map_err(|error| failed("snappy", &error))?;
+            if len > limit {
+                return Err(Rejection::BodyTooLarge { limit });
+            }
+            let decoded = snap::raw::Decoder::new().decompress_vec(bytes);
+            decoded.map(Bytes::from).map_err(|error| failed("snappy", &error))
+        }
+        Encoding::Zstd => {
+            let decoder = zstd::stream::read::Decoder::with_buffer(bytes);
+            let decoder = decoder.map_err(|error| failed("zstd", &error))?;
+            bounded(decoder, limit)?.map_err(|error| failed("zstd", &error))
+        }
+    }
+}
+
+/// Reads to the end, or to the limit and no further.
+fn bounded(decoder: impl Read, limit: usize) -> Result<io::Result<Bytes>, Rejection> {
+    let mut decoded = Vec::new();
+    match decoder.take(limit as u64 + 1).read_to_end(&mut decoded) {
+        Ok(len) if len > limit => Err(Rejection::BodyTooLarge { limit }),
+        Ok(_) => Ok(Ok(decoded.into())),
+        Err(error) => Ok(Err(error)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+
+    use super::*;
+
+    const TEXT: &[u8] = b"metric 1\nmetric_two 2\n";
+
+    fn gzip(bytes: &[u8]) -> Vec<u8> {
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        encoder.write_all(bytes).unwrap();
+        encoder.finish().unwrap()
+    }
+
+    fn snappy_framed(bytes: &[u8]) -> Vec<u8> {
+        let mut encoder = snap::write::FrameEncoder::new(Vec::new());
+        encoder.write_all(bytes).unwrap();
+        encoder.into_inner().unwrap()
+    }
+
+    #[test]
+    fn every_encoding_is_undone() {
+        let raw = snap::raw::Encoder::new().compress_vec(TEXT).unwrap();
+        for (encoding, bytes) in [
+            (Encoding::Gzip, gzip(TEXT)),
+            (Encoding::Gzip, [gzip(&TEXT[..5]), gzip(&TEXT[5..])].concat()),
+            (Encoding::Snappy, snappy_framed(TEXT)),
+            (Encoding::Snappy, raw),
+            (Encoding::Zstd, zstd::encode_all(TEXT, 1).unwrap()),
+        ] {
+            assert_eq!(decode(encoding, &bytes, TEXT.len()).unwrap(), TEXT, "{encoding:?}");
+            let small = decode(encoding, &bytes, TEXT.len() - 1);
+            assert!(matches!(small, Err(Rejection::BodyTooLarge { .. })), "{encoding:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_in_the_encoding_is_refused() {
+        for encoding in [Encoding::Gzip, Encoding::Snappy, Encoding::Zstd] {
+            for bytes in [TEXT, b"\x1f\x8b", b"\xff\x06\x00\x00sNaPpY\x00"] {
+                let result = decode(encoding, bytes, 1000);
+                assert!(result.is_err(), "{encoding:?} {bytes:?} {result:?}");
+            }
+        }
+        let mut cut = gzip(TEXT);
+        cut.truncate(cut.len() - 9);
+        assert!(decode(Encoding::Gzip, &cut, 1000).is_err());
+    }
+
+    #[test]
+    fn a_bomb_stops_at_the_limit() {
+        let bomb = gzip(&vec![b'\n'; 50_000_000]);
+        let result = decode(Encoding::Gzip, &bomb, 1_000_000);
+        assert!(matches!(result, Err(Rejection::BodyTooLarge { .. })));
+        // A raw block says its length in front: it is not believed.
+        let claims_4_gib = [0xff, 0xff, 0xff, 0xff, 0x0f, 0];
+        let result = decode(Encoding::Snappy, &claims_4_gib, 1_000_000);
+        assert!(matches!(result, Err(Rejection::BodyTooLarge { .. })));
+    }
+
+    #[test]
+    fn names_of_encodings_are_read_in_any_case() {
+        let of = |value: &str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(CONTENT_ENCODING, value.parse().unwrap());
+            Encoding::of(&headers)
+        };
+        assert_eq!(of("GZip"), Encoding::Gzip);
+        assert_eq!(of("gzip, gzip"), Encoding::Identity);
+        assert_eq!(of("deflate"), Encoding::Identity);
+    }
+}

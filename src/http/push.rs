@@ -1,0 +1,89 @@
+//! PUT, POST and DELETE on a group.
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::header::{CONTENT_TYPE, HeaderName, HeaderValue};
+use hyper::{HeaderMap, Request, Response, StatusCode};
+
+use super::Limits;
+use super::body::{self, working_on};
+use super::rejection::Rejection;
+use crate::exposition::PushFormat;
+use crate::gateway::{Expires, Gateway, PushMode};
+use crate::model::{GroupingKey, Ttl};
+
+const TTL: HeaderName = HeaderName::from_static("tidegate-ttl");
+const EXPIRES: HeaderName = HeaderName::from_static("tidegate-expires");
+
+/// Stores what the body says under the grouping key.
+pub(super) async fn push(
+    gateway: &Gateway,
+    limits: &Limits,
+    key: GroupingKey,
+    mode: PushMode,
+    request: Request<Incoming>,
+) -> Result<Response<Full<Bytes>>, Rejection> {
+    let (head, incoming) = request.into_parts();
+    let ttl = ttl(&head.headers)?;
+    let content_type = head.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    let format = PushFormat::from_content_type(content_type);
+    let body = body::read(&head.headers, incoming, limits).await?;
+    let families = working_on(body.len(), || format.parse(&body))?;
+    drop(body);
+    let expires = gateway.push(key, mode, ttl, families).await?;
+    let mut response = Response::new(Full::default());
+    response.headers_mut().insert(EXPIRES, expires_value(expires));
+    Ok(response)
+}
+
+/// Deletes the group. One that is not there is deleted already.
+pub(super) async fn delete(
+    gateway: &Gateway,
+    key: GroupingKey,
+) -> Result<Response<Full<Bytes>>, Rejection> {
+    gateway.delete(key).await?;
+    let mut response = Response::new(Full::default());
+    // Not 200: the Go client insists on it.
+    *response.status_mut() = StatusCode::ACCEPTED;
+    Ok(response)
+}
+
+/// The TTL that the push asks for.
+fn ttl(headers: &HeaderMap) -> Result<Option<Ttl>, Rejection> {
+    let Some(value) = headers.get(TTL) else { return Ok(None) };
+    let text = String::from_utf8_lossy(value.as_bytes());
+    Ttl::parse(&text).map(Some).map_err(|error| Rejection::Ttl(format!("Tidegate-TTL: {error}")))
+}
+
+fn expires_value(expires: Expires) -> HeaderValue {
+    let text = match expires {
+        None => "never".to_owned(),
+        Some(at) => humantime::format_rfc3339_millis(at.to_system_time()).to_string(),
+    };
+    HeaderValue::from_str(&text).expect("an instant is written in ASCII")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::time::UnixNanos;
+
+    #[test]
+    fn expiry_is_written_as_rfc_3339() {
+        assert_eq!(expires_value(None), "never");
+        let at = Some(UnixNanos(1_583_781_848_025_000_000));
+        assert_eq!(expires_value(at), "2020-03-09T19:24:08.025Z");
+    }
+
+    #[test]
+    fn a_ttl_that_cannot_be_read_is_refused_by_name() {
+        let mut headers = HeaderMap::new();
+        assert!(matches!(ttl(&headers), Ok(None)));
+        headers.insert(TTL, HeaderValue::from_static("never"));
+        assert!(matches!(ttl(&headers), Ok(Some(Ttl::Never))));
+        headers.insert(TTL, HeaderValue::from_static("soon"));
+        let error = ttl(&headers).unwrap_err().to_string();
+        assert!(error.contains("Tidegate-TTL") && error.contains("\"soon\""), "{error}");
+    }
+}

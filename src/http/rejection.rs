@@ -1,0 +1,138 @@
+//! The single table from a failure to what the client is told.
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::header::{ALLOW, CONTENT_TYPE, HeaderValue, RETRY_AFTER, X_CONTENT_TYPE_OPTIONS};
+use hyper::{Response, StatusCode};
+use thiserror::Error;
+
+use super::route::RouteError;
+use crate::exposition::ParseError;
+use crate::gateway::{Error, Fault, Refusal};
+
+/// Why a request is not served.
+#[derive(Debug, Error)]
+pub(super) enum Rejection {
+    #[error("404 page not found")]
+    NotFound,
+    #[error("Method Not Allowed")]
+    MethodNotAllowed { allow: &'static str },
+    #[error(transparent)]
+    Route(#[from] RouteError),
+    #[error("{0}")]
+    Ttl(String),
+    #[error(
+        "the body is larger than {limit} bytes; limits.body-size and limits.decoded-size say how \
+         large it may be, as sent and once decompressed"
+    )]
+    BodyTooLarge { limit: usize },
+    #[error("the body did not arrive within {seconds} s (limits.body-timeout)")]
+    BodyTimeout { seconds: u64 },
+    #[error("the body broke off: {0}")]
+    BodyBroken(String),
+    #[error("cannot decompress the body as {encoding}: {reason}")]
+    Encoding { encoding: &'static str, reason: String },
+    #[error(transparent)]
+    Parse(#[from] ParseError),
+    #[error(transparent)]
+    Gateway(#[from] Error),
+    #[error("the gateway is starting: it is restoring what is stored")]
+    Starting,
+}
+
+impl From<Fault> for Rejection {
+    fn from(fault: Fault) -> Self {
+        Self::Gateway(fault.into())
+    }
+}
+
+impl Rejection {
+    /// The only place where a failure becomes a status code.
+    pub(super) fn status(&self) -> StatusCode {
+        match self {
+            Self::NotFound => StatusCode::NOT_FOUND,
+            Self::MethodNotAllowed { .. } => StatusCode::METHOD_NOT_ALLOWED,
+            Self::Route(_)
+            | Self::Ttl(_)
+            | Self::BodyBroken(_)
+            | Self::Encoding { .. }
+            | Self::Parse(_) => StatusCode::BAD_REQUEST,
+            Self::BodyTooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::BodyTimeout { .. } => StatusCode::REQUEST_TIMEOUT,
+            Self::Starting => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Gateway(Error::Refused(refusal)) => match refusal {
+                Refusal::Timestamps
+                | Refusal::NotA { .. }
+                | Refusal::LabelTwice { .. }
+                | Refusal::LabelName { .. }
+                | Refusal::LabelReserved { .. }
+                | Refusal::QuantileLabel { .. }
+                | Refusal::Type { .. }
+                | Refusal::Duplicate { .. }
+                | Refusal::Suffix { .. }
+                | Refusal::TooLong { .. } => StatusCode::BAD_REQUEST,
+                Refusal::Limit { .. } => StatusCode::PAYLOAD_TOO_LARGE,
+                Refusal::Full { .. } => StatusCode::TOO_MANY_REQUESTS,
+            },
+            Self::Gateway(Error::Fault(fault)) => match fault {
+                Fault::Busy | Fault::Stopping => StatusCode::SERVICE_UNAVAILABLE,
+                Fault::Commit(error) => match **error {
+                    crate::store::CommitError::StorageFull => StatusCode::INSUFFICIENT_STORAGE,
+                    _ => StatusCode::SERVICE_UNAVAILABLE,
+                },
+                Fault::Read(_) => StatusCode::INTERNAL_SERVER_ERROR,
+            },
+        }
+    }
+
+    /// For `tidegate_pushes_refused_total`.
+    pub(super) fn reason(&self) -> &'static str {
+        match self {
+            Self::NotFound | Self::MethodNotAllowed { .. } | Self::Route(_) => "path",
+            Self::Ttl(_) => "ttl",
+            Self::BodyTooLarge { .. } => "limit",
+            Self::BodyTimeout { .. } | Self::BodyBroken(_) | Self::Encoding { .. } => "encoding",
+            Self::Parse(_) => "parse",
+            Self::Gateway(Error::Refused(refusal)) => refusal.reason(),
+            Self::Gateway(Error::Fault(Fault::Busy)) => "busy",
+            Self::Gateway(Error::Fault(_)) | Self::Starting => "fault",
+        }
+    }
+
+    /// What the client is told. Of a fault, what concerns the client: the log has the rest.
+    fn public_text(&self) -> String {
+        match self {
+            // The prefix of the Go Pushgateway, which people and scripts look for.
+            Self::Gateway(Error::Refused(refusal)) if refusal.marks_the_group() => {
+                format!("pushed metrics are invalid or inconsistent with existing metrics: {refusal}")
+            }
+            Self::Gateway(Error::Fault(Fault::Commit(error))) => format!("not stored: {error}"),
+            Self::Gateway(Error::Fault(Fault::Read(_))) => {
+                "cannot read what is stored; the log of the gateway says why".into()
+            }
+            other => other.to_string(),
+        }
+    }
+
+    pub(super) fn into_response(self) -> Response<Full<Bytes>> {
+        let mut response = text(self.status(), format!("{}\n", self.public_text()));
+        let headers = response.headers_mut();
+        headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+        if let Self::MethodNotAllowed { allow } = self {
+            headers.insert(ALLOW, HeaderValue::from_static(allow));
+        }
+        if matches!(self, Self::Starting | Self::Gateway(Error::Fault(Fault::Busy))) {
+            headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
+        }
+        response
+    }
+}
+
+/// A plain text answer.
+pub(super) fn text(status: StatusCode, text: impl Into<Bytes>) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(text.into()));
+    *response.status_mut() = status;
+    let plain = HeaderValue::from_static("text/plain; charset=utf-8");
+    response.headers_mut().insert(CONTENT_TYPE, plain);
+    response
+}

@@ -1,0 +1,115 @@
+//! `tidegate`: see the library for how it works.
+
+use std::error::Error;
+use std::io::Write as _;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use tidegate::app::App;
+use tidegate::config::{Args, Config};
+use tidegate::shutdown::Signals;
+use tidegate::telemetry;
+use tidegate::time::SystemClock;
+
+/// Wrong usage of the command line.
+const USAGE: u8 = 2;
+
+fn main() -> ExitCode {
+    let args = match Args::parse(std::env::args_os()) {
+        Ok(args) => args,
+        Err(error) => {
+            // Help and version are errors to the parser, and go to standard output.
+            let wrong = error.use_stderr();
+            return if error.print().is_err() || wrong {
+                ExitCode::from(USAGE)
+            } else {
+                ExitCode::SUCCESS
+            };
+        }
+    };
+    let flags = match args {
+        Args::Serve(flags) => flags,
+        Args::CheckConfig(file) => {
+            return match Config::from_file(&file) {
+                Ok(_) => say(&format!("{}: valid", file.display())),
+                Err(problems) => fail("invalid settings", &problems),
+            };
+        }
+    };
+    let config = match Config::load(&flags) {
+        Ok(config) => config,
+        Err(problems) => return fail("invalid settings", &problems),
+    };
+    telemetry::log::init(config.log);
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), "starting tidegate");
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return fail("cannot start", &error),
+    };
+    let code = runtime.block_on(serve(config));
+    // Nothing is left to finish but, after a second signal, what was not waited for.
+    runtime.shutdown_background();
+    code
+}
+
+async fn serve(config: Config) -> ExitCode {
+    let signals = Signals::new();
+    let mut signals = match signals {
+        Ok(signals) => signals,
+        Err(error) => return fail("cannot listen for signals", &error),
+    };
+    let app = match App::bind(config, Arc::new(SystemClock::new())).await {
+        Ok(app) => app,
+        Err(error) => return fail("cannot start", &error),
+    };
+    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    let running = app.run(async {
+        let _ = stopped.await;
+    });
+    tokio::pin!(running);
+    tokio::select! {
+        ended = &mut running => return exit(ended),
+        signal = signals.next() => {
+            tracing::info!(signal, "stopping; a second signal stops at once");
+            drop(stop);
+        }
+    }
+    tokio::select! {
+        ended = running => exit(ended),
+        signal = signals.next() => {
+            tracing::warn!(signal, "stopping at once");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn exit(ended: Result<(), tidegate::app::AppError>) -> ExitCode {
+    match ended {
+        Ok(()) => {
+            tracing::info!("stopped");
+            ExitCode::SUCCESS
+        }
+        Err(error) => fail("stopped", &error),
+    }
+}
+
+fn say(text: &str) -> ExitCode {
+    match writeln!(std::io::stdout(), "{text}") {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(_) => ExitCode::FAILURE,
+    }
+}
+
+/// Says what went wrong, with its causes, on standard error.
+fn fail(what: &str, error: &dyn Error) -> ExitCode {
+    let mut text = format!("tidegate: {what}: {error}");
+    let mut source = error.source();
+    while let Some(error) = source {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        source = error.source();
+    }
+    // If standard error is gone there is nobody to tell.
+    let _ = writeln!(std::io::stderr(), "{text}");
+    ExitCode::FAILURE
+}

@@ -1,0 +1,22 @@
+//! What is pushed and kept: values with invariants, no I/O, no async, no clock.
+
+pub mod family;
+pub mod grouping_key;
+pub mod labels;
+pub mod name;
+pub mod selector;
+pub mod ttl;
+
+pub use family::{
+    Bucket, BucketSpan, Exemplar, Histogram, Metric, MetricFamily, MetricType, MetricValue,
+    NativeBuckets, Quantile, Summary, Timestamp,
+};
+pub use grouping_key::{GroupingKey, GroupingKeyError};
+pub use labels::Label;
+pub use selector::Selector;
+pub use ttl::{Ttl, TtlPolicy, TtlRule, TtlSource};
+
+/// The gauge that says when a group was last changed by a push.
+pub const PUSH_TIME_NAME: &str = "push_time_seconds";
+/// The gauge that says when a push was last refused for what it contained.
+pub const PUSH_FAILURE_TIME_NAME: &str = "push_failure_time_seconds";

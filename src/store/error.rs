@@ -1,0 +1,53 @@
+//! What can go wrong with a store, by operation.
+
+use std::io;
+use std::path::PathBuf;
+
+use thiserror::Error;
+
+/// Why a store could not be opened or read at start. Nothing was changed.
+#[derive(Debug, Error)]
+pub enum OpenError {
+    #[error("cannot use {} as the storage folder", path.display())]
+    Folder { path: PathBuf, source: io::Error },
+    #[error(
+        "the store in {} is in use by another process; stop that one, or give this one its own \
+         storage.path", path.display()
+    )]
+    InUse { path: PathBuf },
+    #[error(
+        "the store in {} has schema version {stored}, and this build of tidegate knows versions up \
+         to {known}; use the tidegate that wrote it, or a newer one", path.display()
+    )]
+    Newer { path: PathBuf, stored: u32, known: u32 },
+    #[error(
+        "the store in {} is damaged: {what}; restore the folder from a backup, or move it away to \
+         start empty", path.display()
+    )]
+    Damaged { path: PathBuf, what: String },
+    #[error("cannot open the store in {}", path.display())]
+    Sled { path: PathBuf, source: sled::Error },
+}
+
+/// Why a batch was not committed. It may or may not be on disk; no further commit is accepted until
+/// the store is opened again.
+#[derive(Debug, Error)]
+pub enum CommitError {
+    #[error("no space left on the disk of the store")]
+    StorageFull,
+    #[error("cannot apply a batch of {writes} chunks")]
+    Apply { writes: usize, source: sled::Error },
+    #[error("cannot flush a batch of {writes} chunks")]
+    Flush { writes: usize, source: sled::Error },
+    #[error("cannot sync the store to disk")]
+    Sync(#[source] io::Error),
+}
+
+/// Why a record could not be read.
+#[derive(Debug, Error)]
+pub enum ReadError {
+    #[error("cannot read group {id}, chunk {chunk}")]
+    Sled { id: u64, chunk: u32, source: sled::Error },
+    #[error("group {id}, chunk {chunk} is damaged: {what}")]
+    Damaged { id: u64, chunk: u32, what: String },
+}

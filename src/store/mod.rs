@@ -1,0 +1,327 @@
+//! Durable storage of metric groups. With `migrations/`, the only place that knows sled.
+//!
+//! Promises
+//! - When [`Store::sync`] has returned `Ok`, the batches applied before it survive a crash of this
+//!   process and of the host (`tests/crash`). A batch is there whole or not at all.
+//! - A chunk that is read is the one that was written, or an error.
+//! - A store that cannot be used is left as it is found.
+//!
+//! Deliberately absent
+//! - No clock: deadlines are data here, nothing expires.
+//! - No wire formats: the records are private to Tidegate and change only with a migration.
+//!
+//! Assumes that the file system honours fsync. A disk that lies about it voids the first promise.
+
+pub mod error;
+mod frame;
+pub mod record;
+mod schema;
+
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use bytes::{Bytes, BytesMut};
+use hashbrown::HashMap;
+
+pub use error::{CommitError, OpenError, ReadError};
+pub use frame::{ChunkKey, ChunkRef, Frame};
+pub use schema::SCHEMA_VERSION;
+
+use schema::StoredVersion;
+
+/// Where and how to store.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// The folder. Created where it is missing.
+    pub path: PathBuf,
+    /// sled's page cache, in bytes.
+    pub cache_bytes: u64,
+}
+
+/// An open store.
+#[derive(Debug)]
+pub struct Store {
+    db: sled::Db,
+    groups: sled::Tree,
+    meta: sled::Tree,
+    /// The file behind `db`, to sync what sled's flush leaves in caches.
+    file: File,
+    path: PathBuf,
+}
+
+/// Changes that become durable together.
+#[derive(Debug, Default)]
+pub struct Batch {
+    writes: HashMap<ChunkKey, Write>,
+}
+
+#[derive(Debug)]
+struct Write {
+    /// `None`: the chunk is removed.
+    frame: Option<Frame>,
+    /// Pieces that the chunk may have on disk.
+    pieces_before: usize,
+}
+
+/// A chunk found by [`Store::load`].
+#[derive(Debug)]
+pub struct Loaded {
+    pub key: ChunkKey,
+    pub frame: Frame,
+}
+
+const CLOCK_OFFSET_KEY: &str = "clock_offset_ms";
+
+// === impl Batch ===
+
+impl Batch {
+    /// Writes a chunk in place of `before`.
+    pub fn put(&mut self, key: ChunkKey, frame: Frame, before: Option<ChunkRef>) {
+        self.write(key, Some(frame), before);
+    }
+
+    /// Removes a chunk.
+    pub fn remove(&mut self, key: ChunkKey, before: ChunkRef) {
+        self.write(key, None, Some(before));
+    }
+
+    fn write(&mut self, key: ChunkKey, frame: Option<Frame>, before: Option<ChunkRef>) {
+        let pieces = before.map_or(0, ChunkRef::pieces);
+        let write = self.writes.entry(key).or_insert(Write { frame: None, pieces_before: 0 });
+        write.frame = frame;
+        // What an earlier write of this batch would have left is not on disk, but removing a piece
+        // that is not there is harmless.
+        write.pieces_before = write.pieces_before.max(pieces);
+    }
+
+    /// Whether there is nothing to commit.
+    pub fn is_empty(&self) -> bool {
+        self.writes.is_empty()
+    }
+}
+
+// === impl Store ===
+
+impl Store {
+    /// Opens the store in a folder, creates it where there is none, and migrates it where it is
+    /// older.
+    pub fn open(options: &Options) -> Result<Self, OpenError> {
+        let path = options.path.clone();
+        let folder_failed = |source| OpenError::Folder { path: path.clone(), source };
+        fs::create_dir_all(&path).map_err(folder_failed)?;
+        let version = schema::peek(&path)?;
+        if let StoredVersion::Newer(stored) = version {
+            return Err(schema::newer(&path, stored));
+        }
+        let file_path = path.join("db");
+        let present = file_path.try_exists().map_err(folder_failed)?;
+        if version != StoredVersion::Fresh && !present {
+            return Err(OpenError::Damaged { path, what: "its file db is missing".into() });
+        }
+        let db = sled::Config::new()
+            .path(&path)
+            .cache_capacity(options.cache_bytes)
+            // Flushing is the lane's decision: an answer waits for it.
+            .flush_every_ms(None)
+            .open()
+            .map_err(|source| open_error(&path, source))?;
+        schema::migrate(&path, &db)?;
+        let opened = |source| open_error(&path, source);
+        let groups = db.open_tree("groups").map_err(opened)?;
+        let meta = db.open_tree("meta").map_err(opened)?;
+        db.flush().map_err(opened)?;
+        let file = File::open(&file_path).map_err(folder_failed)?;
+        sync_files(&path, &file).map_err(folder_failed)?;
+        Ok(Self { db, groups, meta, file, path })
+    }
+
+    /// The folder.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Every chunk, ordered by group and chunk: a group's head comes first.
+    pub fn load(&self) -> impl Iterator<Item = Result<Loaded, OpenError>> + '_ {
+        Chunks { store: self, pieces: self.groups.iter(), next: None }
+    }
+
+    /// Reads a chunk as it will be once `staged` is committed.
+    pub fn read(&self, staged: &Batch, key: ChunkKey) -> Result<Option<Frame>, ReadError> {
+        if let Some(write) = staged.writes.get(&key) {
+            return Ok(write.frame.clone());
+        }
+        let failed = |source| ReadError::Sled { id: key.group, chunk: key.chunk, source };
+        let Some(first) = self.groups.get(key.piece(0)).map_err(failed)? else { return Ok(None) };
+        let mut bytes = BytesMut::from(first.as_ref());
+        // Only a full piece can be followed by another.
+        let mut last = first.len();
+        let mut piece = 1;
+        while last == frame::PIECE_BYTES_MAX {
+            let Some(next) = self.groups.get(key.piece(piece)).map_err(failed)? else { break };
+            bytes.extend_from_slice(&next);
+            last = next.len();
+            piece += 1;
+        }
+        Frame::from_pieces(key, bytes.freeze()).map(Some).map_err(|what| ReadError::Damaged {
+            id: key.group,
+            chunk: key.chunk,
+            what,
+        })
+    }
+
+    /// Applies a batch, whole or not at all. Durable after the next [`Store::sync`].
+    pub fn apply(&self, batch: &Batch) -> Result<(), CommitError> {
+        let mut writes = sled::Batch::default();
+        for (key, write) in &batch.writes {
+            let mut pieces = 0;
+            for piece in write.frame.iter().flat_map(Frame::pieces) {
+                writes.insert(&key.piece(pieces), piece);
+                pieces += 1;
+            }
+            for piece in pieces..write.pieces_before {
+                writes.remove(&key.piece(piece));
+            }
+        }
+        let count = batch.writes.len();
+        self.groups.apply_batch(writes).map_err(|source| {
+            commit_error(source, |source| CommitError::Apply { writes: count, source })
+        })
+    }
+
+    /// Makes everything that was applied durable: on the disk, not in its cache or the kernel's.
+    ///
+    /// sled's flush ends in `sync_file_range`, which waits for neither the disk's cache nor the
+    /// file's size; `fdatasync` does.
+    pub fn sync(&self) -> Result<(), CommitError> {
+        self.db.flush().map_err(|source| {
+            commit_error(source, |source| CommitError::Flush { writes: 0, source })
+        })?;
+        self.file.sync_data().map_err(CommitError::Sync)
+    }
+
+    /// Gateway time minus wall time, as of the last run; `None` where it was never kept.
+    pub fn clock_offset_ms(&self) -> Result<Option<i64>, OpenError> {
+        let value = self.meta.get(CLOCK_OFFSET_KEY).map_err(|source| OpenError::Sled {
+            path: self.path.clone(),
+            source,
+        })?;
+        value
+            .map(|bytes| bytes.as_ref().try_into().map(i64::from_le_bytes))
+            .transpose()
+            .map_err(|_| self.damaged("its clock offset is no number".into()))
+    }
+
+    /// Keeps the offset of the clock. Durable after the next [`Store::sync`].
+    pub fn keep_clock_offset_ms(&self, offset_ms: i64) -> Result<(), CommitError> {
+        let kept = self.meta.insert(CLOCK_OFFSET_KEY, &offset_ms.to_le_bytes());
+        kept.map(drop).map_err(|source| {
+            commit_error(source, |source| CommitError::Apply { writes: 1, source })
+        })
+    }
+
+    /// Bytes on disk.
+    pub fn disk_bytes(&self) -> u64 {
+        self.db.size_on_disk().unwrap_or(0)
+    }
+
+    fn damaged(&self, what: String) -> OpenError {
+        OpenError::Damaged { path: self.path.clone(), what }
+    }
+}
+
+/// Joins pieces to chunks.
+struct Chunks<'a> {
+    store: &'a Store,
+    pieces: sled::Iter,
+    /// The first piece of the next chunk, read ahead.
+    next: Option<(ChunkKey, sled::IVec)>,
+}
+
+impl Chunks<'_> {
+    fn piece(&mut self) -> Option<Result<(ChunkKey, u32, sled::IVec), OpenError>> {
+        let (key, value) = match self.pieces.next()? {
+            Ok(entry) => entry,
+            Err(source) => return Some(Err(open_error(&self.store.path, source))),
+        };
+        Some(match ChunkKey::from_piece(&key) {
+            Some((chunk, piece)) => Ok((chunk, piece, value)),
+            None => Err(self.store.damaged(format!("{key:?} is no key of a chunk"))),
+        })
+    }
+
+    fn chunk(&mut self) -> Result<Option<Loaded>, OpenError> {
+        let (key, first) = match self.next.take() {
+            Some(next) => next,
+            None => match self.piece().transpose()? {
+                None => return Ok(None),
+                Some((key, _, value)) => (key, value),
+            },
+        };
+        let mut bytes = BytesMut::from(first.as_ref());
+        while let Some((next, _, value)) = self.piece().transpose()? {
+            if next != key {
+                self.next = Some((next, value));
+                break;
+            }
+            bytes.extend_from_slice(&value);
+        }
+        match Frame::from_pieces(key, Bytes::from(bytes)) {
+            Ok(frame) => Ok(Some(Loaded { key, frame })),
+            Err(what) => {
+                let ChunkKey { group, chunk } = key;
+                Err(self.store.damaged(format!("group {group}, chunk {chunk}: {what}")))
+            }
+        }
+    }
+}
+
+impl Iterator for Chunks<'_> {
+    type Item = Result<Loaded, OpenError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.chunk().transpose()
+    }
+}
+
+/// Syncs what sled creates and never syncs: `conf`, the file's size, and the folder's entries.
+fn sync_files(folder: &Path, file: &File) -> io::Result<()> {
+    file.sync_all()?;
+    File::open(folder.join("conf"))?.sync_all()?;
+    File::open(folder)?.sync_all()?;
+    let absolute = fs::canonicalize(folder)?;
+    absolute.parent().map_or(Ok(()), |parent| File::open(parent)?.sync_all())
+}
+
+/// sled tells a locked database by text only; this is the one place that reads it.
+fn open_error(path: &Path, source: sled::Error) -> OpenError {
+    let path = path.to_owned();
+    match source {
+        sled::Error::Io(error) if error.to_string().contains("could not acquire lock") => {
+            OpenError::InUse { path }
+        }
+        sled::Error::Io(source) if source.kind() == io::ErrorKind::PermissionDenied => {
+            OpenError::Folder { path, source }
+        }
+        sled::Error::Corruption { .. } => {
+            OpenError::Damaged { path, what: "sled found a page that it cannot read".into() }
+        }
+        sled::Error::Unsupported(what) => OpenError::Damaged { path, what },
+        source => OpenError::Sled { path, source },
+    }
+}
+
+fn commit_error(
+    source: sled::Error,
+    otherwise: impl FnOnce(sled::Error) -> CommitError,
+) -> CommitError {
+    match source {
+        sled::Error::Io(error) if error.kind() == io::ErrorKind::StorageFull => {
+            CommitError::StorageFull
+        }
+        source => otherwise(source),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,42 @@
+//! Removes expired groups from the store.
+//!
+//! Housekeeping, not correctness: scrapes pass over expired groups whether or not the reaper ran.
+
+use std::sync::Arc;
+
+use super::StopToken;
+use crate::gateway::{Fault, Gateway, REAPER_SLEEP_MAX};
+use crate::time::{Clock, UnixMillis};
+
+/// Sleeps until the next deadline, reaps, and again.
+pub async fn run(gateway: Gateway, clock: Arc<dyn Clock>, mut stop: StopToken) {
+    let mut next_deadline = gateway.next_deadline();
+    loop {
+        let deadline = *next_deadline.borrow_and_update();
+        // Wakes up now and then all the same, for the lane to look at the host clock.
+        let sleep_until = deadline.min(clock.now().saturating_add(REAPER_SLEEP_MAX));
+        let due = tokio::select! {
+            biased;
+            () = stop.stopped() => return,
+            // Sooner or later than thought.
+            Ok(()) = next_deadline.changed() => false,
+            () = clock.sleep_until(sleep_until) => true,
+        };
+        if !due {
+            continue;
+        }
+        match gateway.reap().await {
+            Ok(()) => {}
+            // The lane is gone, which ends the process: not this task's to report.
+            Err(Fault::Stopping | Fault::Commit(_)) => {
+                stop.stopped().await;
+                return;
+            }
+            Err(error) => {
+                tracing::error!(%error, "cannot reap expired groups; trying again");
+                let retry = clock.now().saturating_add(crate::gateway::REAP_RETRY);
+                clock.sleep_until(retry.min(UnixMillis::MAX)).await;
+            }
+        }
+    }
+}

@@ -1,0 +1,236 @@
+//! Self metrics, kept by the `prometheus` crate and handed out as families of the model.
+
+use std::time::Duration;
+
+use prometheus::core::Collector;
+use prometheus::proto;
+use prometheus::{
+    Gauge, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
+    Registry,
+};
+
+use crate::model::{Bucket, Histogram as HistogramValue, Label, Metric, MetricFamily, MetricType,
+    MetricValue};
+
+/// The metrics about the gateway.
+#[derive(Debug)]
+pub struct SelfMetrics {
+    registry: Registry,
+    groups: IntGauge,
+    series: IntGauge,
+    store_bytes: IntGauge,
+    next_deadline: Gauge,
+    by_ttl_source: IntGaugeVec,
+    queue_length: IntGauge,
+    expired_groups: IntCounter,
+    expired_series: IntCounter,
+    expiry_lag: Histogram,
+    refused: IntCounterVec,
+    commit_duration: Histogram,
+    commit_batch: Histogram,
+    scrape_duration: Histogram,
+}
+
+/// Values that are read off the gateway at each scrape.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Readings {
+    pub groups: u64,
+    pub series: u64,
+    pub store_bytes: u64,
+    /// Seconds since the Unix epoch; `None` if nothing will expire.
+    pub next_deadline: Option<f64>,
+    /// Push, rule, default.
+    pub by_ttl_source: [u64; 3],
+    pub queue_length: usize,
+}
+
+/// Every reason that `tidegate_pushes_refused_total` can have, so that each series is there from
+/// the start.
+const REASONS: &[&str] = &[
+    "busy", "duplicate", "encoding", "fault", "label", "limit", "parse", "path", "suffix",
+    "timestamp", "ttl", "type",
+];
+
+impl SelfMetrics {
+    /// All metrics at zero.
+    pub fn new() -> Result<Self, prometheus::Error> {
+        let registry = Registry::new();
+        let gauge = |name, help| registered(&registry, IntGauge::new(name, help)?);
+        let counter = |name, help| registered(&registry, IntCounter::new(name, help)?);
+        let histogram = |name, help, buckets: Vec<f64>| {
+            let options = HistogramOpts::new(name, help).buckets(buckets);
+            registered(&registry, Histogram::with_opts(options)?)
+        };
+        let refused = IntCounterVec::new(
+            Opts::new("tidegate_pushes_refused_total", "Pushes that were refused, by reason."),
+            &["reason"],
+        )?;
+        for reason in REASONS {
+            refused.with_label_values(&[*reason]);
+        }
+        let by_ttl_source = IntGaugeVec::new(
+            Opts::new(
+                "tidegate_groups_by_ttl_source",
+                "Groups by where their TTL comes from.",
+            ),
+            &["source"],
+        )?;
+        let next_deadline = Gauge::new(
+            "tidegate_next_deadline_timestamp_seconds",
+            "Unix time of the next deadline of a group, +Inf if there is none.",
+        )?;
+        Ok(Self {
+            groups: gauge("tidegate_groups", "Groups that are stored and have not expired.")?,
+            series: gauge(
+                "tidegate_series",
+                "Series that were pushed, are stored and have not expired.",
+            )?,
+            store_bytes: gauge("tidegate_store_bytes", "Size of the store on disk in bytes.")?,
+            next_deadline: registered(&registry, next_deadline)?,
+            by_ttl_source: registered(&registry, by_ttl_source)?,
+            queue_length: gauge(
+                "tidegate_push_queue_length",
+                "Pushes and other changes that wait for the write lane.",
+            )?,
+            expired_groups: counter("tidegate_expired_groups_total", "Groups that have expired.")?,
+            expired_series: counter("tidegate_expired_series_total", "Series that have expired.")?,
+            expiry_lag: histogram(
+                "tidegate_expiry_lag_seconds",
+                "How long after its deadline an expired group was reaped from the store. No scrape \
+                 shows it in between.",
+                vec![0.01, 0.1, 1.0, 10.0, 60.0, 600.0, 3600.0],
+            )?,
+            refused: registered(&registry, refused)?,
+            commit_duration: histogram(
+                "tidegate_commit_duration_seconds",
+                "Time to judge, write and sync a batch of changes.",
+                prometheus::exponential_buckets(0.000_25, 2.0, 14)?,
+            )?,
+            commit_batch: histogram(
+                "tidegate_commit_batch_pushes",
+                "Pushes and other changes committed together.",
+                prometheus::exponential_buckets(1.0, 2.0, 11)?,
+            )?,
+            scrape_duration: histogram(
+                "tidegate_scrape_duration_seconds",
+                "Time from the start of a scrape until its last byte was handed to the connection.",
+                prometheus::exponential_buckets(0.000_5, 2.0, 15)?,
+            )?,
+            registry,
+        })
+    }
+
+    /// A batch was committed.
+    pub fn committed(&self, duration: Duration, changes: usize) {
+        self.commit_duration.observe(duration.as_secs_f64());
+        #[expect(clippy::cast_precision_loss, reason = "a batch is small")]
+        self.commit_batch.observe(changes as f64);
+    }
+
+    /// A group was reaped.
+    pub fn expired(&self, series: u32, lag: Duration) {
+        self.expired_groups.inc();
+        self.expired_series.inc_by(u64::from(series));
+        self.expiry_lag.observe(lag.as_secs_f64());
+    }
+
+    /// A push was refused.
+    pub fn refused(&self, reason: &str) {
+        debug_assert!(REASONS.contains(&reason), "{reason}");
+        self.refused.with_label_values(&[reason]).inc();
+    }
+
+    /// A scrape was served.
+    pub fn scraped(&self, duration: Duration) {
+        self.scrape_duration.observe(duration.as_secs_f64());
+    }
+
+    /// All families, in byte order of their names.
+    pub fn families(&self, readings: &Readings) -> Vec<MetricFamily> {
+        let set = |gauge: &IntGauge, value: u64| gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
+        set(&self.groups, readings.groups);
+        set(&self.series, readings.series);
+        set(&self.store_bytes, readings.store_bytes);
+        set(&self.queue_length, readings.queue_length as u64);
+        self.next_deadline.set(readings.next_deadline.unwrap_or(f64::INFINITY));
+        for (source, groups) in ["push", "rule", "default"].iter().zip(readings.by_ttl_source) {
+            set(&self.by_ttl_source.with_label_values(&[*source]), groups);
+        }
+        self.registry.gather().into_iter().map(family).collect()
+    }
+}
+
+fn registered<C: Collector + Clone + 'static>(
+    registry: &Registry,
+    collector: C,
+) -> Result<C, prometheus::Error> {
+    registry.register(Box::new(collector.clone()))?;
+    Ok(collector)
+}
+
+fn family(mut from: proto::MetricFamily) -> MetricFamily {
+    let kind = match from.get_field_type() {
+        proto::MetricType::COUNTER => MetricType::Counter,
+        proto::MetricType::GAUGE => MetricType::Gauge,
+        proto::MetricType::SUMMARY => MetricType::Summary,
+        proto::MetricType::UNTYPED => MetricType::Untyped,
+        proto::MetricType::HISTOGRAM => MetricType::Histogram,
+    };
+    MetricFamily {
+        name: from.name().to_owned(),
+        help: Some(from.help().to_owned()),
+        kind,
+        unit: None,
+        metrics: from.take_metric().into_iter().map(|metric| self::metric(kind, &metric)).collect(),
+    }
+}
+
+fn metric(kind: MetricType, from: &proto::Metric) -> Metric {
+    let value = match kind {
+        MetricType::Counter => MetricValue::Counter {
+            value: from.get_counter().get_value(),
+            exemplar: None,
+            created: None,
+        },
+        MetricType::Histogram => {
+            let histogram = from.get_histogram();
+            let bucket = |bucket: &proto::Bucket| Bucket {
+                cumulative_count: Some(bucket.cumulative_count()),
+                upper_bound: bucket.upper_bound(),
+                ..Bucket::default()
+            };
+            MetricValue::Histogram(Box::new(HistogramValue {
+                count: Some(histogram.get_sample_count()),
+                sum: Some(histogram.get_sample_sum()),
+                buckets: histogram.get_bucket().iter().map(bucket).collect(),
+                ..HistogramValue::default()
+            }))
+        }
+        _ => MetricValue::Gauge(from.get_gauge().get_value()),
+    };
+    let labels = from.get_label().iter().map(|label| Label::new(label.name(), label.value()));
+    Metric { labels: labels.collect(), value, timestamp_ms: None }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn readings_counters_and_histograms_become_families_in_order() {
+        let metrics = SelfMetrics::new().unwrap();
+        metrics.refused("parse");
+        metrics.committed(Duration::from_millis(1), 3);
+        let families = metrics.families(&Readings { groups: 7, ..Readings::default() });
+        assert!(families.is_sorted_by(|a, b| a.name < b.name));
+        let find = |name: &str| families.iter().find(|family| family.name == name).unwrap();
+        assert_eq!(find("tidegate_groups").metrics[0].value, MetricValue::Gauge(7.0));
+        let refused = find("tidegate_pushes_refused_total");
+        assert_eq!((refused.kind, refused.metrics.len()), (MetricType::Counter, REASONS.len()));
+        let MetricValue::Histogram(batch) = &find("tidegate_commit_batch_pushes").metrics[0].value
+        else {
+            panic!()
+        };
+        assert_eq!((batch.count, batch.sum), (Some(1), Some(3.0)));
+    }
+}
