@@ -8,14 +8,14 @@ mod v0001_initial;
 
 /// A step from the version before it to its own.
 #[derive(Debug)]
-pub struct Migration {
+pub(super) struct Migration {
     /// Consecutive, from 1.
-    pub version: u32,
+    pub(super) version: u32,
     /// For the log.
-    pub name: &'static str,
+    pub(super) name: &'static str,
     /// Brings a store of the version before to this one. Run twice, it does what it does once.
-    pub up: fn(&sled::Db) -> sled::Result<()>,
+    pub(super) up: fn(&sled::Db) -> sled::Result<()>,
 }
 
 /// All of them, in order.
-pub const ALL: &[Migration] = &[v0001_initial::MIGRATION];
+pub(super) const ALL: &[Migration] = &[v0001_initial::MIGRATION];

@@ -178,7 +178,7 @@ impl Clock for SystemClock {
 }
 
 /// Within this time after a resume from suspend, a sleeper notices.
-const SLEEP_MAX: Duration = Duration::from_secs(60);
+const SLEEP_MAX: Duration = Duration::from_mins(1);
 
 /// The only ambient read of the wall clock in the crate.
 #[expect(clippy::disallowed_methods, reason = "this is the clock")]

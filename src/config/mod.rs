@@ -235,9 +235,9 @@ fn validate(sources: &Sources, problems: Problems) -> Result<Config, Problems> {
     let cache_bytes = reader.size("storage.cache-size");
     let sync = reader.get("storage.sync", |text| match text {
         "always" => Ok(gateway::Sync::Always),
-        text => duration(text).map(gateway::Sync::Within).map_err(|_| {
-            expected(text, "always, or a duration such as 1s")
-        }),
+        text => duration(text)
+            .map(gateway::Sync::Within)
+            .map_err(|_| expected(text, "always, or a duration such as 1s")),
     });
     let ttl = reader.ttl();
     let limits = reader.limits();

@@ -49,12 +49,7 @@ pub(super) const SETTINGS: &[Setting] = &[
         "How long a group lives after its last push, where no rule matches and the push says \
          nothing: a duration such as 36h or 7d, or never",
     ),
-    setting(
-        "limits.body-size",
-        "64MiB",
-        "SIZE",
-        "Largest body of a push, as it is sent",
-    ),
+    setting("limits.body-size", "64MiB", "SIZE", "Largest body of a push, as it is sent"),
     setting(
         "limits.decoded-size",
         "256MiB",

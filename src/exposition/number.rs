@@ -97,22 +97,18 @@ fn decimal(text: &str) -> (Digits, i32) {
 
 /// `ddd.ddd`, for an exponent of -4 to 5.
 fn push_plain(out: &mut Vec<u8>, digits: &[u8], exponent: i32) {
-    match usize::try_from(exponent) {
-        Ok(exponent) => {
-            let whole = digits.len().min(exponent + 1);
-            let (whole, fraction) = digits.split_at(whole);
-            out.extend_from_slice(whole);
-            out.extend(std::iter::repeat_n(b'0', exponent + 1 - whole.len()));
-            if !fraction.is_empty() {
-                out.push(b'.');
-                out.extend_from_slice(fraction);
-            }
-        }
-        Err(_) => {
-            out.extend_from_slice(b"0.");
-            out.extend((exponent + 1..0).map(|_| b'0'));
-            out.extend_from_slice(digits);
-        }
+    let Ok(exponent) = usize::try_from(exponent) else {
+        out.extend_from_slice(b"0.");
+        out.extend((exponent + 1..0).map(|_| b'0'));
+        out.extend_from_slice(digits);
+        return;
+    };
+    let (whole, fraction) = digits.split_at(digits.len().min(exponent + 1));
+    out.extend_from_slice(whole);
+    out.extend(std::iter::repeat_n(b'0', exponent + 1 - whole.len()));
+    if !fraction.is_empty() {
+        out.push(b'.');
+        out.extend_from_slice(fraction);
     }
 }
 

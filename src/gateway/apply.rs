@@ -12,10 +12,10 @@ use super::command::{Accepted, Push, PushMode};
 use super::error::{Error, Fault, Refusal};
 use super::index::{FamilyId, Group, GroupState, Index, Member, NewMember};
 use super::layout::{self, Chunk};
+use super::options::Limits;
 use super::prepare::{PreparedFamily, encoded_labels, labels_text};
 use super::segment::GroupId;
 use super::view::Change;
-use super::options::Limits;
 use crate::exposition::text::{self, LabelBlock};
 use crate::model::{
     GroupingKey, MetricType, PUSH_FAILURE_TIME_NAME, PUSH_TIME_NAME, Ttl, TtlSource,
@@ -383,8 +383,9 @@ impl Judge {
         }
         let last = self.index.group(id).and_then(|group| group.chunks.last());
         let mut free = last.map_or(1, |chunk| chunk.number + 1)..;
-        let changed =
-            kept.into_iter().flat_map(|(chunk, families)| layout::changed(chunk, families, &mut free));
+        let changed = kept
+            .into_iter()
+            .flat_map(|(chunk, families)| layout::changed(chunk, families, &mut free));
         let mut changed: Vec<_> = changed.collect();
         changed.push(Chunk { number: 0, families: Vec::new() });
         self.write_chunks(stage, id, changed);
@@ -437,8 +438,7 @@ impl Judge {
     ) {
         let Some(group) = self.index.group(id) else { return };
         let stamps = stamp_lines(&group.state, block);
-        let change =
-            Change::Group { id, state: group.state, series: group.series, stamps, lines };
+        let change = Change::Group { id, state: group.state, series: group.series, stamps, lines };
         stage.changes.push(change);
     }
 
@@ -532,8 +532,7 @@ fn read_families(
     group: &Group,
     chunk: u32,
 ) -> Result<Vec<FamilyRecord>, ReadError> {
-    let damaged =
-        |what: String| ReadError::Damaged { id: group.stored_id, chunk, what };
+    let damaged = |what: String| ReadError::Damaged { id: group.stored_id, chunk, what };
     let frame = store.read(batch, group.chunk_key(chunk))?;
     let payload = frame.ok_or_else(|| damaged("it is missing".into()))?.payload();
     let families = if chunk == 0 {
@@ -722,14 +721,12 @@ impl<'a> Checked<'a> {
         let labels = encoded_labels(key, own);
         let mut held = member.has_plain() && encoded_labels(&group.key, &[]) == labels;
         if !held && !member.extras.is_empty() {
-            let families =
-                read_families(store, batch, group, member.chunk).map_err(Fault::from)?;
+            let families = read_families(store, batch, group, member.chunk).map_err(Fault::from)?;
             let family = families.iter().find(|family| family.name == name);
             let metrics =
                 family.and_then(|family| family.decode_metrics().ok()).unwrap_or_default();
-            held = metrics
-                .iter()
-                .any(|metric| encoded_labels(&group.key, &metric.labels) == labels);
+            held =
+                metrics.iter().any(|metric| encoded_labels(&group.key, &metric.labels) == labels);
         }
         if held {
             let labels = labels_text(key, own);

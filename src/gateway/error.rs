@@ -17,9 +17,13 @@ pub enum Refusal {
     NotA { family: String, kind: MetricType },
     #[error("collected metric {family:?} has two labels named {label:?}")]
     LabelTwice { family: String, label: String },
-    #[error("collected metric {family:?} has a label named {label:?}, which is not a valid label name")]
+    #[error(
+        "collected metric {family:?} has a label named {label:?}, which is not a valid label name"
+    )]
     LabelName { family: String, label: String },
-    #[error("collected metric {family:?} has the label name {label:?}: names that start with \"__\" are reserved")]
+    #[error(
+        "collected metric {family:?} has the label name {label:?}: names that start with \"__\" are reserved"
+    )]
     LabelReserved { family: String, label: String },
     #[error("collected metric {family:?} must not have an explicit \"quantile\" label")]
     QuantileLabel { family: String },
@@ -28,7 +32,9 @@ pub enum Refusal {
         pushed.as_proto_name(), stored.as_proto_name()
     )]
     Type { family: String, pushed: MetricType, stored: MetricType },
-    #[error("collected metric {family:?} {labels} was collected before with the same name and label values")]
+    #[error(
+        "collected metric {family:?} {labels} was collected before with the same name and label values"
+    )]
     Duplicate { family: String, labels: String },
     #[error(
         "collected metric named {name:?} collides with previously collected {} named {base:?}",

@@ -258,9 +258,8 @@ impl Index {
         });
         let id = GroupId::try_from(id).expect("limits.groups keeps numbers below u32");
         let Self { by_labels, groups, hasher, .. } = self;
-        let rehash = |id: &GroupId| {
-            groups.get(*id as usize).map_or(0, |group| hasher.group(&group.key))
-        };
+        let rehash =
+            |id: &GroupId| groups.get(*id as usize).map_or(0, |group| hasher.group(&group.key));
         by_labels.insert_unique(hash, id, rehash);
         self.deadlines.insert((state.deadline(), id));
         id
@@ -545,7 +544,8 @@ mod tests {
     #[test]
     fn groups_are_found_by_key_and_by_deadline() {
         let mut index = index();
-        let (a, b) = (index.insert(key("a"), state(5), None), index.insert(key("b"), state(1), None));
+        let (a, b) =
+            (index.insert(key("a"), state(5), None), index.insert(key("b"), state(1), None));
         assert_eq!((index.find(&key("a")), index.find(&key("c"))), (Some(a), None));
         assert_eq!(index.due(UnixMillis(15)).collect::<Vec<_>>(), [b, a]);
         assert_eq!(index.due(UnixMillis(14)).collect::<Vec<_>>(), [b]);
@@ -567,7 +567,8 @@ mod tests {
     #[test]
     fn a_family_lives_as_long_as_a_group_has_it() {
         let mut index = index();
-        let (a, b) = (index.insert(key("a"), state(0), None), index.insert(key("b"), state(0), None));
+        let (a, b) =
+            (index.insert(key("a"), state(0), None), index.insert(key("b"), state(0), None));
         let (family, created) = index.set_member(a, &member("m", None, 1));
         assert!(created);
         assert_eq!(index.set_member(b, &member("m", None, 2)), (family, false));
@@ -608,7 +609,8 @@ mod tests {
         let mut index = index();
         let a = index.insert(key("a"), state(0), None);
         let extras = [ExtraSeries { hash: 7, labels_hash: 1, metric: 0 }];
-        let (family, _) = index.set_member(a, &NewMember { extras: &extras, ..member("m", None, 1) });
+        let (family, _) =
+            index.set_member(a, &NewMember { extras: &extras, ..member("m", None, 1) });
         assert_eq!(index.with_extra(7).collect::<Vec<_>>(), [a]);
         assert!(!index.group(a).unwrap().member(family).unwrap().has_plain());
         index.set_member(a, &member("m", None, 2));

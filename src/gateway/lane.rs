@@ -233,4 +233,4 @@ impl Answer {
 
 /// The longest that the reaper sleeps, so that a step of the host clock is noticed and kept even
 /// when nobody pushes.
-pub const REAPER_SLEEP_MAX: Duration = Duration::from_secs(60);
+pub const REAPER_SLEEP_MAX: Duration = Duration::from_mins(1);

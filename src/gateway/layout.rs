@@ -91,7 +91,8 @@ mod tests {
 
     #[test]
     fn large_groups_lie_in_chunks_and_large_families_alone() {
-        let families = vec![family("a", 1900), family("b", 1900), family("c", 20_000), family("d", 9)];
+        let families =
+            vec![family("a", 1900), family("b", 1900), family("c", 20_000), family("d", 9)];
         assert_eq!(sizes(&whole(families)), [(0, 0), (1, 2), (2, 1), (3, 1)]);
     }
 

@@ -11,19 +11,19 @@
 //! - No HTTP, no settings file, no sled. The judgement in `apply` is a plain function of index,
 //!   command and time; a second engine behind the store would find it unchanged.
 
-mod apply;
+pub mod apply;
 pub mod command;
 pub mod error;
-mod index;
+pub mod index;
 mod lane;
 mod layout;
 pub mod options;
-mod prepare;
+pub mod prepare;
 mod queue;
 mod restore;
-mod scrape;
-mod segment;
-mod view;
+pub mod scrape;
+pub mod segment;
+pub mod view;
 
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
@@ -110,8 +110,7 @@ impl Gateway {
             (PUSH_FAILURE_TIME_NAME, stamp_header(PUSH_FAILURE_TIME_NAME, "failed")),
         ]);
         let now = clock.now();
-        let restored =
-            restore::restore(&store, &mut judge, &mut view, hasher, &options.ttl, now)?;
+        let restored = restore::restore(&store, &mut judge, &mut view, hasher, &options.ttl, now)?;
         let (sender, next_deadline) = watch::channel(view.next_deadline());
         let shared = Shared {
             queue: Arc::new(Queue::new(options.limits.queue, Arc::clone(&clock))),
@@ -223,8 +222,7 @@ impl Gateway {
 }
 
 fn stamp_header(name: &str, outcome: &str) -> bytes::Bytes {
-    let help =
-        format!("Last Unix time when changing this group in the Pushgateway {outcome}.");
+    let help = format!("Last Unix time when changing this group in the Pushgateway {outcome}.");
     text::header(name, Some(&help), MetricType::Gauge).into()
 }
 

@@ -77,10 +77,11 @@ impl SeriesHasher {
     fn labels(self, key: &GroupingKey, own: &[Label]) -> u64 {
         xxh3_64_with_seed(&encoded_labels(key, own), self.seed)
     }
+}
 
-    fn series(self, family: &str, labels_hash: u64) -> u64 {
-        xxh3_64_with_seed(family.as_bytes(), labels_hash)
-    }
+/// The hash of a series. Seeded, as the hash of its labels is.
+fn series_hash(family: &str, labels_hash: u64) -> u64 {
+    xxh3_64_with_seed(family.as_bytes(), labels_hash)
 }
 
 /// The whole label set of a metric, in a form that is equal iff the set is.
@@ -105,7 +106,8 @@ pub fn prepare(
     if metrics.any(|metric| metric.timestamp_ms.is_some()) {
         return Err(Refusal::Timestamps);
     }
-    families.retain(|family| family.name != PUSH_TIME_NAME && family.name != PUSH_FAILURE_TIME_NAME);
+    families
+        .retain(|family| family.name != PUSH_TIME_NAME && family.name != PUSH_FAILURE_TIME_NAME);
     let renderer = GroupRenderer::new(key, hasher);
     families.into_iter().map(|family| renderer.prepare(family)).collect()
 }
@@ -130,8 +132,12 @@ fn check_lengths(
         at_most("a metric name", "limits.metric-name-length", name, limits.metric_name_bytes)?;
         for metric in &family.metrics {
             let count = metric.labels.len();
-            at_most("the label set of a series", "limits.labels-per-series", count,
-                limits.labels_per_series)?;
+            at_most(
+                "the label set of a series",
+                "limits.labels-per-series",
+                count,
+                limits.labels_per_series,
+            )?;
             metric.labels.iter().try_for_each(|own| label(&own.name, &own.value))?;
         }
     }
@@ -155,11 +161,11 @@ impl<'a> GroupRenderer<'a> {
             .filter(|(_, metric)| !metric.labels.is_empty())
             .map(|(at, metric)| {
                 let labels_hash = self.hasher.labels(self.key, &metric.labels);
-                let hash = self.hasher.series(&family.name, labels_hash);
+                let hash = series_hash(&family.name, labels_hash);
                 ExtraSeries { hash, labels_hash, metric: at }
             })
             .collect();
-        let plain_hash = self.hasher.series(&family.name, self.labels_hash);
+        let plain_hash = series_hash(&family.name, self.labels_hash);
         RenderedFamily { lines: lines.into(), plain_hash, extras }
     }
 
@@ -186,20 +192,15 @@ impl<'a> GroupRenderer<'a> {
     }
 
     /// Leaves a metric only the labels that its group does not give it, sorted, and checks them.
-    fn sanitize(
-        &self,
-        family: &str,
-        kind: MetricType,
-        metric: &mut Metric,
-    ) -> Result<(), Refusal> {
+    fn sanitize(&self, family: &str, kind: MetricType, metric: &mut Metric) -> Result<(), Refusal> {
         if metric.labels.is_empty() {
             return Ok(());
         }
         metric.labels.sort_by(|a, b| a.name.cmp(&b.name));
         let pairs = metric.labels.iter().zip(metric.labels.iter().skip(1));
-        let mut problem = pairs.filter(|(a, b)| a.name == b.name).map(|(a, _)| {
-            Refusal::LabelTwice { family: family.into(), label: a.name.clone() }
-        });
+        let mut problem = pairs
+            .filter(|(a, b)| a.name == b.name)
+            .map(|(a, _)| Refusal::LabelTwice { family: family.into(), label: a.name.clone() });
         if let Some(refusal) = problem.next() {
             return Err(refusal);
         }
@@ -253,9 +254,8 @@ impl<'a> GroupRenderer<'a> {
 
 /// A label set for a message.
 pub fn labels_text(key: &GroupingKey, own: &[Label]) -> String {
-    let labels: Vec<_> = merged(key.metric_labels(), own)
-        .map(|(name, value)| format!("{name}={value:?}"))
-        .collect();
+    let labels: Vec<_> =
+        merged(key.metric_labels(), own).map(|(name, value)| format!("{name}={value:?}")).collect();
     format!("{{{}}}", labels.join(","))
 }
 
@@ -354,7 +354,10 @@ mod tests {
     fn a_series_has_one_hash_whichever_group_it_is_pushed_to() {
         let hasher = SeriesHasher::random();
         let families = |key: &GroupingKey, body: &str| {
-            prepare(key, hasher, &Limits::UNLIMITED, parse(body.as_bytes()).unwrap()).unwrap().remove(0).rendered
+            prepare(key, hasher, &Limits::UNLIMITED, parse(body.as_bytes()).unwrap())
+                .unwrap()
+                .remove(0)
+                .rendered
         };
         let wide = families(&key(&[("job", "j")]), "m{instance=\"i\",zone=\"z\"} 1\n");
         let narrow = key(&[("job", "j"), ("instance", "i"), ("zone", "z")]);

@@ -45,12 +45,12 @@ pub(super) fn restore(
     let mut restored = Restored::default();
     let mut chunks = store.load().peekable();
     while let Some(head) = chunks.next().transpose()? {
-        let mut group = begin(store, head)?;
+        let mut group = begin(store, &head)?;
         let id = group.id;
         while let Some(chunk) = chunks.next_if(|next| {
             next.as_ref().is_ok_and(|next| next.key.group == id && next.key.chunk != 0)
         }) {
-            add_chunk(store, &mut group, chunk?)?;
+            add_chunk(store, &mut group, &chunk?)?;
         }
         let refs: Vec<_> = group.chunks.iter().map(|(chunk, _)| *chunk).collect();
         if refs.len() != group.record.chunk_count as usize
@@ -71,7 +71,7 @@ pub(super) fn restore(
     Ok(restored)
 }
 
-fn begin(store: &Store, loaded: Loaded) -> Result<StoredGroup, OpenError> {
+fn begin(store: &Store, loaded: &Loaded) -> Result<StoredGroup, OpenError> {
     let id = loaded.key.group;
     if loaded.key.chunk != 0 {
         return Err(damaged(store, format!("group {id} has no head")));
@@ -81,7 +81,7 @@ fn begin(store: &Store, loaded: Loaded) -> Result<StoredGroup, OpenError> {
     Ok(StoredGroup { id, head: loaded.frame.to_ref(0), record, chunks: Vec::new() })
 }
 
-fn add_chunk(store: &Store, group: &mut StoredGroup, loaded: Loaded) -> Result<(), OpenError> {
+fn add_chunk(store: &Store, group: &mut StoredGroup, loaded: &Loaded) -> Result<(), OpenError> {
     let number = loaded.key.chunk;
     let record = ChunkRecord::decode(loaded.frame.payload())
         .map_err(|error| damaged(store, format!("group {}, chunk {number}: {error}", group.id)))?;
@@ -106,7 +106,7 @@ fn insert(
     }
     let state = state_of(&record, policy, &key);
     let block = LabelBlock::of_group(&key);
-    let renderer = GroupRenderer::new(&key, hasher);
+    let group = GroupRenderer::new(&key, hasher);
     let id = judge.index.insert(key.clone(), state, Some(stored_id));
     let refs = chunks.iter().map(|(chunk, _)| *chunk).collect();
     let inline = record.families.into_iter().map(|family| (0, family));
@@ -121,7 +121,7 @@ fn insert(
         let kind = record.metric_type().ok_or_else(|| broken("a family has no type".into()))?;
         let family =
             MetricFamily { name: record.name, help: record.help, kind, unit: None, metrics };
-        let rendered = renderer.render(&family);
+        let rendered = group.render(&family);
         let member = NewMember {
             name: &family.name,
             kind,

@@ -69,6 +69,7 @@ impl Segment {
     }
 
     /// A copy without the lines of these groups, which are sorted. It has no generation of its own.
+    #[must_use]
     pub fn without(&self, groups: &[GroupId]) -> Self {
         let mut rest = Self::new();
         let mut at = 0;
@@ -304,7 +305,8 @@ mod tests {
     }
 
     fn ops() -> impl Strategy<Value = Vec<Op>> {
-        let put = (0..60_u32, 0..9000_usize, any::<u8>()).prop_map(|(g, len, b)| Op::Put(g, len, b));
+        let put =
+            (0..60_u32, 0..9000_usize, any::<u8>()).prop_map(|(g, len, b)| Op::Put(g, len, b));
         let remove = prop::collection::btree_set(0..60_u32, 0..20)
             .prop_map(|groups| Op::Remove(groups.into_iter().collect()));
         prop::collection::vec(prop_oneof![4 => put, 1 => remove], 1..120)

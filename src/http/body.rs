@@ -126,10 +126,10 @@ fn decode(encoding: Encoding, bytes: &[u8], limit: usize) -> Result<Bytes, Rejec
 
 /// Reads to the end, or to the limit and no further.
 fn bounded(decoder: impl Read, limit: usize) -> Result<io::Result<Bytes>, Rejection> {
-    let mut decoded = Vec::new();
-    match decoder.take(limit as u64 + 1).read_to_end(&mut decoded) {
+    let mut text = Vec::new();
+    match decoder.take(limit as u64 + 1).read_to_end(&mut text) {
         Ok(len) if len > limit => Err(Rejection::BodyTooLarge { limit }),
-        Ok(_) => Ok(Ok(decoded.into())),
+        Ok(_) => Ok(Ok(text.into())),
         Err(error) => Ok(Err(error)),
     }
 }

@@ -104,7 +104,9 @@ impl Rejection {
         match self {
             // The prefix of the Go Pushgateway, which people and scripts look for.
             Self::Gateway(Error::Refused(refusal)) if refusal.marks_the_group() => {
-                format!("pushed metrics are invalid or inconsistent with existing metrics: {refusal}")
+                format!(
+                    "pushed metrics are invalid or inconsistent with existing metrics: {refusal}"
+                )
             }
             Self::Gateway(Error::Fault(Fault::Commit(error))) => format!("not stored: {error}"),
             Self::Gateway(Error::Fault(Fault::Read(_))) => {

@@ -61,9 +61,8 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
 /// Finds what `method` on the still encoded `path` asks for.
 pub(super) fn route(method: &Method, path: &str) -> Result<Route, Rejection> {
     // Routing is on the decoded path: an encoded slash separates as any other.
-    let path = percent_decode_str(path)
-        .decode_utf8()
-        .map_err(|_| RouteError::NotUtf8(path.to_owned()))?;
+    let path =
+        percent_decode_str(path).decode_utf8().map_err(|_| RouteError::NotUtf8(path.to_owned()))?;
     if let Some(rest) = push_path(&path) {
         return match *method {
             Method::PUT => Ok(Route::Push(grouping_key(rest)?, PushMode::Replace)),
@@ -145,7 +144,9 @@ fn label(name: &str, value: &str) -> Result<Label, RouteError> {
 fn decode_base64(text: &str) -> Result<String, String> {
     let text: String = text.trim_end_matches('=').replace(['\r', '\n'], "");
     let bytes = BASE64.decode(&text).map_err(|error| match error {
-        base64::DecodeError::InvalidByte(at, _) => format!("illegal base64 data at input byte {at}"),
+        base64::DecodeError::InvalidByte(at, _) => {
+            format!("illegal base64 data at input byte {at}")
+        }
         _ => format!("illegal base64 data at input byte {}", text.len()),
     })?;
     String::from_utf8(bytes).map_err(|_| "the decoded value is not valid UTF-8".to_owned())

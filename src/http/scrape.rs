@@ -11,8 +11,8 @@ use hyper::body::{Body, Frame, SizeHint};
 use hyper::header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, HeaderValue, VARY};
 use hyper::{HeaderMap, Response};
 
-use crate::exposition::gzip::{self, Member};
 use crate::exposition::TEXT_CONTENT_TYPE;
+use crate::exposition::gzip::{self, Member};
 use crate::gateway::{Exposition, Gateway};
 
 /// The body of a scrape. Holds what is still to be sent by reference; renders nothing.

@@ -40,7 +40,11 @@ pub struct Metric {
 /// The value of a metric; its variant is that of the family's type.
 #[derive(Clone, Debug, PartialEq)]
 pub enum MetricValue {
-    Counter { value: f64, exemplar: Option<Box<Exemplar>>, created: Option<Timestamp> },
+    Counter {
+        value: f64,
+        exemplar: Option<Box<Exemplar>>,
+        created: Option<Timestamp>,
+    },
     Gauge(f64),
     Untyped(f64),
     Summary(Box<Summary>),

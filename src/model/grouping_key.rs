@@ -52,9 +52,7 @@ impl GroupingKey {
         let mut labels = Vec::new();
         while let Some(name) = parts.next() {
             let value = parts.next().ok_or(GroupingKeyError::Malformed)?;
-            let text = |bytes| {
-                std::str::from_utf8(bytes).map_err(|_| GroupingKeyError::Malformed)
-            };
+            let text = |bytes| std::str::from_utf8(bytes).map_err(|_| GroupingKeyError::Malformed);
             labels.push(Label::new(text(name)?, text(value)?));
         }
         let key = Self::new(labels)?;

@@ -1,4 +1,4 @@
-//! PromQL selectors over grouping labels.
+//! `PromQL` selectors over grouping labels.
 
 use std::fmt;
 
@@ -8,7 +8,7 @@ use thiserror::Error;
 
 use super::grouping_key::GroupingKey;
 
-/// A PromQL vector selector such as `{job=~"backup-.+"}`. A label that a key does not have counts
+/// A `PromQL` vector selector such as `{job=~"backup-.+"}`. A label that a key does not have counts
 /// as empty, as in Prometheus.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Selector {

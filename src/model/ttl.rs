@@ -125,7 +125,11 @@ mod tests {
             ("0", 0.0),
             (" 2h ", 7200.0),
         ] {
-            assert_eq!(Ttl::parse(text), Ok(Ttl::After(Duration::from_secs_f64(seconds))), "{text}");
+            assert_eq!(
+                Ttl::parse(text),
+                Ok(Ttl::After(Duration::from_secs_f64(seconds))),
+                "{text}"
+            );
         }
         assert_eq!(Ttl::parse("never"), Ok(Ttl::Never));
     }
@@ -155,9 +159,8 @@ mod tests {
             rules: vec![rule(r#"{job=~"b.*"}"#, "1h"), rule(r#"{job="backup"}"#, "never")],
             default: Ttl::Never,
         };
-        let ttl = |job: &str| {
-            policy.ttl_of(&GroupingKey::new(vec![Label::new("job", job)]).unwrap())
-        };
+        let ttl =
+            |job: &str| policy.ttl_of(&GroupingKey::new(vec![Label::new("job", job)]).unwrap());
         assert_eq!(ttl("backup"), (Ttl::After(Duration::from_secs(3600)), TtlSource::Rule));
         assert_eq!(ttl("other"), (Ttl::Never, TtlSource::Default));
     }

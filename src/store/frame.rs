@@ -31,7 +31,7 @@ pub struct Frame {
 /// sled moves a page of more than 128 KiB into a file of its own that it never syncs, so that a
 /// power cut can lose it. A leaf page has 16 items before it is split: with values of this size it
 /// stays below half of that.
-pub const PIECE_BYTES_MAX: usize = 4 * 1024;
+pub(super) const PIECE_BYTES_MAX: usize = 4 * 1024;
 
 const FORMAT: u8 = 1;
 const HEADER_BYTES: usize = 9;
@@ -55,8 +55,7 @@ impl ChunkKey {
         let (group, rest) = key.split_first_chunk::<8>()?;
         let (chunk, rest) = rest.split_first_chunk::<4>()?;
         let piece: [u8; 4] = rest.try_into().ok()?;
-        let key =
-            Self { group: u64::from_be_bytes(*group), chunk: u32::from_be_bytes(*chunk) };
+        let key = Self { group: u64::from_be_bytes(*group), chunk: u32::from_be_bytes(*chunk) };
         Some((key, u32::from_be_bytes(piece)))
     }
 

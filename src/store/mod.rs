@@ -202,10 +202,10 @@ impl Store {
 
     /// Gateway time minus wall time, as of the last run; `None` where it was never kept.
     pub fn clock_offset_ms(&self) -> Result<Option<i64>, OpenError> {
-        let value = self.meta.get(CLOCK_OFFSET_KEY).map_err(|source| OpenError::Sled {
-            path: self.path.clone(),
-            source,
-        })?;
+        let value = self
+            .meta
+            .get(CLOCK_OFFSET_KEY)
+            .map_err(|source| OpenError::Sled { path: self.path.clone(), source })?;
         value
             .map(|bytes| bytes.as_ref().try_into().map(i64::from_le_bytes))
             .transpose()

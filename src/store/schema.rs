@@ -19,7 +19,7 @@ const META_KEY: &str = "schema_version";
 
 /// What a folder says of its version.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum StoredVersion {
+pub(super) enum StoredVersion {
     /// There is no store yet.
     Fresh,
     Known(u32),
@@ -38,31 +38,29 @@ impl StoredVersion {
 }
 
 /// Reads the version beside the database. Changes nothing.
-pub fn peek(folder: &Path) -> Result<StoredVersion, OpenError> {
+pub(super) fn peek(folder: &Path) -> Result<StoredVersion, OpenError> {
     match fs::read_to_string(folder.join(VERSION_FILE)) {
-        Ok(text) => {
-            text.trim().parse().map(StoredVersion::of).map_err(|_| OpenError::Damaged {
-                path: folder.to_owned(),
-                what: format!("its file {VERSION_FILE} holds no number"),
-            })
-        }
+        Ok(text) => text.trim().parse().map(StoredVersion::of).map_err(|_| OpenError::Damaged {
+            path: folder.to_owned(),
+            what: format!("its file {VERSION_FILE} holds no number"),
+        }),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(StoredVersion::Fresh),
         Err(source) => Err(OpenError::Folder { path: folder.to_owned(), source }),
     }
 }
 
 /// Brings an open store to the present version. Refuses a newer one.
-pub fn migrate(folder: &Path, db: &sled::Db) -> Result<(), OpenError> {
+pub(super) fn migrate(folder: &Path, db: &sled::Db) -> Result<(), OpenError> {
     let failed = |source| OpenError::Sled { path: folder.to_owned(), source };
     let meta = db.open_tree("meta").map_err(failed)?;
     let stored = match meta.get(META_KEY).map_err(failed)? {
         None => 0,
-        Some(bytes) => bytes.as_ref().try_into().map(u32::from_le_bytes).map_err(|_| {
-            OpenError::Damaged {
+        Some(bytes) => {
+            bytes.as_ref().try_into().map(u32::from_le_bytes).map_err(|_| OpenError::Damaged {
                 path: folder.to_owned(),
                 what: "its schema version is no number".into(),
-            }
-        })?,
+            })?
+        }
     };
     if let StoredVersion::Newer(stored) = StoredVersion::of(stored) {
         return Err(newer(folder, stored));
@@ -87,7 +85,7 @@ pub fn migrate(folder: &Path, db: &sled::Db) -> Result<(), OpenError> {
 }
 
 /// The refusal of a store from the future.
-pub fn newer(folder: &Path, stored: u32) -> OpenError {
+pub(super) fn newer(folder: &Path, stored: u32) -> OpenError {
     OpenError::Newer { path: folder.to_owned(), stored, known: SCHEMA_VERSION }
 }
 
@@ -123,9 +121,6 @@ mod tests {
     #[test]
     fn versions_beyond_the_present_stay_representable() {
         assert_eq!(StoredVersion::of(SCHEMA_VERSION), StoredVersion::Known(SCHEMA_VERSION));
-        assert_eq!(
-            StoredVersion::of(SCHEMA_VERSION + 6),
-            StoredVersion::Newer(SCHEMA_VERSION + 6)
-        );
+        assert_eq!(StoredVersion::of(SCHEMA_VERSION + 6), StoredVersion::Newer(SCHEMA_VERSION + 6));
     }
 }

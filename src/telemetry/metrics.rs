@@ -9,8 +9,9 @@ use prometheus::{
     Registry,
 };
 
-use crate::model::{Bucket, Histogram as HistogramValue, Label, Metric, MetricFamily, MetricType,
-    MetricValue};
+use crate::model::{
+    Bucket, Histogram as HistogramValue, Label, Metric, MetricFamily, MetricType, MetricValue,
+};
 
 /// The metrics about the gateway.
 #[derive(Debug)]
@@ -47,8 +48,18 @@ pub struct Readings {
 /// Every reason that `tidegate_pushes_refused_total` can have, so that each series is there from
 /// the start.
 const REASONS: &[&str] = &[
-    "busy", "duplicate", "encoding", "fault", "label", "limit", "parse", "path", "suffix",
-    "timestamp", "ttl", "type",
+    "busy",
+    "duplicate",
+    "encoding",
+    "fault",
+    "label",
+    "limit",
+    "parse",
+    "path",
+    "suffix",
+    "timestamp",
+    "ttl",
+    "type",
 ];
 
 impl SelfMetrics {
@@ -69,10 +80,7 @@ impl SelfMetrics {
             refused.with_label_values(&[*reason]);
         }
         let by_ttl_source = IntGaugeVec::new(
-            Opts::new(
-                "tidegate_groups_by_ttl_source",
-                "Groups by where their TTL comes from.",
-            ),
+            Opts::new("tidegate_groups_by_ttl_source", "Groups by where their TTL comes from."),
             &["source"],
         )?;
         let next_deadline = Gauge::new(
@@ -147,7 +155,8 @@ impl SelfMetrics {
 
     /// All families, in byte order of their names.
     pub fn families(&self, readings: &Readings) -> Vec<MetricFamily> {
-        let set = |gauge: &IntGauge, value: u64| gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
+        let set =
+            |gauge: &IntGauge, value: u64| gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
         set(&self.groups, readings.groups);
         set(&self.series, readings.series);
         set(&self.store_bytes, readings.store_bytes);

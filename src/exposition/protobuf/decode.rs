@@ -1,7 +1,7 @@
 //! Delimited protobuf into families.
 
-use std::collections::hash_map::Entry;
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 
 use prost::Message;
 

@@ -1,4 +1,4 @@
-//! `io.prometheus.client` of prometheus/client_model (`metrics.proto`, proto2), derived by hand so
+//! `io.prometheus.client` of `prometheus/client_model` (`metrics.proto`, proto2), derived by hand so
 //! that no build needs protoc. Optional fields keep apart unset and zero.
 
 use prost::Message;

@@ -11,7 +11,7 @@ use crate::exposition::error::ParseError;
 use crate::exposition::number::parse_float;
 use crate::model::name::{is_label_name, is_metric_name};
 use crate::model::{
-    Bucket, Histogram, Label, Metric, MetricFamily, MetricType, MetricValue, Quantile, Summary,
+    Bucket, Histogram, Label, Metric, MetricFamily, MetricType, MetricValue, Quantile,
 };
 
 /// Parses a whole body. Families come in the order of their first line, without those that have no
@@ -239,7 +239,10 @@ impl Parser<'_> {
             }
             self.skip_blanks();
             let Some(next) = self.peek() else { return ended() };
-            if next != b'=' {
+            if next == b'=' {
+                self.at += 1;
+                self.label(index, &mut list, name)?;
+            } else {
                 if index.is_some() {
                     let found = char::from(next);
                     return fail(format!("expected '=' after label name, found {found:?}"));
@@ -252,9 +255,6 @@ impl Parser<'_> {
                     return fail(format!("unexpected end of metric name {found:?}"));
                 }
                 list.name = Some(name);
-            } else {
-                self.at += 1;
-                self.label(index, &mut list, name)?;
             }
             if self.take(b'}') {
                 return Ok(list);
@@ -537,8 +537,11 @@ impl Families {
         }
         match &mut metric.value {
             MetricValue::Summary(summary) => match part {
-                #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss,
-                    reason = "Go's parser cuts the count to a whole number too")]
+                #[expect(
+                    clippy::cast_possible_truncation,
+                    clippy::cast_sign_loss,
+                    reason = "Go's parser cuts the count to a whole number too"
+                )]
                 Part::Count => summary.count = Some(value as u64),
                 Part::Sum => summary.sum = Some(value),
                 Part::Plain if !bound.is_nan() => {
@@ -582,9 +585,9 @@ impl Families {
         let metrics = &mut self.family(index).metrics;
         if at == metrics.len() {
             let value = if summary {
-                MetricValue::Summary(Box::new(Summary::default()))
+                MetricValue::Summary(Box::default())
             } else {
-                MetricValue::Histogram(Box::new(Histogram::default()))
+                MetricValue::Histogram(Box::default())
             };
             metrics.push(Metric { labels, value, timestamp_ms: None });
         }

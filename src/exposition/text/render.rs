@@ -298,15 +298,14 @@ mod tests {
         });
         let value = any::<f64>().prop_filter("NaN equals nothing", |value| !value.is_nan());
         let metric = (labels, value).prop_map(|(labels, value)| Metric::gauge(labels, value));
-        ("[a-z:_]{1,8}", prop::option::of("[^ \t].{0,12}"), prop::collection::vec(metric, 1..4)).prop_map(
-            |(name, help, metrics)| MetricFamily {
+        ("[a-z:_]{1,8}", prop::option::of("[^ \t].{0,12}"), prop::collection::vec(metric, 1..4))
+            .prop_map(|(name, help, metrics)| MetricFamily {
                 name,
                 help,
                 kind: MetricType::Gauge,
                 unit: None,
                 metrics,
-            },
-        )
+            })
     }
 
     proptest! {

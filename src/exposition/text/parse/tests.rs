@@ -109,7 +109,8 @@ fn label_values_must_be_utf8() {
 
 #[test]
 fn bodies_without_samples_are_empty() {
-    for body in ["", "\n\n", "  \t", "# a comment\n", "# HELP m text\n# TYPE m gauge\n", "#\n# \n"] {
+    for body in ["", "\n\n", "  \t", "# a comment\n", "# HELP m text\n# TYPE m gauge\n", "#\n# \n"]
+    {
         assert_eq!(parse(body.as_bytes()), Ok(vec![]), "{body:?}");
     }
     // OpenMetrics is not understood, but does no harm.
@@ -135,10 +136,7 @@ fn blanks_escapes_and_comments_are_tolerated_where_go_does() {
     assert_eq!(first.timestamp_ms, Some(54321));
     assert_eq!(second.labels, [label("labelname", "val1")]);
     let value = |value| MetricValue::Counter { value, exemplar: None, created: None };
-    assert_eq!(
-        (&first.value, &second.value),
-        (&value(f64::INFINITY), &value(f64::NEG_INFINITY))
-    );
+    assert_eq!((&first.value, &second.value), (&value(f64::INFINITY), &value(f64::NEG_INFINITY)));
     assert_eq!(other.kind, MetricType::Untyped);
     assert_eq!(other.metrics[0].value, MetricValue::Untyped(0.3));
 }
@@ -175,7 +173,9 @@ fn the_lines_of_a_summary_merge_even_when_mixed() {
 #[test]
 fn whole_histograms_count_in_integers_and_others_in_floats() {
     let body = |count| {
-        format!("# TYPE h histogram\nh_bucket{{le=\"1\"}} {count}\nh_bucket{{le=\"+Inf\"}} 7\nh_sum 3\nh_count 7\n")
+        format!(
+            "# TYPE h histogram\nh_bucket{{le=\"1\"}} {count}\nh_bucket{{le=\"+Inf\"}} 7\nh_sum 3\nh_count 7\n"
+        )
     };
     let histogram = |body: &str| match &one(body).metrics[0].value {
         MetricValue::Histogram(histogram) => (**histogram).clone(),

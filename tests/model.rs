@@ -1,0 +1,59 @@
+//! Random operations on a gateway, next to a model that is too simple to be wrong.
+//!
+//! In the model, time passes for every group at once, the whole would-be state is judged for every
+//! push, and [`Op::Reap`] and [`Op::Restart`] do nothing: neither may be observable, not even in a
+//! help text.
+
+#[path = "model/ops.rs"]
+mod ops;
+#[path = "model/real.rs"]
+mod real;
+#[path = "model/reference.rs"]
+mod reference;
+
+use proptest::prelude::*;
+
+use ops::{Op, ops};
+use real::Real;
+use reference::Reference;
+
+/// Does the same to both, and compares what they answer and what they show.
+fn check(ops: &[Op]) {
+    let mut real = Real::start();
+    let mut reference = Reference::new(real.start_millis());
+    for (at, op) in ops.iter().enumerate() {
+        match op {
+            Op::Push(push) => {
+                assert_eq!(real.push(push), reference.push(push), "operation {at}, {op:#?}");
+            }
+            Op::Delete(key) => {
+                real.delete(*key);
+                reference.delete(*key);
+            }
+            Op::Advance(millis) => {
+                real.advance(*millis);
+                reference.advance(*millis);
+            }
+            Op::StepWall(millis) => {
+                real.step_wall(*millis);
+                reference.step_wall(*millis);
+            }
+            Op::Reap => real.reap(),
+            Op::Restart => real.restart(),
+        }
+        assert_eq!(real.scrape(), reference.scrape(), "after operation {at}, {op:#?}");
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig {
+        cases: 96,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    })]
+
+    #[test]
+    fn the_gateway_shows_what_the_model_shows(ops in ops()) {
+        check(&ops);
+    }
+}
