@@ -24,7 +24,7 @@ fn check(ops: &[Op]) {
     for (at, op) in ops.iter().enumerate() {
         match op {
             Op::Push(push) => {
-                assert_eq!(real.push(push), reference.push(push), "operation {at}, {op:#?}");
+                assert_eq!(real.push(push), reference.push(push), "operation {at}, {op:?}");
             }
             Op::Delete(key) => {
                 real.delete(*key);
@@ -41,13 +41,14 @@ fn check(ops: &[Op]) {
             Op::Reap => real.reap(),
             Op::Restart => real.restart(),
         }
-        assert_eq!(real.scrape(), reference.scrape(), "after operation {at}, {op:#?}");
+        real.reap(); // TEMPORARY
+        assert_eq!(real.scrape(), reference.scrape(), "after operation {at}, {op:?}");
     }
 }
 
 proptest! {
     #![proptest_config(ProptestConfig {
-        cases: 96,
+        cases: 2000,
         failure_persistence: None,
         ..ProptestConfig::default()
     })]

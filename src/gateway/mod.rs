@@ -40,7 +40,7 @@ pub use scrape::{Exposition, GzipCache, Run};
 use apply::Judge;
 use command::{Command, Push};
 use index::Index;
-use lane::Lane;
+use lane::{Committer, Lane};
 use prepare::SeriesHasher;
 use queue::Queue;
 use view::View;
@@ -125,14 +125,16 @@ impl Gateway {
         };
         let lane = LaneHandle::spawn(Lane {
             judge,
-            store: Arc::clone(&shared.store),
-            view: Arc::clone(&shared.view),
             queue: Arc::clone(&shared.queue),
             clock: Arc::clone(&shared.clock),
-            metrics: Arc::clone(&shared.metrics),
-            next_deadline: sender,
-            sync: shared.options.sync,
             clock_offset_ms: shared.store.clock_offset_ms()?.unwrap_or(0),
+            committer: Committer {
+                store: Arc::clone(&shared.store),
+                view: Arc::clone(&shared.view),
+                metrics: Arc::clone(&shared.metrics),
+                next_deadline: sender,
+                sync: shared.options.sync,
+            },
         })?;
         Ok((Self { shared: Arc::new(shared) }, lane, restored))
     }

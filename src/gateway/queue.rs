@@ -2,7 +2,6 @@
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
 
 use super::command::{Accepted, Command};
 use super::error::Fault;
@@ -26,15 +25,6 @@ pub(super) struct Queue {
 struct State {
     commands: VecDeque<(Accepted, Command)>,
     closed: bool,
-}
-
-/// What [`Queue::take`] found.
-pub(super) enum Taken {
-    Commands,
-    /// None came until the deadline.
-    TimedOut,
-    /// None will come.
-    Closed,
 }
 
 impl Queue {
@@ -80,35 +70,18 @@ impl Queue {
         state.commands.clear();
     }
 
-    /// Waits for commands and moves up to `max` of them to `to`.
-    pub(super) fn take(
-        &self,
-        max: usize,
-        until: Option<Instant>,
-        to: &mut Vec<(Accepted, Command)>,
-    ) -> Taken {
+    /// Waits for commands and moves up to `max` of them to `to`. `false` if none will come.
+    pub(super) fn take(&self, max: usize, to: &mut Vec<(Accepted, Command)>) -> bool {
         let mut state = self.lock();
-        loop {
-            if !state.commands.is_empty() {
-                let count = state.commands.len().min(max);
-                to.extend(state.commands.drain(..count));
-                return Taken::Commands;
-            }
+        while state.commands.is_empty() {
             if state.closed {
-                return Taken::Closed;
+                return false;
             }
-            state = match until {
-                None => self.filled.wait(state).unwrap_or_else(PoisonError::into_inner),
-                Some(until) => {
-                    let left = until.saturating_duration_since(Instant::now());
-                    if left.is_zero() {
-                        return Taken::TimedOut;
-                    }
-                    let waited = self.filled.wait_timeout(state, left);
-                    waited.unwrap_or_else(PoisonError::into_inner).0
-                }
-            };
+            state = self.filled.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
+        let count = state.commands.len().min(max);
+        to.extend(state.commands.drain(..count));
+        true
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

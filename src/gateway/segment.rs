@@ -102,9 +102,15 @@ impl Segment {
         Ok((at, start..start + len))
     }
 
-    fn put(&mut self, group: GroupId, lines: &[u8]) {
+    /// Puts lines where [`Segment::find`] has found those of the group, or their place.
+    fn put(
+        &mut self,
+        group: GroupId,
+        found: Result<(usize, std::ops::Range<usize>), usize>,
+        lines: &[u8],
+    ) {
         let len = u32::try_from(lines.len()).expect("the limits keep a push below 4 GiB");
-        match self.find(group) {
+        match found {
             Ok((at, range)) => {
                 if range.len() == lines.len() {
                     if let Some(place) = self.bytes.get_mut(range) {
@@ -116,6 +122,11 @@ impl Segment {
                         *slot = len;
                     }
                 }
+            }
+            Err(at) if at == self.groups.len() => {
+                self.bytes.extend_from_slice(lines);
+                self.groups.push(group);
+                self.lens.push(len);
             }
             Err(at) => {
                 let start = self.offset(at);
@@ -182,14 +193,15 @@ impl Segments {
             }
         }
         let Some(segment) = self.list.get_mut(at) else { return };
-        if let Ok((_, range)) = segment.find(group)
-            && segment.bytes.get(range) == Some(lines)
+        let found = segment.find(group);
+        if let Ok((_, range)) = &found
+            && segment.bytes.get(range.clone()) == Some(lines)
         {
             // Unchanged: whoever has compressed this segment need not do it again.
             return;
         }
         let segment = Arc::make_mut(segment);
-        segment.put(group, lines);
+        segment.put(group, found, lines);
         if segment.bytes.len() > SEGMENT_BYTES + SEGMENT_BYTES / 2 && segment.groups.len() > 1 {
             let rest = segment.split();
             self.list.insert(at + 1, Arc::new(rest));

@@ -41,6 +41,9 @@ pub enum CommitError {
     Flush { writes: usize, source: sled::Error },
     #[error("cannot sync the store to disk")]
     Sync(#[source] io::Error),
+    /// The details went to those who waited for the batch.
+    #[error("the store cannot be written any more")]
+    Answered,
 }
 
 /// Why a record could not be read.

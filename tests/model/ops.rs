@@ -1,16 +1,18 @@
 //! What may happen to a gateway, from pools so small that things collide.
 
+use std::fmt;
+
 use proptest::prelude::*;
 use proptest::sample::select;
 use tidegate::model::MetricType;
 
 /// A name and its value.
-pub type Pair = (&'static str, &'static str);
+pub(crate) type Pair = (&'static str, &'static str);
 /// The labels of a grouping key.
-pub type Key = &'static [Pair];
+pub(crate) type Key = &'static [Pair];
 
 #[derive(Clone, Debug)]
-pub enum Op {
+pub(crate) enum Op {
     Push(Push),
     Delete(Key),
     /// Milliseconds pass.
@@ -21,8 +23,8 @@ pub enum Op {
     Restart,
 }
 
-#[derive(Clone, Debug)]
-pub struct Push {
+#[derive(Clone)]
+pub(crate) struct Push {
     pub key: Key,
     /// PUT rather than POST.
     pub replace: bool,
@@ -32,14 +34,14 @@ pub struct Push {
 
 /// The `Tidegate-TTL` of a push.
 #[derive(Clone, Copy, Debug)]
-pub enum PushTtl {
+pub(crate) enum PushTtl {
     Unset,
     Never,
     Millis(u64),
 }
 
-#[derive(Clone, Debug)]
-pub struct Family {
+#[derive(Clone)]
+pub(crate) struct Family {
     pub name: &'static str,
     pub kind: MetricType,
     pub help: Option<&'static str>,
@@ -49,10 +51,30 @@ pub struct Family {
 }
 
 #[derive(Clone, Debug)]
-pub struct Series {
+pub(crate) struct Series {
     pub labels: &'static [Pair],
     pub value: u32,
     pub timestamp: bool,
+}
+
+// On one line: a failure prints every operation.
+impl fmt::Debug for Push {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let method = if self.replace { "PUT" } else { "POST" };
+        write!(f, "{method} {:?}, TTL {:?}, {:?}", self.key, self.ttl, self.families)
+    }
+}
+
+impl fmt::Debug for Family {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { name, kind, help, series, padding } = self;
+        write!(f, "{name} ({kind:?}, help {help:?}, padding {padding})")?;
+        for Series { labels, value, timestamp } in series {
+            let timestamp = if *timestamp { " 1" } else { "" };
+            write!(f, " {labels:?} {value}{timestamp}")?;
+        }
+        Ok(())
+    }
 }
 
 /// Two of them differ by `instance=""` only; what some lack, others' bodies bring.
@@ -154,7 +176,7 @@ fn push() -> impl Strategy<Value = Push> {
     })
 }
 
-pub fn ops() -> impl Strategy<Value = Vec<Op>> {
+pub(crate) fn ops() -> impl Strategy<Value = Vec<Op>> {
     // Above what counts as a step rather than as a clock that is being slewed.
     let step = prop_oneof![2_000..100_000_i64, -100_000..-2_000_i64];
     let op = prop_oneof![

@@ -1,6 +1,7 @@
 //! The gateway under test, on a store in a folder of its own and with a clock that stands still.
 
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,7 +19,7 @@ use tokio::runtime::{Builder, Runtime};
 use super::ops::{Family, Key, Push, PushTtl, Series};
 use super::reference::{DEFAULT_TTL_MILLIS, Outcome, RULE_TTL_MILLIS, Refused, Scrape, Shown};
 
-pub struct Real {
+pub(crate) struct Real {
     folder: TempDir,
     clock: ManualClock,
     runtime: Runtime,
@@ -29,7 +30,7 @@ pub struct Real {
 const START: UnixNanos = UnixNanos(1_700_000_000_000_000_000);
 
 impl Real {
-    pub fn start() -> Self {
+    pub(crate) fn start() -> Self {
         let folder = tempfile::tempdir().expect("there is room for a temporary folder");
         let clock = ManualClock::at(START);
         let runtime = Builder::new_current_thread().build().expect("a runtime needs nothing");
@@ -38,7 +39,7 @@ impl Real {
     }
 
     #[expect(clippy::unused_self, reason = "a real that has started has begun then")]
-    pub fn start_millis(&self) -> i64 {
+    pub(crate) fn start_millis(&self) -> i64 {
         START.as_millis()
     }
 
@@ -46,7 +47,7 @@ impl Real {
         &self.running.as_ref().expect("it is running").0
     }
 
-    pub fn push(&self, push: &Push) -> Outcome {
+    pub(crate) fn push(&self, push: &Push) -> Outcome {
         let mode = if push.replace { PushMode::Replace } else { PushMode::Update };
         let ttl = match push.ttl {
             PushTtl::Unset => None,
@@ -62,42 +63,62 @@ impl Real {
         }
     }
 
-    pub fn delete(&self, key: Key) {
+    pub(crate) fn delete(&self, key: Key) {
         self.runtime.block_on(self.gateway().delete(self::key(key))).expect("it is running");
     }
 
-    pub fn advance(&self, millis: u64) {
+    pub(crate) fn advance(&self, millis: u64) {
         self.clock.advance(Duration::from_millis(millis));
     }
 
-    pub fn step_wall(&self, millis: i64) {
+    pub(crate) fn step_wall(&self, millis: i64) {
         self.clock.step_wall_ms(millis);
         // The reaper has the lane look at the clock at least once a minute.
         self.reap();
     }
 
-    pub fn reap(&self) {
+    pub(crate) fn reap(&self) {
         self.runtime.block_on(self.gateway().reap()).expect("it is running");
     }
 
-    /// A new process has a clock of its own that starts at wall time.
-    pub fn restart(&mut self) {
+    fn stop(&mut self) {
         let (gateway, mut lane) = self.running.take().expect("it is running");
         self.runtime.block_on(lane.close()).expect("the store can be synced");
         drop(gateway);
+        wait_until_released(&self.folder);
+    }
+
+    /// A new process has a clock of its own that starts at wall time.
+    pub(crate) fn restart(&mut self) {
+        self.stop();
         let before = self.clock.now();
         self.clock = ManualClock::at(self.clock.wall());
         self.running = Some(open(&self.folder, &self.clock));
         assert_eq!(self.clock.now(), before, "gateway time goes on over a restart");
     }
 
-    pub fn scrape(&self) -> Scrape {
+    pub(crate) fn scrape(&self) -> Scrape {
         let mut exposition = self.gateway().scrape();
         let mut bytes = Vec::new();
         while let Some(run) = exposition.next_run() {
             bytes.extend(run.into_frames().flatten());
         }
         read(std::str::from_utf8(&bytes).expect("an exposition is UTF-8"))
+    }
+}
+
+/// sled lets go of its lock on a thread of its own, some time after it was dropped; a process that
+/// ends does so at once.
+fn wait_until_released(folder: &TempDir) {
+    let db = File::open(folder.path().join("db")).expect("there is a store");
+    db.lock().expect("a file can be locked");
+}
+
+impl Drop for Real {
+    fn drop(&mut self) {
+        if self.running.is_some() {
+            self.stop();
+        }
     }
 }
 

@@ -7,12 +7,12 @@ use tidegate::model::MetricType;
 use super::ops::{Family, Key, Push, PushTtl, Series};
 
 /// The TTL of groups of the job `b`, by a rule, and of all others.
-pub const RULE_TTL_MILLIS: u64 = 12_000;
-pub const DEFAULT_TTL_MILLIS: u64 = 30_000;
+pub(crate) const RULE_TTL_MILLIS: u64 = 12_000;
+pub(crate) const DEFAULT_TTL_MILLIS: u64 = 30_000;
 
 /// An exposition: by name of the family. Without what the gateway says of itself.
 #[derive(Debug, Default, PartialEq)]
-pub struct Scrape {
+pub(crate) struct Scrape {
     pub families: BTreeMap<String, Shown>,
     pub groups: usize,
     pub series: usize,
@@ -20,7 +20,7 @@ pub struct Scrape {
 
 /// A family in an exposition. The order of its lines is free.
 #[derive(Debug, Default, PartialEq)]
-pub struct Shown {
+pub(crate) struct Shown {
     pub kind: String,
     pub help: Option<String>,
     /// Name, labels, and value.
@@ -28,14 +28,14 @@ pub struct Shown {
 }
 
 /// How a push ends: with the wall time, in milliseconds, of its group's deadline; `None` is never.
-pub type Outcome = Result<Option<i64>, Refused>;
+pub(crate) type Outcome = Result<Option<i64>, Refused>;
 
 #[derive(Debug, PartialEq)]
-pub struct Refused;
+pub(crate) struct Refused;
 
 type Labels = BTreeMap<&'static str, String>;
 
-pub struct Reference {
+pub(crate) struct Reference {
     groups: BTreeMap<Labels, Group>,
     now: u64,
     wall: i64,
@@ -71,26 +71,26 @@ const STAMP_HELPS: [&str; 2] = [
 ];
 
 impl Reference {
-    pub fn new(millis: i64) -> Self {
+    pub(crate) fn new(millis: i64) -> Self {
         let now = u64::try_from(millis).expect("the test does not begin before 1970");
         Self { groups: BTreeMap::new(), now, wall: millis, pushes: 0 }
     }
 
-    pub fn advance(&mut self, millis: u64) {
+    pub(crate) fn advance(&mut self, millis: u64) {
         self.now += millis;
         self.wall += i64::try_from(millis).expect("the test ends soon");
         self.expire();
     }
 
-    pub fn step_wall(&mut self, millis: i64) {
+    pub(crate) fn step_wall(&mut self, millis: i64) {
         self.wall += millis;
     }
 
-    pub fn delete(&mut self, key: Key) {
+    pub(crate) fn delete(&mut self, key: Key) {
         self.groups.remove(&of_key(key));
     }
 
-    pub fn push(&mut self, push: &Push) -> Outcome {
+    pub(crate) fn push(&mut self, push: &Push) -> Outcome {
         let key = of_key(push.key);
         let before = self.groups.get(&key).cloned();
         let policy_ttl = if key["job"] == "b" { RULE_TTL_MILLIS } else { DEFAULT_TTL_MILLIS };
@@ -172,7 +172,7 @@ impl Reference {
         })
     }
 
-    pub fn scrape(&self) -> Scrape {
+    pub(crate) fn scrape(&self) -> Scrape {
         let mut scrape = Scrape { groups: self.groups.len(), ..Scrape::default() };
         // The push of the help text that is shown so far.
         let mut latest: BTreeMap<&str, u64> = BTreeMap::new();

@@ -1,0 +1,39 @@
+//! Tidegate beside the Go Pushgateway, nginx and a bare hyper server: one run, one machine, ratios.
+//!
+//! ```sh
+//! cargo bench --bench versus             # everything, up to a million series; about 15 minutes
+//! cargo bench --bench versus -- --short  # two minutes, up to 100,000 series
+//! ```
+//!
+//! Prints the table as Markdown and writes it, with a plot, to `benches/versus/report.md` and
+//! `benches/versus/report.svg` (`--short`: to `target/versus`). Everything runs on loopback. The load
+//! is wrk's; the programs come from `tests/parts`.
+
+mod bare;
+mod client;
+mod measure;
+mod plot;
+mod report;
+mod rows;
+mod servers;
+
+use std::process::ExitCode;
+
+/// Anything that goes wrong ends the run: half a comparison is none.
+type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
+
+fn main() -> ExitCode {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    let result = match args.as_slice() {
+        ["bare", address] => bare::serve(address),
+        args => rows::run(args.contains(&"--short")),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("versus: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}

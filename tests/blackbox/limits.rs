@@ -1,0 +1,186 @@
+//! What a client may take is bounded, and what is too much is refused with the setting that says
+//! so, and changes nothing.
+
+use std::time::Duration;
+
+use tempfile::TempDir;
+
+use crate::harness::{
+    Answer, Connection, Gateway, Tidegate, gzip, minutes, snappy_framed, snappy_raw, zstd,
+};
+
+/// Sees to it that a push was too much, and that not even its failure was noted.
+#[track_caller]
+fn too_much(gateway: &Gateway, status: u16, setting: &str, push: impl FnOnce() -> Answer) {
+    let before = gateway.scrape().pushed();
+    gateway.advance(Duration::from_secs(1));
+    push().expect(status).says(setting);
+    assert_eq!(gateway.scrape().pushed(), before, "{setting}");
+}
+
+#[test]
+fn bodies_are_bounded_as_sent_and_once_decompressed() {
+    let gateway = Gateway::start("[limits]\nbody-size = '2KiB'\ndecoded-size = '8KiB'\n");
+    let fits = format!("m 1\n#{}\n", "x".repeat(2000));
+    gateway.put("/metrics/job/j", &fits).expect(200);
+    let sent = format!("m 1\n#{}\n", "x".repeat(3000));
+    too_much(&gateway, 413, "limits.body-size", || gateway.put("/metrics/job/j", &sent));
+    let text = format!("m 1\n#{}\n", "x".repeat(8 << 10));
+    let bytes = text.as_bytes();
+    for (encoding, body) in [
+        ("gzip", gzip(bytes)),
+        ("snappy", snappy_framed(bytes)),
+        ("snappy", snappy_raw(bytes)),
+        ("zstd", zstd(bytes)),
+    ] {
+        assert!(body.len() < 2000, "{encoding}");
+        too_much(&gateway, 413, "limits.decoded-size", || {
+            gateway.send("PUT", "/metrics/job/j", &[("Content-Encoding", encoding)], &body)
+        });
+    }
+    gateway.stop();
+}
+
+/// A body that says no length is counted as it comes.
+#[test]
+fn a_chunked_body_is_bounded_too() {
+    let gateway = Gateway::start("[limits]\nbody-size = '1KiB'\n");
+    for (size, status) in [(0x100, 200), (0x1000, 413)] {
+        let mut connection = Connection::open(gateway.address());
+        let chunk = format!("#{}\n", "x".repeat(size - 2));
+        connection.write(&format!(
+            "PUT /metrics/job/j HTTP/1.1\r\nHost: test\r\nTransfer-Encoding: chunked\r\n\r\n\
+             {size:x}\r\n{chunk}\r\n4\r\nm 1\n\r\n0\r\n\r\n"
+        ));
+        assert_eq!(connection.status(), status, "{size}");
+    }
+    gateway.stop();
+}
+
+#[test]
+fn series_and_groups_are_bounded() {
+    let gateway = Gateway::start(
+        "[limits]\nseries-per-push = 4\nseries-per-group = 6\nseries = 8\ngroups = 3\n",
+    );
+    let series = |family: &str, count: usize| -> String {
+        (0..count).map(|n| format!("{family}{{n=\"{n}\"}} 1\n")).collect()
+    };
+    gateway.put("/metrics/job/a", series("a", 4)).expect(200);
+    too_much(&gateway, 413, "limits.series-per-push", || {
+        gateway.put("/metrics/job/a", series("a", 5))
+    });
+    gateway.post("/metrics/job/a", series("b", 2)).expect(200);
+    too_much(&gateway, 413, "limits.series-per-group", || {
+        gateway.post("/metrics/job/a", series("c", 1))
+    });
+    // In place of others there is room.
+    gateway.post("/metrics/job/a", series("b", 1)).expect(200);
+    gateway.put("/metrics/job/b", series("c", 3)).expect(200);
+    too_much(&gateway, 429, "limits.series", || gateway.put("/metrics/job/b", series("c", 4)));
+    gateway.put("/metrics/job/c", "").expect(200);
+    too_much(&gateway, 429, "limits.groups", || gateway.put("/metrics/job/d", ""));
+    // Not even a failure makes another group.
+    gateway.put("/metrics/job/d", "m 1 1\n");
+    gateway.scrape().lacks("job=\"d\"").shows(&["tidegate_groups 3"]);
+    gateway.delete("/metrics/job/c").expect(202);
+    gateway.put("/metrics/job/d", "").expect(200);
+    let gateway = gateway.restart();
+    too_much(&gateway, 429, "limits.groups", || gateway.put("/metrics/job/e", ""));
+    too_much(&gateway, 429, "limits.series", || gateway.put("/metrics/job/d", series("d", 1)));
+    gateway.stop();
+}
+
+#[test]
+fn an_expired_group_takes_no_room() {
+    let gateway = Gateway::start("[ttl]\ndefault = '10m'\n[limits]\ngroups = 1\nseries = 1\n");
+    gateway.put("/metrics/job/a", "m 1\n").expect(200);
+    gateway.put("/metrics/job/b", "m 1\n").expect(429);
+    gateway.advance(minutes(10));
+    gateway.put("/metrics/job/b", "m 1\n").expect(200);
+    gateway.stop();
+}
+
+#[test]
+fn names_and_labels_are_bounded() {
+    let gateway = Gateway::start(
+        "[limits]\nlabels-per-series = 2\nlabel-name-length = 8\nlabel-value-length = 10\n\
+         metric-name-length = 12\n",
+    );
+    gateway
+        .put("/metrics/job/ten_bytes_", "twelve_bytes{eight_b_=\"12345678ü\",b=\"\"} 1\n")
+        .expect(200);
+    for (path, body, setting) in [
+        ("/metrics/job/eleven_byte", "m 1\n", "limits.label-value-length"),
+        ("/metrics/job/j/nine_byte/1", "m 1\n", "limits.label-name-length"),
+        ("/metrics/job/j", "m{nine_byte=\"\"} 1\n", "limits.label-name-length"),
+        ("/metrics/job/j", "m{a=\"123456789ü\"} 1\n", "limits.label-value-length"),
+        ("/metrics/job/j", "m{a=\"\",b=\"\",c=\"\"} 1\n", "limits.labels-per-series"),
+        ("/metrics/job/j", "thirteen_byte 1\n", "limits.metric-name-length"),
+    ] {
+        too_much(&gateway, 400, setting, || gateway.put(path, body));
+    }
+    gateway.stop();
+}
+
+#[test]
+fn a_body_that_does_not_arrive_is_given_up() {
+    let gateway = Gateway::start("[limits]\nbody-timeout = '50ms'\n");
+    let mut connection = Connection::begin_push(gateway.address(), "/metrics/job/j", 4);
+    connection.write("m 1");
+    assert_eq!(connection.status(), 408);
+    assert_eq!(gateway.scrape().pushed(), "");
+    gateway.put("/metrics/job/j", "m 1\n").expect(200);
+    gateway.stop();
+}
+
+#[test]
+fn a_head_that_does_not_arrive_is_given_up() {
+    let gateway = Gateway::start("[limits]\nheader-timeout = '50ms'\n");
+    let mut connection = Connection::open(gateway.address());
+    connection.write("PUT /metrics/job/j HTTP/1.1\r\nHost:");
+    let head = connection.head();
+    assert!(head.is_empty() || head[0].contains(" 408 "), "{head:?}");
+    gateway.stop();
+}
+
+#[test]
+fn connections_beyond_the_limit_wait_for_another_to_close() {
+    let gateway = Gateway::start("[limits]\nconnections = 2\n");
+    // The harness has asked whether the gateway is ready, and keeps that connection.
+    let request = "GET /-/healthy HTTP/1.1\r\nHost: test\r\n\r\n";
+    let mut second = Connection::open(gateway.address());
+    second.write(request);
+    assert_eq!(second.status(), 200);
+    let mut third = Connection::open(gateway.address());
+    third.write(request);
+    assert!(third.is_silent_for(Duration::from_millis(100)), "it has to wait");
+    drop(second);
+    assert_eq!(third.status(), 200);
+    gateway.stop();
+}
+
+/// The most memory that a process ever had, in KiB.
+fn peak_memory(id: u32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{id}/status")).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    line.trim().trim_end_matches(" kB").parse().unwrap()
+}
+
+#[test]
+fn a_gzip_bomb_takes_no_more_memory_than_the_limit_allows() {
+    let folder = TempDir::new().unwrap();
+    let mut gateway = Tidegate::serve(folder.path(), &["--limits.decoded-size=16MiB"]);
+    gateway.put("/metrics/job/j", "m 1\n").expect(200);
+    // A gigabyte, as members of 8 MiB each.
+    let bomb = gzip(&vec![b'\n'; 8 << 20]).repeat(128);
+    let before = peak_memory(gateway.process().id());
+    for _ in 0..3 {
+        let headers = [("Content-Encoding", "gzip")];
+        let answer = gateway.send("PUT", "/metrics/job/j", &headers, &bomb);
+        answer.expect(413).says("limits.decoded-size");
+    }
+    let grown = peak_memory(gateway.process().id()) - before;
+    assert!(grown < 100 << 10, "grown by {grown} KiB");
+    gateway.scrape().shows(&["m{instance=\"\",job=\"j\"} 1"]);
+    gateway.stop();
+}

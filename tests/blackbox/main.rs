@@ -1,0 +1,20 @@
+//! What a client, an operator and a Prometheus see of the gateway: HTTP, settings, exit codes.
+//!
+//! Nothing here waits for a TTL: tests move the clock of a gateway in this process, or look at the
+//! real binary where the clock does not matter. Waits are on a state, with a deadline.
+
+mod bodies;
+mod clients;
+mod delete;
+mod expiry;
+mod harness;
+mod limits;
+mod paths;
+mod probes;
+mod prometheus;
+mod push;
+mod refusals;
+mod restart;
+mod scrape;
+mod settings;
+mod shutdown;

@@ -1,0 +1,231 @@
+//! What is refused, why, and that a refused push changes nothing but the time of the failure.
+
+use crate::harness::protobuf::{self, COUNTER, GAUGE, HISTOGRAM, SUMMARY};
+use crate::harness::{Answer, Gateway};
+
+const PREFIX: &str = "pushed metrics are invalid or inconsistent with existing metrics: ";
+
+/// Pushes what has to be refused, and sees to it that nothing changed but the time of the failure.
+#[track_caller]
+fn refused(gateway: &Gateway, push: impl FnOnce() -> Answer, reason: &str) {
+    let before = gateway.scrape().pushed_but_failures();
+    let answer = push().expect(400);
+    let text = answer.text();
+    assert!(text.starts_with(PREFIX) && text.contains(reason), "{reason:?}: {text:?}");
+    assert!(text.ends_with('\n') && answer.header("x-content-type-options") == Some("nosniff"));
+    assert_eq!(gateway.scrape().pushed_but_failures(), before, "{reason}");
+}
+
+/// A gateway with pushed families of all types, and a group to push to.
+fn with_families() -> Gateway {
+    let gateway = Gateway::start("");
+    let body = "# TYPE counter counter\ncounter 1\n# TYPE gauge gauge\ngauge{l=\"1\"} 1\nuntyped 1\n\
+                # TYPE summary summary\nsummary_sum 1\nsummary_count 1\n\
+                # TYPE histogram histogram\nhistogram_bucket{le=\"1\"} 1\nhistogram_count 1\n\
+                taken_count 1\ntaken_sum 1\ntaken_bucket 1\n";
+    gateway.put("/metrics/job/first", body).expect(200);
+    gateway.put("/metrics/job/second", "other 1\n").expect(200);
+    gateway
+}
+
+#[test]
+fn text_that_contradicts_what_is_stored_is_refused() {
+    let gateway = with_families();
+    for (body, reason) in [
+        ("# TYPE counter gauge\ncounter 1\n", "counter"),
+        ("untyped 1\ncounter 1\n", "should have COUNTER"),
+        ("# TYPE untyped counter\nuntyped 1\n", "has type COUNTER but should have UNTYPED"),
+        ("# TYPE histogram summary\nhistogram_sum 1\n", "should have HISTOGRAM"),
+        ("gauge{job=\"first\",l=\"1\"} 1 12\n", "pushed metrics must not have timestamps"),
+        // Suffixes, the new one last…
+        ("summary_count 1\n", "\"summary_count\" collides"),
+        ("summary_sum 1\n", "\"summary_sum\" collides"),
+        ("histogram_count 1\n", "\"histogram_count\" collides"),
+        ("histogram_sum 1\n", "\"histogram_sum\" collides"),
+        ("histogram_bucket 1\n", "\"histogram_bucket\" collides"),
+        // …and first.
+        ("# TYPE taken summary\ntaken_sum 1\n", "collides"),
+        ("# TYPE taken histogram\ntaken_sum 1\n", "collides"),
+        // The gateway's own families count too.
+        ("# TYPE tidegate_groups counter\ntidegate_groups 1\n", "should have GAUGE"),
+        ("tidegate_expiry_lag_seconds_count 1\n", "collides"),
+        ("# TYPE tidegate_expiry_lag_seconds gauge\ntidegate_expiry_lag_seconds 1\n", "HISTOGRAM"),
+    ] {
+        for method in ["PUT", "POST"] {
+            let push = || gateway.send(method, "/metrics/job/second", &[], body.as_bytes());
+            refused(&gateway, push, reason);
+        }
+    }
+    gateway.stop();
+}
+
+#[test]
+fn names_that_only_look_alike_are_accepted() {
+    let gateway = with_families();
+    for body in [
+        // Summaries have no buckets, and only they and histograms take further names.
+        "summary_bucket 1\n",
+        "counter_count 1\ncounter_sum 1\ngauge_bucket 1\n",
+        "# TYPE taken gauge\ntaken 1\n",
+        "m{a=\"\"} 1\nm 2\n",
+        "m{le=\"1\",quantile=\"0.5\"} 1\n",
+        "counter_total 1\n",
+    ] {
+        gateway.put("/metrics/job/second", body).expect(200);
+    }
+    gateway.stop();
+}
+
+#[test]
+fn text_that_contradicts_itself_is_refused() {
+    let gateway = with_families();
+    for (body, reason) in [
+        ("m 1\nm 2\n", "was collected before with the same name and label values"),
+        ("m{a=\"1\",b=\"2\"} 1\nm{b=\"2\",a=\"1\"} 2\n", "was collected before"),
+        // The same once the grouping labels are in it.
+        ("m{job=\"x\"} 1\nm{job=\"y\"} 2\n", "was collected before"),
+        ("m{instance=\"\"} 1\nm 2\n", "was collected before"),
+        ("m_sum 1\n# TYPE m summary\nm_count 1\n", "collides"),
+        ("m{__x=\"1\"} 1\n", "\"__x\""),
+        ("m 1 1700000000000\n", "pushed metrics must not have timestamps"),
+        ("m 1 0\n", "pushed metrics must not have timestamps"),
+        ("fine 1\nm 1 5\n", "pushed metrics must not have timestamps"),
+    ] {
+        refused(&gateway, || gateway.put("/metrics/job/second", body), reason);
+    }
+    gateway.stop();
+}
+
+#[test]
+fn a_series_can_be_in_one_group_only() {
+    let gateway = Gateway::start("");
+    gateway.put("/metrics/job/j", "m{instance=\"i\",a=\"1\"} 1\n").expect(200);
+    let duplicate = "was collected before with the same name and label values";
+    for (path, body) in [
+        ("/metrics/job/j/instance/i", "m{a=\"1\"} 2\n"),
+        ("/metrics/job/j/a/1", "m{instance=\"i\"} 2\n"),
+        ("/metrics/job/j/a/1/instance/i", "m 2\n"),
+        ("/metrics/job/j/a/1/instance/i", "fine 1\nm{a=\"2\"} 2\n"),
+    ] {
+        refused(&gateway, || gateway.put(path, body), duplicate);
+    }
+    // Without the first group it is free.
+    gateway.delete("/metrics/job/j").expect(202);
+    gateway.put("/metrics/job/j/a/1/instance/i", "m 2\n").expect(200);
+    gateway.scrape().shows(&["m{a=\"1\",instance=\"i\",job=\"j\"} 2"]);
+    refused(&gateway, || gateway.put("/metrics/job/j", "m{instance=\"i\",a=\"1\"} 1\n"), duplicate);
+    gateway.stop();
+}
+
+/// The keys differ, the labels of their series do not: even the two stamps would be there twice.
+#[test]
+fn an_empty_instance_and_none_are_two_groups_that_cannot_both_be_there() {
+    let gateway = Gateway::start("");
+    gateway.put("/metrics/job/j", "m 1\n").expect(200);
+    let before = gateway.scrape().pushed();
+    let other = "/metrics/job/j/instance@base64/=";
+    gateway.put(other, "m 2\n").expect(400).says("was collected before");
+    gateway.put(other, "n 2\n").expect(400).says("was collected before");
+    assert_eq!(gateway.scrape().pushed(), before, "the stamp of the failure has no place");
+    gateway.delete("/metrics/job/j").expect(202);
+    gateway.put(other, "m 2\n").expect(200);
+    gateway.scrape().shows(&["m{instance=\"\",job=\"j\"} 2"]);
+    gateway.stop();
+}
+
+#[test]
+fn what_collided_is_accepted_once_the_other_is_gone() {
+    for (first, second) in [
+        ("# TYPE m counter\nm 1\n", "# TYPE m gauge\nm 1\n"),
+        ("# TYPE m summary\nm_sum 1\nm_count 1\n", "m_count 1\n"),
+        ("m_bucket 1\n", "# TYPE m histogram\nm_count 1\n"),
+    ] {
+        let gateway = Gateway::start("");
+        gateway.put("/metrics/job/a", first).expect(200);
+        refused(&gateway, || gateway.put("/metrics/job/b", second), "");
+        gateway.put("/metrics/job/a", "something_else 1\n").expect(200);
+        gateway.put("/metrics/job/b", second).expect(200);
+        refused(&gateway, || gateway.put("/metrics/job/a", first), "");
+        gateway.stop();
+    }
+}
+
+#[test]
+fn protobuf_that_is_not_what_it_says_is_refused() {
+    let gateway = with_families();
+    let gauge = protobuf::gauge;
+    let two_labels = gauge(&[("a", "1"), ("a", "2")], 1.0);
+    let grouping_label_twice = gauge(&[("job", "1"), ("job", "2")], 1.0);
+    let mut late = gauge(&[], 1.0);
+    late.timestamp_ms = Some(1);
+    let summary = |labels: &[(&str, &str)]| protobuf::Metric {
+        gauge: None,
+        summary: Some(protobuf::Summary { sample_count: Some(1), sample_sum: Some(1.0) }),
+        ..gauge(labels, 0.0)
+    };
+    let cases = [
+        ("m", COUNTER, gauge(&[], 1.0), "is not a COUNTER"),
+        ("m", HISTOGRAM, gauge(&[], 1.0), "is not a HISTOGRAM"),
+        ("m", GAUGE, two_labels, "two labels"),
+        ("m", GAUGE, grouping_label_twice, "two labels"),
+        ("m", GAUGE, gauge(&[("a-b", "1")], 1.0), "\"a-b\""),
+        ("m", GAUGE, gauge(&[("", "1")], 1.0), "\"\""),
+        ("m", GAUGE, gauge(&[("__x", "1")], 1.0), "\"__x\""),
+        ("m", GAUGE, late, "timestamps"),
+        ("m", SUMMARY, summary(&[("quantile", "1")]), "quantile"),
+    ];
+    for (name, kind, metric, reason) in cases {
+        let body = protobuf::body(&[protobuf::family(name, kind, vec![metric])]);
+        let headers = [("Content-Type", protobuf::CONTENT_TYPE)];
+        let push = || gateway.send("PUT", "/metrics/job/second", &headers, &body);
+        refused(&gateway, push, reason);
+    }
+    gateway.stop();
+}
+
+/// Each of these makes the Go Pushgateway fail all later scrapes, or lose them (compat 1.8).
+#[test]
+fn no_push_can_poison_the_gateway() {
+    let gateway = Gateway::start("");
+    gateway.put("/metrics/job/good", "m 1\n").expect(200);
+    let before = gateway.scrape().pushed();
+    for path in ["/metrics/job/%FF", "/metrics/job/j/l/%C3%28", "/metrics/job/j/l@base64/_w"] {
+        gateway.put(path, "m 1\n").expect(400).says("UTF-8");
+        gateway.put(path, "m 1 1\n").expect(400);
+    }
+    let headers = [("Content-Type", protobuf::CONTENT_TYPE)];
+    for name in ["", "a-b", "1a", "ä", "a b"] {
+        let family = protobuf::family(name, GAUGE, vec![protobuf::gauge(&[], 1.0)]);
+        let body = protobuf::body(&[family]);
+        gateway.send("PUT", "/metrics/job/j", &headers, &body).expect(400);
+    }
+    let mut nameless = protobuf::family("", GAUGE, vec![protobuf::gauge(&[], 1.0)]);
+    nameless.name = None;
+    gateway.send("PUT", "/metrics/job/j", &headers, &protobuf::body(&[nameless])).expect(400);
+    let after = gateway.scrape();
+    after.shows(&["m{instance=\"\",job=\"good\"} 1"]).lacks("job=\"\u{fffd}");
+    // A refused push may have left a stamp of its failure, in a group that can have one.
+    let groups = |text: &str| text.matches("push_time_seconds{").count();
+    assert!(groups(&after.pushed()) <= groups(&before) + 1);
+    gateway.put("/metrics/job/good", "m 2\n").expect(200);
+    gateway.stop();
+}
+
+#[test]
+fn refusals_are_counted_by_reason() {
+    let gateway = with_families();
+    for (body, reason) in [
+        ("m 1 1\n", "timestamp"),
+        ("# TYPE counter gauge\ncounter 1\n", "type"),
+        ("m 1\nm 1\n", "duplicate"),
+        ("summary_count 1\n", "suffix"),
+        ("m{__x=\"\"} 1\n", "label"),
+        ("m x\n", "parse"),
+    ] {
+        let series = format!("tidegate_pushes_refused_total{{reason=\"{reason}\"}}");
+        assert_eq!(gateway.scrape().value(&series), "0");
+        gateway.put("/metrics/job/second", body).expect(400);
+        assert_eq!(gateway.scrape().value(&series), "1", "{reason}");
+    }
+    gateway.stop();
+}

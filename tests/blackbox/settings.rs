@@ -1,0 +1,190 @@
+//! The binary's settings: flags, environment, file; what is wrong with them; exit codes.
+
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::Duration;
+
+use tempfile::TempDir;
+
+use crate::harness::{Tidegate, finished};
+
+/// Runs to the end: exit code, standard output, standard error.
+#[track_caller]
+fn run(command: &mut Command) -> (Option<i32>, String, String) {
+    let output = finished(command);
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    (output.status.code(), text(output.stdout), text(output.stderr))
+}
+
+fn file(folder: &TempDir, text: &str) -> PathBuf {
+    let path = folder.path().join("tidegate.toml");
+    std::fs::write(&path, text).unwrap();
+    path
+}
+
+#[test]
+fn help_and_version_go_to_standard_output() {
+    let (code, out, err) = run(&mut Tidegate::command(&["--help"]));
+    assert_eq!((code, err.as_str()), (Some(0), ""));
+    for part in [
+        "--web.listen-address",
+        "--storage.path",
+        "--ttl.default",
+        "metric.timetolive",
+        "--limits.decoded-size",
+        "--config.file",
+        "check-config",
+        "TIDEGATE_TTL_DEFAULT",
+        "[default: 7d]",
+    ] {
+        assert!(out.contains(part), "{part} is not in\n{out}");
+    }
+    let (code, out, _) = run(&mut Tidegate::command(&["--version"]));
+    assert_eq!((code, out.trim()), (Some(0), concat!("tidegate ", env!("CARGO_PKG_VERSION"))));
+    let (code, out, _) = run(&mut Tidegate::command(&["check-config", "--help"]));
+    assert!(code == Some(0) && out.contains("FILE"), "{out}");
+}
+
+#[test]
+fn wrong_usage_exits_with_2() {
+    for args in [
+        &["--no-such-flag"][..],
+        &["surplus"],
+        &["--ttl.default"],
+        &["check-config"],
+        &["check-config", "a", "b"],
+    ] {
+        let (code, out, err) = run(&mut Tidegate::command(args));
+        assert_eq!((code, out.as_str()), (Some(2), ""), "{args:?}: {err}");
+        assert!(err.contains("--help"), "{err}");
+    }
+}
+
+#[test]
+fn check_config_says_whether_a_file_is_valid() {
+    let folder = TempDir::new().unwrap();
+    let example = concat!(env!("CARGO_MANIFEST_DIR"), "/config.example.toml");
+    let empty = file(&folder, "");
+    for valid in [example, empty.to_str().unwrap()] {
+        let (code, out, err) = run(&mut Tidegate::command(&["check-config", valid]));
+        assert_eq!((code, err.as_str()), (Some(0), ""), "{out}");
+        assert!(out.contains(valid), "{out}");
+    }
+    let missing = folder.path().join("missing.toml");
+    let (code, _, err) = run(&mut Tidegate::command(&["check-config", missing.to_str().unwrap()]));
+    assert_eq!(code, Some(1));
+    assert!(err.contains("missing.toml"), "{err}");
+}
+
+#[test]
+fn every_problem_of_a_file_is_named_at_once() {
+    let folder = TempDir::new().unwrap();
+    let file = file(
+        &folder,
+        "[ttl]\ndefault = 'soon'\n\
+         [[ttl.rules]]\nmatch = '{job=\"\"}'\nttl = '1h'\n\
+         [[ttl.rules]]\nmatch = 'up{'\nttl = 'x'\n\
+         [storage]\nsync = 'sometimes'\nbogus = 1\n\
+         [limits]\nbody-size = 'big'\n",
+    );
+    let path = file.to_str().unwrap();
+    let config = format!("--config.file={path}");
+    for args in [&["check-config", path][..], &[&config]] {
+        let (code, out, err) = run(&mut Tidegate::command(args));
+        assert_eq!((code, out.as_str()), (Some(1), ""));
+        for place in [
+            "ttl.default: \"soon\"",
+            "ttl.rules[0].match: ",
+            "ttl.rules[1].match: up{",
+            "ttl.rules[1].ttl: \"x\"",
+            "storage.sync: expected always",
+            "storage.bogus: unknown key",
+            "limits.body-size: expected a size",
+        ] {
+            assert!(err.contains(&format!("{path}: {place}")), "{place} is not in\n{err}");
+        }
+        assert!(err.contains("7 problems"), "{err}");
+    }
+    std::fs::write(&file, "[ttl]\ndefault = \n").unwrap();
+    let (code, _, err) = run(&mut Tidegate::command(&["check-config", path]));
+    assert!(code == Some(1) && err.contains("line 2"), "{err}");
+}
+
+#[test]
+fn problems_of_flags_and_environment_are_named_as_they_were_given() {
+    let mut command = Tidegate::command(&["--ttl.default=soon", "--log.level=loud"]);
+    command.env("TIDEGATE_LIMITS_QUEUE", "none");
+    let (code, _, err) = run(&mut command);
+    assert_eq!(code, Some(1));
+    for part in ["--ttl.default: ", "--log.level: ", "TIDEGATE_LIMITS_QUEUE: "] {
+        assert!(err.contains(part), "{part} is not in {err}");
+    }
+}
+
+/// What a gateway answers when one of its groups expires; `None` for never.
+fn ttl_in_force(gateway: &Tidegate) -> Option<Duration> {
+    let answer = gateway.put("/metrics/job/j", "m 1\n").expect(200);
+    let expires = answer.header("tidegate-expires").unwrap();
+    if expires == "never" {
+        return None;
+    }
+    let pushed = gateway.scrape().value("push_time_seconds{instance=\"\",job=\"j\"}").to_owned();
+    let pushed = Duration::from_secs_f64(pushed.parse().unwrap());
+    let expires = humantime::parse_rfc3339(expires).unwrap();
+    let expires = expires.duration_since(std::time::UNIX_EPOCH).unwrap();
+    // Both were rounded.
+    Some(Duration::from_secs((expires - pushed).as_secs_f64().round() as u64))
+}
+
+#[test]
+fn flags_count_over_environment_over_file_over_default() {
+    let folder = TempDir::new().unwrap();
+    let file = file(&folder, "[ttl]\ndefault = '1h'\n");
+    let hours = |count: u64| Some(Duration::from_secs(3600 * count));
+    for (from_file, variable, flag, expected) in [
+        (false, None, None, hours(7 * 24)),
+        (true, None, None, hours(1)),
+        (true, Some("2h"), None, hours(2)),
+        (true, Some("2h"), Some("--ttl.default=never"), None),
+        (false, None, Some("--metric.timetolive=3h"), hours(3)),
+    ] {
+        let mut command = Tidegate::command(&["--web.listen-address=127.0.0.1:0"]);
+        command.env("TIDEGATE_STORAGE_PATH", folder.path().join("store"));
+        if from_file {
+            command.env("TIDEGATE_CONFIG_FILE", &file);
+        }
+        command.envs(variable.map(|value| ("TIDEGATE_TTL_DEFAULT", value))).args(flag);
+        let gateway = Tidegate::spawn(&mut command);
+        assert_eq!(ttl_in_force(&gateway), expected, "{variable:?} {flag:?}");
+        gateway.stop();
+    }
+}
+
+#[test]
+fn every_address_is_listened_on() {
+    let folder = TempDir::new().unwrap();
+    let mut gateway =
+        Tidegate::serve(folder.path(), &["--web.listen-address=127.0.0.1:0", "--log.format=json"]);
+    let process = gateway.process();
+    process.signal("TERM");
+    let line = process.logs("the stop", |line| line.contains("stopping").then(|| line.to_owned()));
+    assert!(line.starts_with('{') && line.ends_with('}'), "{line}");
+    let (status, log) = gateway.ended();
+    assert!(status.success());
+    let addresses = log.lines().filter(|line| line.contains("\"listening\"")).count();
+    assert_eq!(addresses, 2, "{log}");
+}
+
+#[test]
+fn an_address_that_is_taken_is_named_and_nothing_is_touched() {
+    let folder = TempDir::new().unwrap();
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap();
+    let store = folder.path().join("store");
+    let (listen, storage) =
+        (format!("--web.listen-address={address}"), format!("--storage.path={}", store.display()));
+    let (code, _, err) = run(&mut Tidegate::command(&[&listen, &storage]));
+    assert_eq!(code, Some(1));
+    assert!(err.contains(&address.to_string()) && err.contains("in use"), "{err}");
+    assert!(!store.try_exists().unwrap());
+}
