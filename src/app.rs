@@ -93,7 +93,7 @@ impl App {
             let (gateway, clock) = (gateway.clone(), Arc::clone(&clock));
             |stop| reaper::run(gateway, clock, stop)
         });
-        readiness.ready(gateway);
+        readiness.ready(gateway.clone());
         tracing::info!("ready");
 
         let ended: Result<(), AppError> = tokio::select! {
@@ -113,6 +113,10 @@ impl App {
         }
         ended?;
         stopped?;
+        drop(readiness);
+        if let Err(error) = tokio::task::spawn_blocking(|| gateway.close()).await? {
+            tracing::warn!(%error, "the store was not sealed; the next start will recover it");
+        }
         if cut_off > 0 { Err(AppError::CutOff(cut_off)) } else { Ok(()) }
     }
 }

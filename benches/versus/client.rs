@@ -113,16 +113,23 @@ impl Client {
 
     /// Pushes a group of ten families.
     pub(crate) fn push(&mut self, group: usize, round: usize, headers: &str) -> Result<Answer> {
-        let answer =
-            self.request("PUT", &path(group), headers, &body(group, round), false)?;
-        if answer.status / 100 == 2 { Ok(answer) } else { Err(format!("push: {}", answer.status).into()) }
+        let answer = self.request("PUT", &path(group), headers, &body(group, round), false)?;
+        if answer.status / 100 == 2 {
+            Ok(answer)
+        } else {
+            Err(format!("push: {}", answer.status).into())
+        }
     }
 
     /// Scrapes.
     pub(crate) fn scrape(&mut self, gzip: bool, keep: bool) -> Result<Answer> {
         let headers = if gzip { "Accept-Encoding: gzip\r\n" } else { "" };
         let answer = self.request("GET", "/metrics", headers, "", keep)?;
-        if answer.status == 200 { Ok(answer) } else { Err(format!("scrape: {}", answer.status).into()) }
+        if answer.status == 200 {
+            Ok(answer)
+        } else {
+            Err(format!("scrape: {}", answer.status).into())
+        }
     }
 }
 
@@ -163,9 +170,7 @@ pub(crate) fn load(port: u16, groups: std::ops::Range<usize>, headers: &str) -> 
                 scope.spawn(move || -> std::result::Result<(), String> {
                     let run = || -> Result<()> {
                         let mut client = Client::connect(port)?;
-                        (start..end).try_for_each(|group| {
-                            client.push(group, 0, headers).map(drop)
-                        })
+                        (start..end).try_for_each(|group| client.push(group, 0, headers).map(drop))
                     };
                     run().map_err(|error| error.to_string())
                 })

@@ -69,7 +69,9 @@ impl Judge {
         let families = match families {
             Ok(families) => families,
             Err(refusal) => {
-                self.mark_failed(store, stage, found, &key, &block, policy_ttl, at)?;
+                if refusal.marks_the_group() {
+                    self.mark_failed(store, stage, found, &key, &block, policy_ttl, at)?;
+                }
                 return Err(refusal.into());
             }
         };

@@ -1,11 +1,11 @@
 //! The write lane: the one thread that changes anything, and the committer behind it.
 //!
-//! The lane takes what has queued up, judges it in order, and applies it to the store as one batch.
-//! The committer syncs what has been applied, publishes it, and answers. While one batch is being
-//! synced, the next are judged and gather (group commit): one sync is for all of them.
+//! The lane judges what has queued up, in order. When the committer is idle, the lane applies what
+//! it has staged to the store as one batch and hands it over; the committer syncs it, publishes it,
+//! and answers. While one batch is being synced, the next gathers and is judged (group commit).
 
 use std::mem;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -16,7 +16,7 @@ use super::apply::{Expired, Judge, Stage};
 use super::command::{Accepted, Command, Reply};
 use super::error::{Error, Fault};
 use super::options::Sync;
-use super::queue::Queue;
+use super::queue::{Next, Queue};
 use super::view::{Change, View};
 use crate::store::{CommitError, Store};
 use crate::telemetry::metrics::SelfMetrics;
@@ -27,10 +27,6 @@ const BATCH_COMMANDS_MAX: usize = 1024;
 /// A clock offset is kept once it has moved by more than this: above what NTP slews, below what an
 /// operator would call a step.
 const CLOCK_STEP_MS: u64 = 1000;
-
-/// Batches that may be ahead of the committer: one that is judged while another is synced. More
-/// would only make the lane judge what nobody can be answered yet.
-const BATCHES_AHEAD_MAX: usize = 2;
 
 /// What the lane works with.
 #[derive(Debug)]
@@ -53,13 +49,23 @@ pub(super) struct Committer {
     pub(super) sync: Sync,
 }
 
+/// What has been judged and not yet applied.
+#[derive(Default)]
+struct Staged {
+    stage: Stage,
+    answers: Vec<Answer>,
+    /// When its first command was judged.
+    began: Option<Instant>,
+    /// When the last of its commands was accepted.
+    at: UnixMillis,
+}
+
 /// A batch in the store, not yet synced.
 struct Applied {
     changes: Vec<Change>,
     expired: Vec<Expired>,
     answers: Vec<Answer>,
     began: Instant,
-    /// When the last of its commands was accepted.
     at: UnixMillis,
     /// Whether there is anything to sync.
     wrote: bool,
@@ -144,27 +150,29 @@ impl Lane {
     fn run(self) -> Result<(), CommitError> {
         let Self { mut judge, queue, clock, mut clock_offset_ms, committer } = self;
         let store = Arc::clone(&committer.store);
-        let (send, applied) = sync_channel(BATCHES_AHEAD_MAX);
+        // Room for the batch that the committer takes up next.
+        let (send, applied) = sync_channel(1);
         thread::scope(|scope| {
-            let lane_queue = Arc::clone(&queue);
+            let committer_queue = Arc::clone(&queue);
             let committer = scope.spawn(move || {
-                let _close = Close(lane_queue);
-                committer.run(&applied)
+                let close = Close(committer_queue);
+                committer.run(&applied, &close.0)
             });
             let mut commands = Vec::new();
+            let mut staged = Staged::default();
             let result = loop {
-                if !queue.take(BATCH_COMMANDS_MAX, &mut commands) {
-                    break Ok(());
+                let next = queue.next(staged.answers.len(), BATCH_COMMANDS_MAX, &mut commands);
+                if let Next::Judge = next {
+                    staged.judge(&mut judge, &store, &mut commands);
+                    continue;
                 }
-                if let Err(error) = keep_clock_offset(&store, &*clock, &mut clock_offset_ms) {
-                    break Err(error);
-                }
-                let batch = match apply(&mut judge, &store, &mut commands) {
+                let kept = keep_clock_offset(&store, &*clock, &mut clock_offset_ms);
+                let batch = match kept.and_then(|()| staged.apply(&mut judge, &store)) {
                     Ok(batch) => batch,
                     Err(error) => break Err(error),
                 };
-                if send.send(batch).is_err() {
-                    // The committer is gone, and says why when it is joined.
+                // An error means that the committer is gone; it says why when it is joined.
+                if send.send(batch).is_err() || matches!(next, Next::End) {
                     break Ok(());
                 }
             };
@@ -177,38 +185,40 @@ impl Lane {
     }
 }
 
-/// Judges commands and applies what they change as one batch.
-fn apply(
-    judge: &mut Judge,
-    store: &Store,
-    commands: &mut Vec<(Accepted, Command)>,
-) -> Result<Applied, CommitError> {
-    let began = Instant::now();
-    let at = commands.last().map_or(UnixMillis(0), |(at, _)| at.now);
-    let mut stage = Stage::default();
-    let mut answers = Vec::with_capacity(commands.len());
-    for (at, command) in commands.drain(..) {
-        answers.push(match command {
-            Command::Push(push, reply) => {
-                Answer::Push(reply, judge.push(store, &mut stage, *push, at))
-            }
-            Command::Delete(key, reply) => {
-                judge.delete(&mut stage, &key, at);
-                Answer::Done(reply)
-            }
-            Command::Reap(reply) => {
-                judge.reap(&mut stage, at);
-                Answer::Done(reply)
-            }
-        });
+impl Staged {
+    fn judge(&mut self, judge: &mut Judge, store: &Store, commands: &mut Vec<(Accepted, Command)>) {
+        self.began.get_or_insert_with(Instant::now);
+        let stage = &mut self.stage;
+        for (at, command) in commands.drain(..) {
+            self.at = at.now;
+            self.answers.push(match command {
+                Command::Push(push, reply) => {
+                    Answer::Push(reply, judge.push(store, stage, *push, at))
+                }
+                Command::Delete(key, reply) => {
+                    judge.delete(stage, &key, at);
+                    Answer::Done(reply)
+                }
+                Command::Reap(reply) => {
+                    judge.reap(stage, at);
+                    Answer::Done(reply)
+                }
+            });
+        }
     }
-    judge.finish(&mut stage);
-    let Stage { batch, changes, expired, .. } = stage;
-    let wrote = !batch.is_empty();
-    if wrote && let Err(error) = store.apply(&batch) {
-        return Err(fail(answers, error));
+
+    /// Applies what is staged as one batch, and leaves nothing staged.
+    fn apply(&mut self, judge: &mut Judge, store: &Store) -> Result<Applied, CommitError> {
+        let Self { mut stage, answers, began, at } = mem::take(self);
+        judge.finish(&mut stage);
+        let Stage { batch, changes, expired, .. } = stage;
+        let wrote = !batch.is_empty();
+        if wrote && let Err(error) = store.apply(&batch) {
+            return Err(fail(answers, error));
+        }
+        let began = began.unwrap_or_else(Instant::now);
+        Ok(Applied { changes, expired, answers, began, at, wrote })
     }
-    Ok(Applied { changes, expired, answers, began, at, wrote })
 }
 
 /// Keeps the offset of the clock where the host clock was set.
@@ -240,84 +250,64 @@ fn fail(answers: Vec<Answer>, error: CommitError) -> CommitError {
 
 impl Committer {
     /// Commits batches until the lane is gone, then syncs a last time.
-    fn run(self, applied: &Receiver<Applied>) -> Result<(), CommitError> {
-        let mut batches = Vec::new();
+    fn run(self, applied: &Receiver<Applied>, queue: &Queue) -> Result<(), CommitError> {
         let mut sync_by: Option<Instant> = None;
         loop {
-            match next_batches(applied, sync_by, &mut batches) {
-                Ok(()) => {}
+            let batch = match sync_by {
+                None => applied.recv().map_err(|_| RecvTimeoutError::Disconnected),
+                Some(by) => applied.recv_timeout(by.saturating_duration_since(Instant::now())),
+            };
+            let batch = match batch {
+                Ok(batch) => batch,
+                Err(RecvTimeoutError::Disconnected) => return self.store.sync(),
                 Err(RecvTimeoutError::Timeout) => {
                     self.store.sync()?;
                     sync_by = None;
                     continue;
                 }
-                Err(RecvTimeoutError::Disconnected) => return self.store.sync(),
-            }
-            let wrote = batches.iter().any(|batch| batch.wrote);
+            };
             match self.sync {
-                Sync::Always if wrote => {
+                Sync::Always if batch.wrote => {
                     if let Err(error) = self.store.sync() {
-                        let answers = batches.drain(..).flat_map(|batch| batch.answers).collect();
-                        return Err(fail(answers, error));
+                        return Err(fail(batch.answers, error));
                     }
                 }
-                Sync::Within(delay) if wrote => {
+                Sync::Within(delay) if batch.wrote => {
                     sync_by.get_or_insert_with(|| Instant::now() + delay);
                 }
                 _ => {}
             }
-            self.publish(&mut batches);
+            // However many batches come, none keeps the sync from being in time.
+            if sync_by.is_some_and(|by| by <= Instant::now()) {
+                self.store.sync()?;
+                sync_by = None;
+            }
+            queue.committer_is_idle();
+            self.publish(batch);
         }
     }
 
-    /// Makes durable batches visible, and answers.
-    fn publish(&self, batches: &mut Vec<Applied>) {
+    /// Makes a durable batch visible, and answers.
+    fn publish(&self, batch: Applied) {
+        let Applied { changes, expired, answers, began, at, wrote } = batch;
         let mut view = self.view.write().unwrap_or_else(PoisonError::into_inner);
-        for change in batches.iter_mut().flat_map(|batch| batch.changes.drain(..)) {
+        for change in changes {
             view.publish(change);
         }
         let next = view.next_deadline();
         drop(view);
-        let answers: usize = batches.iter().map(|batch| batch.answers.len()).sum();
-        if let Some(first) = batches.iter().find(|batch| batch.wrote) {
-            self.metrics.committed(first.began.elapsed(), answers);
+        if wrote {
+            self.metrics.committed(began.elapsed(), answers.len());
         }
-        for batch in batches.drain(..) {
-            for group in batch.expired {
-                let lag = batch.at.saturating_since(group.deadline);
-                self.metrics.expired(group.series, lag);
-                tracing::debug!(group = %group.key, ?lag, "group expired");
-            }
-            for answer in batch.answers {
-                answer.send();
-            }
+        for group in expired {
+            let lag = at.saturating_since(group.deadline);
+            self.metrics.expired(group.series, lag);
+            tracing::debug!(group = %group.key, ?lag, "group expired");
+        }
+        for answer in answers {
+            answer.send();
         }
         self.next_deadline.send_if_modified(|sent| mem::replace(sent, next) != next);
-    }
-}
-
-/// Waits for a batch, and takes what others there are.
-fn next_batches(
-    applied: &Receiver<Applied>,
-    until: Option<Instant>,
-    batches: &mut Vec<Applied>,
-) -> Result<(), RecvTimeoutError> {
-    let first = match until {
-        None => applied.recv().map_err(|_| RecvTimeoutError::Disconnected)?,
-        Some(until) => {
-            let left = until.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                return Err(RecvTimeoutError::Timeout);
-            }
-            applied.recv_timeout(left)?
-        }
-    };
-    batches.push(first);
-    loop {
-        match applied.try_recv() {
-            Ok(batch) => batches.push(batch),
-            Err(TryRecvError::Empty | TryRecvError::Disconnected) => return Ok(()),
-        }
     }
 }
 

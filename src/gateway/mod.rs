@@ -49,7 +49,7 @@ use crate::exposition::text::{self, LabelBlock};
 use crate::model::{
     GroupingKey, MetricFamily, MetricType, PUSH_FAILURE_TIME_NAME, PUSH_TIME_NAME, Ttl,
 };
-use crate::store::{OpenError, Store};
+use crate::store::{CloseError, OpenError, Store};
 use crate::telemetry::metrics::{Readings, SelfMetrics};
 use crate::time::{Clock, UnixMillis, UnixNanos};
 
@@ -82,6 +82,15 @@ pub enum StartError {
     Open(#[from] OpenError),
     #[error(transparent)]
     Lane(#[from] LaneError),
+}
+
+/// Why the store was not closed in order. The next start recovers it.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreCloseError {
+    #[error("something still uses the store")]
+    InUse,
+    #[error(transparent)]
+    Close(#[from] CloseError),
 }
 
 /// When a group expires, for people: `None` is never.
@@ -216,6 +225,13 @@ impl Gateway {
     /// A push was refused before it came here, or here.
     pub fn refused(&self, reason: &str) {
         self.shared.metrics.refused(reason);
+    }
+
+    /// Closes the store, if this is the last handle and the lane has ended. Blocks.
+    pub fn close(self) -> Result<(), StoreCloseError> {
+        let shared = Arc::into_inner(self.shared).ok_or(StoreCloseError::InUse)?;
+        let store = Arc::into_inner(shared.store).ok_or(StoreCloseError::InUse)?;
+        Ok(store.close()?)
     }
 
     fn to_wall(&self, deadline: UnixMillis) -> Expires {

@@ -21,15 +21,28 @@ pub(super) struct Queue {
     capacity: usize,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct State {
     commands: VecDeque<(Accepted, Command)>,
     closed: bool,
+    /// Whether the committer has nothing to sync.
+    committer_idle: bool,
+}
+
+/// What the lane is to do next.
+pub(super) enum Next {
+    /// Judge the commands that were taken.
+    Judge,
+    /// Hand over what is staged: the committer waits for it.
+    Commit,
+    /// Nothing more will come.
+    End,
 }
 
 impl Queue {
     pub(super) fn new(capacity: usize, clock: Arc<dyn Clock>) -> Self {
-        Self { state: Mutex::default(), filled: Condvar::new(), clock, capacity }
+        let state = State { commands: VecDeque::new(), closed: false, committer_idle: true };
+        Self { state: Mutex::new(state), filled: Condvar::new(), clock, capacity }
     }
 
     /// Accepts a command.
@@ -70,18 +83,39 @@ impl Queue {
         state.commands.clear();
     }
 
-    /// Waits for commands and moves up to `max` of them to `to`. `false` if none will come.
-    pub(super) fn take(&self, max: usize, to: &mut Vec<(Accepted, Command)>) -> bool {
+    /// Waits for what the lane is to do next, when it has staged this many commands. Moves further
+    /// commands to `to`, up to `max` in all.
+    ///
+    /// What comes while the committer syncs is judged at once, but goes to the store as one batch
+    /// when that is done: a batch costs the disk the same whatever its size.
+    pub(super) fn next(
+        &self,
+        staged: usize,
+        max: usize,
+        to: &mut Vec<(Accepted, Command)>,
+    ) -> Next {
         let mut state = self.lock();
-        while state.commands.is_empty() {
-            if state.closed {
-                return false;
+        loop {
+            if staged > 0 && state.committer_idle {
+                state.committer_idle = false;
+                return Next::Commit;
+            }
+            let count = state.commands.len().min(max.saturating_sub(staged));
+            if count > 0 {
+                to.extend(state.commands.drain(..count));
+                return Next::Judge;
+            }
+            if state.closed && state.commands.is_empty() {
+                return Next::End;
             }
             state = self.filled.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
-        let count = state.commands.len().min(max);
-        to.extend(state.commands.drain(..count));
-        true
+    }
+
+    /// The committer has synced what it was given.
+    pub(super) fn committer_is_idle(&self) {
+        self.lock().committer_idle = true;
+        self.filled.notify_one();
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

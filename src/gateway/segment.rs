@@ -1,4 +1,4 @@
-//! The rendered lines of one family: segments of about 64 KiB, each knowing which group's lines lie
+//! The rendered lines of one family: segments of about 32 KiB, each knowing which group's lines lie
 //! where in it.
 //!
 //! A push replaces its own lines in its segment; a scrape takes reference-counted copies of the
@@ -14,7 +14,7 @@ pub type GroupId = u32;
 /// A new segment is begun rather than let one grow beyond this. Large enough that compressing
 /// segments one by one costs little in size and that a scrape is few system calls; small enough
 /// that replacing a line in the middle moves little.
-const SEGMENT_BYTES: usize = 64 * 1024;
+const SEGMENT_BYTES: usize = 32 * 1024;
 
 /// A run of lines, whole groups only, in the order of the groups' numbers.
 #[derive(Clone, Debug)]

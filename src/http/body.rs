@@ -30,7 +30,7 @@ const SNAPPY_STREAM: &[u8] = b"\xff\x06\x00\x00sNaPpY";
 /// Reads and decompresses a body.
 pub(super) async fn read(
     headers: &HeaderMap,
-    body: Incoming,
+    body: &mut Incoming,
     limits: &Limits,
 ) -> Result<Bytes, Rejection> {
     let encoding = Encoding::of(headers);
@@ -49,6 +49,15 @@ pub(super) async fn read(
     working_on(bytes.len(), || decode(encoding, &bytes, decoded_max))
 }
 
+/// Reads what is left of a body that is of no use, within a bound: as much as Go's server does.
+pub(super) async fn discard(body: &mut Incoming, limits: &Limits) {
+    const BYTES_MAX: usize = 256 * 1024;
+    if !body.is_end_stream() {
+        // Whatever comes of it, the answer is the one that was found.
+        let _ = timed(limits.body_timeout, collect(body, BYTES_MAX)).await;
+    }
+}
+
 /// Does work whose time grows with a body. A large one leaves the thread's other tasks to others.
 pub(super) fn working_on<T>(bytes: usize, work: impl FnOnce() -> T) -> T {
     if bytes > INLINE_BYTES_MAX { tokio::task::block_in_place(work) } else { work() }
@@ -58,7 +67,7 @@ async fn timed<T>(limit: Duration, future: impl Future<Output = T>) -> Option<T>
     tokio::time::timeout(limit, future).await.ok()
 }
 
-async fn collect(mut body: Incoming, limit: usize) -> Result<Bytes, Rejection> {
+async fn collect(body: &mut Incoming, limit: usize) -> Result<Bytes, Rejection> {
     let mut first = Bytes::new();
     let mut rest = BytesMut::new();
     while let Some(frame) = body.frame().await {
@@ -102,11 +111,11 @@ fn decode(encoding: Encoding, bytes: &[u8], limit: usize) -> Result<Bytes, Rejec
         Encoding::Identity => Ok(Bytes::copy_from_slice(bytes)),
         Encoding::Gzip => {
             let decoder = flate2::read::MultiGzDecoder::new(bytes);
-            bounded(decoder, limit)?.map_err(|error| failed("gzip", &error))
+            bounded(decoder, bytes.len(), limit)?.map_err(|error| failed("gzip", &error))
         }
         Encoding::Snappy if bytes.starts_with(SNAPPY_STREAM) => {
             let decoder = snap::read::FrameDecoder::new(bytes);
-            bounded(decoder, limit)?.map_err(|error| failed("snappy", &error))
+            bounded(decoder, bytes.len(), limit)?.map_err(|error| failed("snappy", &error))
         }
         Encoding::Snappy => {
             let len = snap::raw::decompress_len(bytes).map_err(|error| failed("snappy", &error))?;
@@ -119,19 +128,39 @@ fn decode(encoding: Encoding, bytes: &[u8], limit: usize) -> Result<Bytes, Rejec
         Encoding::Zstd => {
             let decoder = zstd::stream::read::Decoder::with_buffer(bytes);
             let decoder = decoder.map_err(|error| failed("zstd", &error))?;
-            bounded(decoder, limit)?.map_err(|error| failed("zstd", &error))
+            bounded(decoder, bytes.len(), limit)?.map_err(|error| failed("zstd", &error))
         }
     }
 }
 
-/// Reads to the end, or to the limit and no further.
-fn bounded(decoder: impl Read, limit: usize) -> Result<io::Result<Bytes>, Rejection> {
-    let mut text = Vec::new();
-    match decoder.take(limit as u64 + 1).read_to_end(&mut text) {
-        Ok(len) if len > limit => Err(Rejection::BodyTooLarge { limit }),
-        Ok(_) => Ok(Ok(text.into())),
-        Err(error) => Ok(Err(error)),
+/// Reads to the end, or to the limit and no further, and takes little more memory than that.
+fn bounded(
+    mut decoder: impl Read,
+    encoded: usize,
+    limit: usize,
+) -> Result<io::Result<Bytes>, Rejection> {
+    /// What text such as this is compressed by, mostly.
+    const RATIO: usize = 16;
+    // One more, to tell a full body from one that goes on.
+    let most = limit.saturating_add(1);
+    let mut text = vec![0; encoded.saturating_mul(RATIO).clamp(4096, most.max(4096))];
+    let mut len = 0;
+    loop {
+        match decoder.read(text.get_mut(len..).unwrap_or_default()) {
+            Ok(0) => break,
+            Ok(read) => len += read,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Ok(Err(error)),
+        }
+        if len > limit {
+            return Err(Rejection::BodyTooLarge { limit });
+        }
+        if len == text.len() {
+            text.resize(len.saturating_mul(2).min(most), 0);
+        }
     }
+    text.truncate(len);
+    Ok(Ok(text.into()))
 }
 
 #[cfg(test)]

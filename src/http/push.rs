@@ -4,7 +4,7 @@ use bytes::Bytes;
 use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::header::{CONTENT_TYPE, HeaderName, HeaderValue};
-use hyper::{HeaderMap, Request, Response, StatusCode};
+use hyper::{HeaderMap, Response, StatusCode};
 
 use super::Limits;
 use super::body::{self, working_on};
@@ -22,13 +22,13 @@ pub(super) async fn push(
     limits: &Limits,
     key: GroupingKey,
     mode: PushMode,
-    request: Request<Incoming>,
+    headers: &HeaderMap,
+    incoming: &mut Incoming,
 ) -> Result<Response<Full<Bytes>>, Rejection> {
-    let (head, incoming) = request.into_parts();
-    let ttl = ttl(&head.headers)?;
-    let content_type = head.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    let ttl = ttl(headers)?;
+    let content_type = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
     let format = PushFormat::from_content_type(content_type);
-    let body = body::read(&head.headers, incoming, limits).await?;
+    let body = body::read(headers, incoming, limits).await?;
     let families = working_on(body.len(), || format.parse(&body))?;
     drop(body);
     let expires = gateway.push(key, mode, ttl, families).await?;

@@ -65,7 +65,7 @@ impl Server {
         let slots = Arc::new(Semaphore::new(self.limits.connections));
         let mut builder = http1::Builder::new();
         builder.timer(TokioTimer::new()).header_read_timeout(self.limits.header_timeout);
-        builder.half_close(true).pipeline_flush(true);
+        builder.half_close(true);
         let graceful = GracefulShutdown::new();
         let mut connections = JoinSet::new();
         let mut accepting = JoinSet::new();

@@ -7,13 +7,14 @@ use bytes::Bytes;
 use http_body_util::{Either, Full};
 use hyper::body::Incoming;
 use hyper::header::{ALLOW, HeaderValue};
+use hyper::http::request::Parts;
 use hyper::{Method, Request, Response, StatusCode};
 
 use super::Limits;
 use super::rejection::{Rejection, text};
 use super::route::{Route, route};
 use super::scrape::ScrapeBody;
-use super::{push, scrape};
+use super::{body, push, scrape};
 use crate::gateway::Gateway;
 
 /// How far the gateway is. Moves forward only: starting, ready, stopping.
@@ -72,25 +73,27 @@ impl Service {
         self,
         request: Request<Incoming>,
     ) -> Result<Response<ResponseBody>, Infallible> {
-        let method = request.method().clone();
-        let pushes = matches!(method, Method::PUT | Method::POST);
-        match self.try_serve(request).await {
-            Ok(response) => Ok(response),
-            Err(rejection) => {
-                self.note(&method, pushes, &rejection);
-                Ok(rejection.into_response().map(Either::Left))
-            }
-        }
+        let (head, mut body) = request.into_parts();
+        let result = self.try_serve(&head, &mut body).await;
+        // A body that nobody wanted would have the connection closed behind the answer, and a
+        // client that sends its next request at that moment would get none.
+        body::discard(&mut body, &self.limits).await;
+        Ok(result.unwrap_or_else(|rejection| {
+            self.note(&head.method, &rejection);
+            rejection.into_response().map(Either::Left)
+        }))
     }
 
     async fn try_serve(
         &self,
-        request: Request<Incoming>,
+        head: &Parts,
+        body: &mut Incoming,
     ) -> Result<Response<ResponseBody>, Rejection> {
-        match route(request.method(), request.uri().path())? {
+        match route(&head.method, head.uri.path())? {
             Route::Push(key, mode) => {
                 let gateway = self.readiness.gateway()?;
-                let response = push::push(&gateway, &self.limits, key, mode, request).await?;
+                let response =
+                    push::push(&gateway, &self.limits, key, mode, &head.headers, body).await?;
                 Ok(response.map(Either::Left))
             }
             Route::Delete(key) => {
@@ -99,7 +102,7 @@ impl Service {
             }
             Route::Scrape => {
                 let gateway = self.readiness.gateway()?;
-                Ok(scrape::scrape(&gateway, request.headers()).map(Either::Right))
+                Ok(scrape::scrape(&gateway, &head.headers).map(Either::Right))
             }
             Route::Healthy => Ok(text(StatusCode::OK, "OK").map(Either::Left)),
             Route::Ready => Ok(self.ready().map(Either::Left)),
@@ -121,7 +124,8 @@ impl Service {
     }
 
     /// Counts and logs a request that was not served.
-    fn note(&self, method: &Method, pushes: bool, rejection: &Rejection) {
+    fn note(&self, method: &Method, rejection: &Rejection) {
+        let pushes = matches!(*method, Method::PUT | Method::POST);
         if pushes && let Ok(gateway) = self.readiness.gateway() {
             gateway.refused(rejection.reason());
         }

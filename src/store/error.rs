@@ -46,6 +46,15 @@ pub enum CommitError {
     Answered,
 }
 
+/// Why a store could not be closed in order. What was synced is safe.
+#[derive(Debug, Error)]
+pub enum CloseError {
+    #[error("cannot flush the store to close it")]
+    Flush(#[source] sled::Error),
+    #[error("cannot seal the closed store")]
+    Seal(#[source] io::Error),
+}
+
 /// Why a record could not be read.
 #[derive(Debug, Error)]
 pub enum ReadError {

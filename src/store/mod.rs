@@ -16,15 +16,16 @@ pub mod error;
 mod frame;
 pub mod record;
 mod schema;
+mod seal;
 
-use std::fs::{self, File};
+use std::fs::{self, File, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
 
 use bytes::{Bytes, BytesMut};
 use hashbrown::HashMap;
 
-pub use error::{CommitError, OpenError, ReadError};
+pub use error::{CloseError, CommitError, OpenError, ReadError};
 pub use frame::{ChunkKey, ChunkRef, Frame};
 pub use schema::SCHEMA_VERSION;
 
@@ -48,6 +49,8 @@ pub struct Store {
     /// The file behind `db`, to sync what sled's flush leaves in caches.
     file: File,
     path: PathBuf,
+    /// Locked as long as the store is open, from before sled opens it until it is sealed.
+    lock: File,
 }
 
 /// Changes that become durable together.
@@ -114,11 +117,14 @@ impl Store {
         if let StoredVersion::Newer(stored) = version {
             return Err(schema::newer(&path, stored));
         }
+        let lock = lock(&path)?;
         let file_path = path.join("db");
         let present = file_path.try_exists().map_err(folder_failed)?;
         if version != StoredVersion::Fresh && !present {
             return Err(OpenError::Damaged { path, what: "its file db is missing".into() });
         }
+        seal::check(&path)?;
+        seal::lift(&path).map_err(folder_failed)?;
         let db = sled::Config::new()
             .path(&path)
             .cache_capacity(options.cache_bytes)
@@ -133,7 +139,7 @@ impl Store {
         db.flush().map_err(opened)?;
         let file = File::open(&file_path).map_err(folder_failed)?;
         sync_files(&path, &file).map_err(folder_failed)?;
-        Ok(Self { db, groups, meta, file, path })
+        Ok(Self { db, groups, meta, file, path, lock })
     }
 
     /// The folder.
@@ -220,6 +226,17 @@ impl Store {
         })
     }
 
+    /// Closes the store, and seals its files so that the next open sees whether they have changed.
+    pub fn close(self) -> Result<(), CloseError> {
+        let Self { db, groups, meta, file, path, lock } = self;
+        db.flush().map_err(CloseError::Flush)?;
+        drop((groups, meta, db));
+        file.sync_all().map_err(CloseError::Seal)?;
+        seal::write(&path).map_err(CloseError::Seal)?;
+        drop(lock);
+        Ok(())
+    }
+
     /// Bytes on disk.
     pub fn disk_bytes(&self) -> u64 {
         self.db.size_on_disk().unwrap_or(0)
@@ -284,6 +301,22 @@ impl Iterator for Chunks<'_> {
     }
 }
 
+/// Takes the lock of a folder, which another gateway may have.
+fn lock(path: &Path) -> Result<File, OpenError> {
+    let failed = |source| OpenError::Folder { path: path.to_owned(), source };
+    let file = File::options()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(path.join("lock"))
+        .map_err(failed)?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(OpenError::InUse { path: path.to_owned() }),
+        Err(TryLockError::Error(source)) => Err(failed(source)),
+    }
+}
+
 /// Syncs what sled creates and never syncs: `conf`, the file's size, and the folder's entries.
 fn sync_files(folder: &Path, file: &File) -> io::Result<()> {
     file.sync_all()?;
@@ -293,13 +326,9 @@ fn sync_files(folder: &Path, file: &File) -> io::Result<()> {
     absolute.parent().map_or(Ok(()), |parent| File::open(parent)?.sync_all())
 }
 
-/// sled tells a locked database by text only; this is the one place that reads it.
 fn open_error(path: &Path, source: sled::Error) -> OpenError {
     let path = path.to_owned();
     match source {
-        sled::Error::Io(error) if error.to_string().contains("could not acquire lock") => {
-            OpenError::InUse { path }
-        }
         sled::Error::Io(source) if source.kind() == io::ErrorKind::PermissionDenied => {
             OpenError::Folder { path, source }
         }

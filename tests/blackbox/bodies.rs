@@ -10,7 +10,7 @@ const TEXT: &[u8] = b"# TYPE m gauge\nm{l=\"1\"} 1\nm{l=\"2\"} 2.5e-7\n";
 #[test]
 fn text_is_shown_as_the_go_pushgateway_shows_it() {
     let gateway = Gateway::start("");
-    let body = " \t m \t 1e6\t\n# a comment\n\n\
+    let body = " \t m \t 1e6\n# a comment\n\n\
                 # HELP q Quotes \\\\ and\\nlines.\n# TYPE q Gauge\n\
                 q {b = \"a\\\\b\\\"c\\nd\" , a=\"ü\" , } -0.00001\n\
                 {\"named\",l=\"v\"} +Inf\n\
@@ -66,6 +66,8 @@ fn malformed_text_is_refused_with_the_line_that_is_wrong() {
         ("m{l=x} 1\n", 1, "expected '\"' at start of label value, found 'x'"),
         ("m{l=\"x\" 1\n", 1, "unexpected end of label value \"x\""),
         ("m{a=\"1\",a=\"2\"} 1\n", 1, "duplicate label names for metric \"m\""),
+        // A blank behind the value announces a timestamp.
+        ("m 1 \n", 1, "expected integer as timestamp, got \"\""),
         ("m 1 2.72\n", 1, "expected integer as timestamp, got \"2.72\""),
         ("m 1 2 3\n", 1, "spurious string after timestamp"),
         ("m 1_2\n", 1, "expected float as value"),

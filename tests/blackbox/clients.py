@@ -47,12 +47,10 @@ elif step == "delete":
     delete_from_gateway(address, job="j")
     delete_from_gateway(address, job="never-pushed")
 elif step == "keys":
-    for number, value in enumerate(["/var/tmp", "", "ü€𝄞", "a=b&c", "100%", "\"\\", "a", "/", "a/b/"]):
+    for number, value in enumerate(["/var/tmp", "", "ü€𝄞", "a=b&c", "100%", "\"\\", "a", "/", "a/b/", "a b+c"]):
         key = {"value": value, "number": number}
         push_to_gateway(address, job="keys", registry=registry(m=number), grouping_key=key)
     push_to_gateway(address, job="a/b", registry=registry(m=1), grouping_key={})
-elif step == "space":
-    push_to_gateway(address, job="space", registry=registry(m=1), grouping_key={"v": "a b"})
 elif step == "instance":
     key = instance_ip_grouping_key()
     push_to_gateway(address, job="instance", registry=registry(m=1), grouping_key=key)

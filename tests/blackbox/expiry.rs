@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::harness::{Answer, Gateway, minutes};
+use crate::harness::{Answer, Gateway, MILLISECOND, eventually, just_below, minutes};
 
 const TEN_MINUTES: &str = "[ttl]\ndefault = '10m'\n";
 const HOUR_MS: i64 = 3_600_000;
@@ -27,11 +27,11 @@ fn a_group_is_gone_once_its_ttl_has_passed() {
     gateway.advance(minutes(1));
     gateway.put("/metrics/job/later", "last_run 2\n").expect(200);
 
-    gateway.advance(minutes(9) - Duration::from_millis(1));
+    gateway.advance(just_below(minutes(9)));
     for scrape in [gateway.scrape(), gateway.scrape_gzip()] {
         scrape.shows(&["last_run{instance=\"\",job=\"backup\"} 1", "tidegate_groups 3"]);
     }
-    gateway.advance(Duration::from_millis(1));
+    gateway.advance(MILLISECOND);
     for scrape in [gateway.scrape(), gateway.scrape_gzip()] {
         // Whole: all families, the stamps, and a header that nobody else needs.
         scrape.lacks("backup").lacks("size");
@@ -118,7 +118,7 @@ fn a_ttl_that_cannot_be_read_is_refused_and_changes_nothing() {
 #[test]
 fn a_ttl_of_zero_expires_the_group_at_once() {
     let gateway = Gateway::start(TEN_MINUTES);
-    gateway.put("/metrics/job/j", "m 1\nother 1\n").expect(200);
+    gateway.put("/metrics/job/j", "m 1\nforgotten 1\n").expect(200);
     for ttl in ["0s", "0"] {
         let answer = push_with_ttl(&gateway, "/metrics/job/j", ttl).expect(200);
         assert_eq!(expires_in(&gateway, &answer), Duration::ZERO);
@@ -126,7 +126,7 @@ fn a_ttl_of_zero_expires_the_group_at_once() {
         assert_eq!(gateway.scrape_gzip().pushed(), "");
     }
     gateway.put("/metrics/job/j", "m 2\n").expect(200);
-    gateway.scrape().shows(&["m{instance=\"\",job=\"j\"} 2"]).lacks("other");
+    gateway.scrape().shows(&["m{instance=\"\",job=\"j\"} 2"]).lacks("forgotten");
     gateway.stop();
 }
 
@@ -171,9 +171,9 @@ fn setting_the_host_clock_neither_expires_a_group_nor_keeps_it() {
         gateway.put("/metrics/job/j", "m 1\n").expect(200);
         gateway.advance(minutes(5));
         gateway.set_host_clock_by(step);
-        gateway.advance(minutes(5) - Duration::from_millis(1));
+        gateway.advance(just_below(minutes(5)));
         gateway.scrape().shows(&["m{instance=\"\",job=\"j\"} 1"]);
-        gateway.advance(Duration::from_millis(1));
+        gateway.advance(MILLISECOND);
         assert_eq!(gateway.scrape().pushed(), "", "step by {step} ms");
 
         // What people read follows the host clock.
@@ -197,10 +197,10 @@ fn an_expired_group_stands_in_nobodys_way() {
         let gateway = Gateway::start(TEN_MINUTES);
         let second_path = "/metrics/job/j/instance/i";
         gateway.put("/metrics/job/j", first).expect(200);
-        gateway.advance(minutes(10) - Duration::from_millis(1));
+        gateway.advance(just_below(minutes(10)));
         gateway.put(second_path, second).expect(400);
         gateway.delete(second_path).expect(202);
-        gateway.advance(Duration::from_millis(1));
+        gateway.advance(MILLISECOND);
         gateway.put(second_path, second).expect(200);
         gateway.scrape().lacks("instance=\"\"");
         gateway.stop();
@@ -218,7 +218,7 @@ fn the_help_of_an_expired_group_is_forgotten() {
     gateway.scrape().shows(&["# HELP m Goes."]);
     gateway.advance(minutes(1));
     // The header may wait for the reaper, but not the group: time stands still until both are gone.
-    crate::harness::eventually("the help of the group that is left", || {
+    eventually("the help of the group that is left", || {
         let scrape = gateway.scrape();
         scrape.lacks("job=\"goes\"");
         scrape.has("# HELP m Stays.").then_some(())
@@ -239,7 +239,7 @@ fn expiry_is_counted_and_the_next_deadline_shown() {
         "tidegate_expired_groups_total 0",
     ]);
     gateway.advance(minutes(15));
-    crate::harness::eventually("the reaper", || {
+    eventually("the reaper", || {
         let scrape = gateway.scrape();
         (scrape.value("tidegate_expired_groups_total") == "1").then_some(())
     });

@@ -6,7 +6,8 @@ use std::time::Duration;
 use tempfile::TempDir;
 
 use crate::harness::{
-    Answer, Connection, Gateway, Tidegate, gzip, minutes, snappy_framed, snappy_raw, zstd,
+    Answer, Connection, Gateway, Tidegate, gzip, minutes, push_in_chunks, snappy_framed,
+    snappy_raw, zstd,
 };
 
 /// Sees to it that a push was too much, and that not even its failure was noted.
@@ -43,16 +44,16 @@ fn bodies_are_bounded_as_sent_and_once_decompressed() {
 
 /// A body that says no length is counted as it comes.
 #[test]
-fn a_chunked_body_is_bounded_too() {
+fn a_body_in_chunks_is_bounded_too() {
     let gateway = Gateway::start("[limits]\nbody-size = '1KiB'\n");
-    for (size, status) in [(0x100, 200), (0x1000, 413)] {
-        let mut connection = Connection::open(gateway.address());
-        let chunk = format!("#{}\n", "x".repeat(size - 2));
-        connection.write(&format!(
-            "PUT /metrics/job/j HTTP/1.1\r\nHost: test\r\nTransfer-Encoding: chunked\r\n\r\n\
-             {size:x}\r\n{chunk}\r\n4\r\nm 1\n\r\n0\r\n\r\n"
-        ));
-        assert_eq!(connection.status(), status, "{size}");
+    for (size, status) in [(0x100, 200), (0x500, 413), (0x1000, 413)] {
+        let text = format!("#{}\n", "x".repeat(size - 2));
+        let answer = push_in_chunks(gateway.address(), "/metrics/job/j", &[&text]);
+        assert_eq!(answer, status, "{size} bytes");
+        let halves = text.split_at(size / 2);
+        let answer =
+            push_in_chunks(gateway.address(), "/metrics/job/j", &[halves.0, halves.1, "m 1\n"]);
+        assert_eq!(answer, status, "{size} bytes in chunks");
     }
     gateway.stop();
 }
@@ -63,7 +64,8 @@ fn series_and_groups_are_bounded() {
         "[limits]\nseries-per-push = 4\nseries-per-group = 6\nseries = 8\ngroups = 3\n",
     );
     let series = |family: &str, count: usize| -> String {
-        (0..count).map(|n| format!("{family}{{n=\"{n}\"}} 1\n")).collect()
+        let lines = (0..count).map(|n| format!("{family}{{n=\"{n}\"}} 1\n"));
+        lines.collect::<Vec<_>>().concat()
     };
     gateway.put("/metrics/job/a", series("a", 4)).expect(200);
     too_much(&gateway, 413, "limits.series-per-push", || {

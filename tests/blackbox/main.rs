@@ -3,6 +3,12 @@
 //! Nothing here waits for a TTL: tests move the clock of a gateway in this process, or look at the
 //! real binary where the clock does not matter. Waits are on a state, with a deadline.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "whatever a test does not expect fails it"
+)]
+
 mod bodies;
 mod clients;
 mod delete;

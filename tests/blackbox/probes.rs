@@ -1,6 +1,6 @@
 //! Health and readiness, and connections that go on whatever was asked over them.
 
-use crate::harness::{Connection, Gateway};
+use crate::harness::{Connection, Gateway, push_in_chunks};
 
 #[test]
 fn a_gateway_that_serves_is_healthy_and_ready() {
@@ -48,6 +48,25 @@ fn requests_can_follow_each_other_without_waiting() {
     connection.write(&push.repeat(10));
     for _ in 0..10 {
         assert_eq!(connection.status(), 200);
+    }
+    gateway.stop();
+}
+
+/// Also where it is not read to the end.
+#[test]
+fn every_request_in_chunks_is_answered() {
+    let gateway = Gateway::start("");
+    for (path, status) in [
+        ("/metrics/job/j", 200),
+        ("/metrics/job/j/odd", 400),
+        ("/metrics/job@base64/.", 400),
+        ("/nowhere", 404),
+        ("/metrics", 405),
+    ] {
+        for chunks in [&["a 1\n", "b 2\n"][..], &["a ", "1", "\n", "b 2\n"], &["a 1\n"], &[]] {
+            let answer = push_in_chunks(gateway.address(), path, chunks);
+            assert_eq!(answer, status, "{path} {chunks:?}");
+        }
     }
     gateway.stop();
 }

@@ -228,10 +228,11 @@ fn a_family_that_the_gateway_has_too_is_one_family() {
 #[test]
 fn large_groups_and_families_are_shown_whole() {
     let gateway = Gateway::start(NO_SETTINGS);
-    let families: String = (0..1000).map(|n| format!("f{n:04}{{l=\"x\"}} {n}\n")).collect();
-    gateway.put("/metrics/job/wide", &families).expect(200);
+    let families: Vec<_> = (0..1000).map(|n| format!("f{n:04}{{l=\"x\"}} {n}\n")).collect();
+    gateway.put("/metrics/job/wide", families.concat()).expect(200);
     gateway.post("/metrics/job/wide", "f0500 -1\n").expect(200);
-    let series: String = (0..5000).map(|n| format!("deep{{n=\"{n}\"}} {n}\n")).collect();
+    let series: Vec<_> = (0..5000).map(|n| format!("deep{{n=\"{n}\"}} {n}\n")).collect();
+    let series = series.concat();
     gateway.put("/metrics/job/deep", &series).expect(200);
     gateway.put("/metrics/job/shrunk", series.replace("deep", "shrunk")).expect(200);
     gateway.put("/metrics/job/shrunk", "shrunk{n=\"1\"} 1\n").expect(200);

@@ -6,8 +6,8 @@ use crate::harness::{Exposition, Gateway, gunzip, minutes};
 fn families_of_many_groups_are_merged_under_one_header_and_ordered_by_name() {
     let gateway = Gateway::start("");
     for (job, names) in [("z", "b a zz"), ("a", "a:b a_b aB ab a"), ("m", "Z _ a b c")] {
-        let body: String = names.split(' ').map(|name| format!("{name} 1\n")).collect();
-        gateway.put(&format!("/metrics/job/{job}"), body).expect(200);
+        let body: Vec<_> = names.split(' ').map(|name| format!("{name} 1\n")).collect();
+        gateway.put(&format!("/metrics/job/{job}"), body.concat()).expect(200);
     }
     // `scrape` itself fails where a family is there twice or out of order.
     let scrape = gateway.scrape();
@@ -80,9 +80,9 @@ fn a_compressed_scrape_shows_what_a_plain_one_shows_after_every_change() {
     };
     same("empty");
     for job in 0..40 {
-        let body: String =
+        let body: Vec<_> =
             (0..50).map(|n| format!("f{n}{{x=\"{}\"}} {job}\n", "long ".repeat(10))).collect();
-        gateway.put(&format!("/metrics/job/j{job}"), body).expect(200);
+        gateway.put(&format!("/metrics/job/j{job}"), body.concat()).expect(200);
     }
     same("pushed");
     gateway.put("/metrics/job/j7", "f1 7\n").expect(200);

@@ -133,7 +133,8 @@ fn ttl_in_force(gateway: &Tidegate) -> Option<Duration> {
     let expires = humantime::parse_rfc3339(expires).unwrap();
     let expires = expires.duration_since(std::time::UNIX_EPOCH).unwrap();
     // Both were rounded.
-    Some(Duration::from_secs((expires - pushed).as_secs_f64().round() as u64))
+    let rounded = (expires + Duration::from_millis(500)).saturating_sub(pushed).as_secs();
+    Some(Duration::from_secs(rounded))
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use tempfile::TempDir;
 
-use crate::harness::{Connection, Gateway, Tidegate};
+use crate::harness::{Connection, Gateway, Tidegate, eventually};
 
 #[test]
 fn a_push_under_way_is_finished_and_kept() {
@@ -97,7 +97,7 @@ fn whatever_was_acknowledged_is_there_after_a_stop_under_load() {
             })
             .collect();
         // Once each of them has been served.
-        crate::harness::eventually("some pushes", || {
+        eventually("some pushes", || {
             let groups = gateway.scrape().value("tidegate_groups").parse::<u32>().unwrap();
             (groups >= 40).then_some(())
         });

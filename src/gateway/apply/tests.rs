@@ -1,1 +1,484 @@
+//! The judge, with a store in a folder of its own.
 
+use std::time::Duration;
+
+use tempfile::TempDir;
+
+use super::*;
+use crate::exposition::text::parse;
+use crate::gateway::prepare::{SeriesHasher, prepare};
+use crate::model::Label;
+use crate::store::{ChunkKey, Options};
+
+use PushMode::{Replace, Update};
+
+const TTL_MILLIS: u64 = 1000;
+
+struct Bench {
+    judge: Judge,
+    store: Store,
+    hasher: SeriesHasher,
+    now: u64,
+    _folder: TempDir,
+}
+
+impl Bench {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let options = Options { path: folder.path().to_owned(), cache_bytes: 8 << 20 };
+        let hasher = SeriesHasher::random();
+        let own = [("own_gauge", MetricType::Gauge), ("own_histogram", MetricType::Histogram)];
+        let judge = Judge {
+            index: Index::new(hasher),
+            limits: Limits::UNLIMITED,
+            self_types: own.map(|(name, kind)| (name.to_owned(), kind)).into(),
+        };
+        Self { judge, store: Store::open(&options).unwrap(), hasher, now: 0, _folder: folder }
+    }
+
+    /// With these groups stored.
+    fn with(stored: &[(&str, &str)]) -> Self {
+        let mut bench = Self::new();
+        for (key, body) in stored {
+            bench.push(Replace, key, body).unwrap_or_else(|refusal| panic!("{key}: {refusal}"));
+        }
+        bench
+    }
+
+    fn at(&self) -> Accepted {
+        let wall = UnixNanos(i64::try_from(self.now).unwrap() * 1_000_000);
+        Accepted { now: UnixMillis(self.now), wall }
+    }
+
+    /// Stages a push, a millisecond after the one before.
+    fn stage(
+        &mut self,
+        stage: &mut Stage,
+        mode: PushMode,
+        key: &str,
+        body: &str,
+    ) -> Result<UnixMillis, Refusal> {
+        self.now += 1;
+        let key = self::key(key);
+        let families = parse(body.as_bytes()).unwrap();
+        let push = Push {
+            mode,
+            block: LabelBlock::of_group(&key),
+            ttl: None,
+            policy_ttl: (Ttl::After(Duration::from_millis(TTL_MILLIS)), TtlSource::Default),
+            families: prepare(&key, self.hasher, &self.judge.limits, families),
+            key,
+        };
+        let at = self.at();
+        self.judge.push(&self.store, stage, push, at).map_err(|error| match error {
+            Error::Refused(refusal) => refusal,
+            Error::Fault(fault) => panic!("{fault:?}"),
+        })
+    }
+
+    fn finish(&mut self, mut stage: Stage) -> Stage {
+        self.judge.finish(&mut stage);
+        self.store.apply(&stage.batch).unwrap();
+        stage
+    }
+
+    /// A push in a batch of its own, and what that changed.
+    fn pushed(&mut self, mode: PushMode, key: &str, body: &str) -> (Result<(), Refusal>, Stage) {
+        let mut stage = Stage::default();
+        let result = self.stage(&mut stage, mode, key, body).map(drop);
+        (result, self.finish(stage))
+    }
+
+    fn push(&mut self, mode: PushMode, key: &str, body: &str) -> Result<(), Refusal> {
+        self.pushed(mode, key, body).0
+    }
+
+    fn group(&self, key: &str) -> Option<&Group> {
+        self.judge.index.find(&self::key(key)).and_then(|id| self.judge.index.group(id))
+    }
+
+    /// The names of the families that the store has of a group, from all its chunks.
+    fn stored(&self, key: &str) -> Vec<String> {
+        let group = self.group(key).unwrap();
+        let chunks = group.head.iter().chain(&group.chunks);
+        let mut names: Vec<_> = chunks
+            .flat_map(|chunk| {
+                read_families(&self.store, &Batch::default(), group, chunk.number).unwrap()
+            })
+            .map(|family| family.name)
+            .collect();
+        names.sort();
+        names
+    }
+}
+
+/// `"job=j,zone=z"`.
+fn key(text: &str) -> GroupingKey {
+    let labels = text.split(',').map(|label| {
+        let (name, value) = label.split_once('=').unwrap();
+        Label::new(name, value)
+    });
+    GroupingKey::new(labels.collect()).unwrap()
+}
+
+/// The chunks that a batch writes or removes; it tells them only in its debug form.
+fn writes(stage: &Stage) -> usize {
+    format!("{:?}", stage.batch).matches("ChunkKey {").count()
+}
+
+/// A body of families `name_0` to `name_{count - 1}` of some 100 bytes each.
+fn many(name: &str, count: usize) -> String {
+    let line = |n| format!("{name}_{n}{{padding=\"{}\"}} 1\n", "x".repeat(60));
+    (0..count).map(line).collect()
+}
+
+const GAUGE: &str = "# TYPE m gauge\nm 1\n";
+const COUNTER: &str = "# TYPE m counter\nm 1\n";
+const SUMMARY: &str = "# TYPE m summary\nm_sum 1\nm_count 1\n";
+const HISTOGRAM: &str = "# TYPE m histogram\nm_bucket{le=\"+Inf\"} 1\nm_sum 1\nm_count 1\n";
+
+/// Pushes to gateways that hold some groups: accepted, or refused for this reason.
+#[test]
+fn a_push_is_refused_where_the_whole_would_be_inconsistent_and_only_there() {
+    type Case = (&'static [(&'static str, &'static str)], PushMode, &'static str, &'static str);
+    let cases: &[(Case, Option<&str>)] = &[
+        // One name, one type.
+        ((&[("job=a", GAUGE)], Replace, "job=b", COUNTER), Some("type")),
+        ((&[("job=a", GAUGE)], Update, "job=b", COUNTER), Some("type")),
+        ((&[("job=a", GAUGE)], Replace, "job=b", GAUGE), None),
+        ((&[("job=a", GAUGE)], Replace, "job=a", COUNTER), None),
+        ((&[("job=a", GAUGE)], Update, "job=a", COUNTER), None),
+        ((&[("job=a", GAUGE), ("job=b", GAUGE)], Replace, "job=a", COUNTER), Some("type")),
+        ((&[], Replace, "job=a", "# TYPE own_gauge counter\nown_gauge 1\n"), Some("type")),
+        ((&[], Replace, "job=a", "# TYPE own_gauge gauge\nown_gauge 1\n"), None),
+        // No family is named like a part of another: in one push.
+        ((&[], Replace, "job=a", "m_count 1\n# TYPE m summary\nm_sum 1\n"), Some("suffix")),
+        ((&[], Replace, "job=a", "m_bucket 1\n# TYPE m histogram\nm_sum 1\n"), Some("suffix")),
+        ((&[], Replace, "job=a", "m_bucket 1\n# TYPE m summary\nm_sum 1\n"), None),
+        ((&[], Replace, "job=a", "m_count 1\n# TYPE m gauge\nm 1\n"), None),
+        // Against other groups, in both orders.
+        ((&[("job=a", SUMMARY)], Replace, "job=b", "m_count 1\n"), Some("suffix")),
+        ((&[("job=a", SUMMARY)], Replace, "job=b", "m_sum 1\n"), Some("suffix")),
+        ((&[("job=a", SUMMARY)], Replace, "job=b", "m_bucket 1\n"), None),
+        ((&[("job=a", HISTOGRAM)], Update, "job=b", "m_bucket 1\n"), Some("suffix")),
+        ((&[("job=a", GAUGE)], Replace, "job=b", "m_count 1\n"), None),
+        ((&[("job=a", "m_count 1\n")], Replace, "job=b", SUMMARY), Some("suffix")),
+        ((&[("job=a", "m_bucket 1\n")], Replace, "job=b", SUMMARY), None),
+        ((&[("job=a", "m_bucket 1\n")], Replace, "job=b", HISTOGRAM), Some("suffix")),
+        // Against the rest of the same group, which a PUT replaces and a POST keeps.
+        ((&[("job=a", SUMMARY)], Replace, "job=a", "m_count 1\n"), None),
+        ((&[("job=a", SUMMARY)], Update, "job=a", "m_count 1\n"), Some("suffix")),
+        ((&[("job=a", "m_count 1\n")], Replace, "job=a", SUMMARY), None),
+        ((&[("job=a", "m_count 1\n")], Update, "job=a", SUMMARY), Some("suffix")),
+        ((&[("job=a", SUMMARY)], Update, "job=a", "# TYPE m gauge\nm 1\nm_count 1\n"), None),
+        (
+            (&[("job=a", SUMMARY), ("job=b", SUMMARY)], Replace, "job=a", "m_count 1\n"),
+            Some("suffix"),
+        ),
+        // Against the gateway's own metrics.
+        ((&[], Replace, "job=a", "own_histogram_bucket 1\n"), Some("suffix")),
+        ((&[], Replace, "job=a", "own_gauge_bucket 1\n"), None),
+        ((&[], Replace, "job=a", "# TYPE own summary\nown_sum 1\n"), None),
+        // No series is there twice: in one push.
+        ((&[], Replace, "job=a", "m 1\nm 2\n"), Some("duplicate")),
+        ((&[], Replace, "job=a", "m{x=\"\"} 1\nm 2\n"), None),
+        // In two groups, of which one brings as labels what the other has in its key.
+        ((&[("job=j", "m{zone=\"z\"} 1\n")], Replace, "job=j,zone=z", "m 1\n"), Some("duplicate")),
+        ((&[("job=j,zone=z", "m 1\n")], Replace, "job=j", "m{zone=\"z\"} 1\n"), Some("duplicate")),
+        ((&[("job=j,zone=z", "m 1\n")], Replace, "job=j", "m{zone=\"y\"} 1\n"), None),
+        ((&[("job=j,zone=z", "m 1\n")], Replace, "job=j", "m 1\n"), None),
+        ((&[("job=j,zone=z", "n 1\n")], Replace, "job=j", "m{zone=\"z\"} 1\n"), None),
+        (
+            (&[("job=j", "m{instance=\"i\"} 1\n")], Replace, "job=j,instance=i", "m 1\n"),
+            Some("duplicate"),
+        ),
+        (
+            (&[("job=j,instance=i", "m 1\n")], Update, "job=j", "m{instance=\"i\"} 1\n"),
+            Some("duplicate"),
+        ),
+        // Both bring some of the other's key.
+        (
+            (&[("job=j,a=1", "m{b=\"2\"} 1\n")], Replace, "job=j,b=2", "m{a=\"1\"} 1\n"),
+            Some("duplicate"),
+        ),
+        ((&[("job=j,a=1", "m{b=\"2\"} 1\n")], Replace, "job=j,b=2", "m{a=\"2\"} 1\n"), None),
+        ((&[("job=j,a=1", "m{b=\"2\"} 1\nm 1\n")], Replace, "job=j,b=2", "m 1\n"), None),
+        // A push does not collide with what it replaces.
+        ((&[("job=j", "m{zone=\"z\"} 1\n")], Update, "job=j", "m{zone=\"z\"} 2\n"), None),
+        // Keys that differ by instance="" have the same stamps.
+        ((&[("job=j", "")], Replace, "job=j,instance=", ""), Some("duplicate")),
+        ((&[("job=j,instance=", "")], Update, "job=j", ""), Some("duplicate")),
+        ((&[("job=j,instance=i", "")], Replace, "job=j", ""), None),
+        // Labels.
+        ((&[], Replace, "job=j", "m{__x=\"1\"} 1\n"), Some("label")),
+        ((&[], Replace, "job=j", "m 1 1000\n"), Some("timestamp")),
+        // What it says of its own stamps is not looked at.
+        ((&[], Replace, "job=j", "# TYPE push_time_seconds counter\npush_time_seconds 1\n"), None),
+        ((&[], Replace, "job=j", "# TYPE push_time summary\npush_time_sum 1\n"), None),
+    ];
+    for ((stored, mode, key, body), expected) in cases {
+        let result = Bench::with(stored).push(*mode, key, body);
+        let reason = result.as_ref().err().map(Refusal::reason);
+        assert_eq!(reason, *expected, "{stored:?}, {mode:?} {key} {body:?}: {result:?}");
+    }
+}
+
+#[test]
+fn pushes_of_one_batch_are_judged_one_after_another() {
+    let mut bench = Bench::new();
+    let mut stage = Stage::default();
+    bench.stage(&mut stage, Replace, "job=a", GAUGE).unwrap();
+    let refusal = bench.stage(&mut stage, Replace, "job=b", COUNTER).unwrap_err();
+    assert_eq!(refusal.reason(), "type");
+    bench.stage(&mut stage, Replace, "job=j", "m{zone=\"z\"} 1\n").unwrap_err();
+    let at = bench.at();
+    bench.judge.delete(&mut stage, &key("job=a"), at);
+    bench.stage(&mut stage, Replace, "job=b", COUNTER).unwrap();
+    bench.stage(&mut stage, Replace, "job=j", "n{zone=\"z\"} 1\n").unwrap();
+    // The series that is in the way is in the batch, not yet in the store.
+    let refusal = bench.stage(&mut stage, Replace, "job=j,zone=z", "n 1\n").unwrap_err();
+    assert_eq!(refusal.reason(), "duplicate");
+    bench.finish(stage);
+    assert!(bench.group("job=a").is_none());
+    assert_eq!(bench.stored("job=b"), ["m"]);
+}
+
+#[test]
+fn limits_are_of_what_would_be_there_after_the_push() {
+    let limits = Limits {
+        series_per_push: 3,
+        series_per_group: 4,
+        series: 6,
+        groups: 3,
+        ..Limits::UNLIMITED
+    };
+    let body = |name: &str, count: usize| -> String {
+        (0..count).map(|n| format!("{name}{{n=\"{n}\"}} 1\n")).collect()
+    };
+    let stored: &[(&str, String)] = &[("job=a", body("m", 3)), ("job=b", body("m", 1))];
+    for (mode, key, body, setting) in [
+        (Replace, "job=c", body("n", 4), Some("limits.series-per-push")),
+        (Update, "job=a", body("n", 2), Some("limits.series-per-group")),
+        (Update, "job=a", body("n", 1), None),
+        (Update, "job=a", body("m", 3), None),
+        (Replace, "job=a", body("n", 3), None),
+        (Replace, "job=c", body("n", 3), Some("limits.series ")),
+        (Replace, "job=c", body("n", 2), None),
+    ] {
+        let stored: Vec<_> = stored.iter().map(|(key, body)| (*key, body.as_str())).collect();
+        let mut bench = Bench::with(&stored);
+        bench.judge.limits = limits;
+        let refusal = bench.push(mode, key, &body).err();
+        let named = |setting| refusal.as_ref().is_some_and(|r| r.to_string().contains(setting));
+        assert_eq!(refusal.is_some(), setting.is_some(), "{mode:?} {key} {body:?}: {refusal:?}");
+        assert!(setting.is_none_or(named), "{refusal:?}");
+        let failed = bench.group(key).and_then(|group| group.state.failed);
+        assert_eq!(failed, None, "too much is no failure of the group");
+    }
+}
+
+#[test]
+fn groups_are_limited_in_number_for_refused_pushes_too() {
+    let mut bench = Bench::with(&[("job=a", GAUGE)]);
+    bench.judge.limits = Limits { groups: 1, ..Limits::UNLIMITED };
+    assert_eq!(bench.push(Replace, "job=b", "").unwrap_err().reason(), "limit");
+    assert_eq!(bench.push(Replace, "job=b", "m 1 1000\n").unwrap_err().reason(), "timestamp");
+    assert!(bench.group("job=b").is_none());
+    bench.push(Replace, "job=a", GAUGE).unwrap();
+    bench.now += TTL_MILLIS;
+    bench.push(Replace, "job=b", GAUGE).expect("the other has expired");
+}
+
+#[test]
+fn a_refused_push_changes_the_time_of_the_failure_and_nothing_else() {
+    let mut bench = Bench::with(&[("job=a", "a 1\nb 2\n"), ("job=b", GAUGE)]);
+    let before = bench.group("job=a").unwrap().state;
+    let (result, stage) = bench.pushed(Replace, "job=a", "c 1 1000\n");
+    assert_eq!(result.unwrap_err().reason(), "timestamp");
+    let failed = Some(bench.at().wall);
+    assert_eq!(bench.group("job=a").unwrap().state, GroupState { failed, ..before });
+    assert_eq!(bench.stored("job=a"), ["a", "b"]);
+    let [Change::Group { lines, series: 2, .. }] = stage.changes.as_slice() else {
+        panic!("{:?}", stage.changes)
+    };
+    assert!(lines.is_empty());
+
+    // A group that was not there is there then, without families.
+    bench.push(Update, "job=c", COUNTER).unwrap_err();
+    let state = bench.group("job=c").unwrap().state;
+    assert_eq!((state.pushed, state.failed, state.pushes), (None, Some(bench.at().wall), 0));
+    assert!(bench.stored("job=c").is_empty());
+    // Unless its stamps would be another group's.
+    bench.push(Update, "job=c,instance=", COUNTER).unwrap_err();
+    assert!(bench.group("job=c,instance=").is_none());
+    // A push that succeeds keeps the time of the failure.
+    bench.push(Replace, "job=c", "n 1\n").unwrap();
+    assert_eq!(bench.group("job=c").unwrap().state.failed, state.failed);
+}
+
+#[test]
+fn only_a_push_that_succeeds_renews_the_deadline() {
+    let mut bench = Bench::with(&[("job=a", GAUGE)]);
+    let deadline = bench.group("job=a").unwrap().state.deadline();
+    bench.now += 10;
+    bench.push(Update, "job=a", "m 1 1000\n").unwrap_err();
+    assert_eq!(bench.group("job=a").unwrap().state.deadline(), deadline);
+    bench.push(Update, "job=a", "").unwrap();
+    assert_eq!(bench.group("job=a").unwrap().state.deadline().0, bench.now + TTL_MILLIS);
+}
+
+#[test]
+fn what_has_expired_is_in_no_way_and_goes() {
+    for (stored, key, body) in [
+        (("job=a", GAUGE), "job=b", COUNTER),
+        (("job=a", SUMMARY), "job=b", "m_count 1\n"),
+        (("job=j", "m{zone=\"z\"} 1\n"), "job=j,zone=z", "m 1\n"),
+        (("job=j", ""), "job=j,instance=", ""),
+    ] {
+        let mut bench = Bench::with(&[stored]);
+        bench.now += TTL_MILLIS / 2;
+        bench.push(Replace, "job=live", "live 1\n").unwrap();
+        bench.now += TTL_MILLIS / 2 - 3;
+        assert!(bench.push(Replace, key, body).is_err(), "{stored:?} lives for one more instant");
+        let (result, stage) = bench.pushed(Replace, key, body);
+        result.unwrap_or_else(|refusal| panic!("{stored:?} has expired: {refusal}"));
+        let expired: Vec<_> = stage.expired.iter().map(|expired| expired.key.clone()).collect();
+        assert_eq!(expired, [self::key(stored.0)]);
+        assert!(bench.group(stored.0).is_none() && bench.group("job=live").is_some());
+    }
+}
+
+#[test]
+fn a_push_to_a_group_that_has_expired_begins_a_new_one() {
+    let mut bench = Bench::with(&[("job=a", "a 1\n")]);
+    bench.push(Update, "job=a", "b 1 1000\n").unwrap_err();
+    let old = bench.group("job=a").unwrap().stored_id;
+    bench.now += TTL_MILLIS;
+    let (result, stage) = bench.pushed(Update, "job=a", "b 1\n");
+    result.unwrap();
+    assert_eq!(stage.expired.len(), 1);
+    assert_eq!(bench.stored("job=a"), ["b"]);
+    let group = bench.group("job=a").unwrap();
+    assert_eq!((group.state.failed, group.state.pushes), (None, 1));
+    assert_ne!(group.stored_id, old);
+    assert_eq!(bench.store.load().count(), 1, "of the old one nothing is stored");
+}
+
+#[test]
+fn a_post_into_a_chunked_group_rewrites_few_chunks() {
+    let mut bench = Bench::with(&[("job=a", &many("m", 1000))]);
+    let chunks = bench.group("job=a").unwrap().chunks.len();
+    assert!(chunks > 20, "{chunks}");
+    for (body, most) in [
+        ("m_500 2\n".to_owned(), 2),
+        ("new 1\n".to_owned(), 2),
+        ("m_1 2\nm_999 2\n".to_owned(), 3),
+        (many("more", 100), 10),
+        (String::new(), 1),
+    ] {
+        let (result, stage) = bench.pushed(Update, "job=a", &body);
+        result.unwrap();
+        let writes = writes(&stage);
+        assert!((1..=most).contains(&writes), "{writes} chunks for {body:.20?}");
+    }
+    let names = bench.stored("job=a");
+    assert_eq!(names.len(), 1101);
+    assert!(names.is_sorted_by(|a, b| a < b), "each is stored once");
+    // Every chunk is found by way of the index.
+    let group = bench.group("job=a").unwrap();
+    assert_eq!(group.members.len(), 1101);
+    assert!(group.members.iter().all(|member| member.chunk > 0));
+    assert_eq!(bench.store.load().count(), 1 + group.chunks.len());
+    // A refused push writes the head alone.
+    let (result, stage) = bench.pushed(Update, "job=a", "m_500 2 1000\n");
+    assert_eq!((result.unwrap_err().reason(), writes(&stage)), ("timestamp", 1));
+}
+
+#[test]
+fn groups_grow_from_their_head_into_chunks_and_shrink_back() {
+    let mut bench = Bench::new();
+    let chunks = |bench: &Bench| bench.group("job=a").unwrap().chunks.len();
+    for (mode, body, families, chunked) in [
+        (Replace, many("m", 10), 10, false),
+        (Update, many("n", 1), 11, false),
+        (Update, many("o", 300), 311, true),
+        (Update, many("p", 1), 312, true),
+        (Replace, many("m", 3), 3, false),
+        (Update, many("m", 300), 300, true),
+        (Update, many("m", 300), 300, true),
+        (Replace, String::new(), 0, false),
+        (Update, many("q", 2), 2, false),
+    ] {
+        bench.push(mode, "job=a", &body).unwrap();
+        assert_eq!((bench.stored("job=a").len(), chunks(&bench) > 0), (families, chunked));
+        let stored = bench.store.load().map(|loaded| loaded.unwrap().key).collect::<Vec<_>>();
+        assert_eq!(stored.len(), 1 + chunks(&bench), "no stale chunk: {stored:?}");
+    }
+    bench.push(Replace, "job=a", &many("m", 300)).unwrap();
+    let mut stage = Stage::default();
+    let at = bench.at();
+    bench.judge.delete(&mut stage, &key("job=a"), at);
+    bench.finish(stage);
+    assert_eq!(bench.store.load().count(), 0);
+}
+
+#[test]
+fn a_series_is_found_in_the_chunk_of_another_group() {
+    let body = format!("{}m_77777{{zone=\"z\"}} 1\n", many("m", 500));
+    let mut bench = Bench::with(&[("job=j", &body)]);
+    let refusal = bench.push(Replace, "job=j,zone=z", "m_77777 1\n").unwrap_err();
+    assert_eq!(refusal.reason(), "duplicate");
+    bench.push(Update, "job=j", "m_77777{zone=\"y\"} 1\n").unwrap();
+    bench.push(Replace, "job=j,zone=z", "m_77777 1\n").unwrap();
+}
+
+#[test]
+fn a_mass_expiry_is_spread_over_several_reaps() {
+    let mut bench = Bench::new();
+    let mut stage = Stage::default();
+    let groups = 2 * REAP_GROUPS_MAX + 5;
+    for n in 0..groups {
+        bench.stage(&mut stage, Replace, &format!("job={n}"), "m 1\n").unwrap();
+    }
+    bench.finish(stage);
+    bench.now += TTL_MILLIS;
+    let mut left = groups;
+    for most in [REAP_GROUPS_MAX, REAP_GROUPS_MAX, 5, 0] {
+        let mut stage = Stage::default();
+        let at = bench.at();
+        bench.judge.reap(&mut stage, at);
+        assert_eq!((stage.expired.len(), writes(&stage)), (most, most));
+        bench.finish(stage);
+        left -= most;
+        assert_eq!(bench.store.load().count(), left);
+    }
+    assert!(bench.judge.index.family_of("m").is_none());
+    assert_eq!(bench.judge.index.series_count(), 0);
+}
+
+#[test]
+fn a_record_that_cannot_be_read_fails_the_push_and_changes_nothing() {
+    let mut bench = Bench::with(&[("job=a", &many("m", 500))]);
+    let group = bench.group("job=a").unwrap();
+    let (before, number) = (group.state, group.chunks[0].number);
+    let lost = ChunkKey { group: group.stored_id, chunk: number };
+    let mut batch = Batch::default();
+    batch.remove(lost, group.chunks[0]);
+    bench.store.apply(&batch).unwrap();
+    let key = key("job=a");
+    let families = parse(b"m_0 2\n").unwrap();
+    let push = Push {
+        mode: Update,
+        block: LabelBlock::of_group(&key),
+        ttl: None,
+        policy_ttl: (Ttl::Never, TtlSource::Default),
+        families: prepare(&key, bench.hasher, &bench.judge.limits, families),
+        key,
+    };
+    let mut stage = Stage::default();
+    let at = bench.at();
+    let result = bench.judge.push(&bench.store, &mut stage, push, at);
+    assert!(matches!(result, Err(Error::Fault(Fault::Read(_)))), "{result:?}");
+    assert!(stage.batch.is_empty() && stage.changes.is_empty());
+    assert_eq!(bench.group("job=a").unwrap().state, before);
+}

@@ -1,1 +1,306 @@
+//! What is streamed, next to what is rendered from scratch.
 
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::Read as _;
+use std::time::Duration;
+
+use flate2::read::GzDecoder;
+use proptest::prelude::*;
+use slab::Slab;
+
+use super::*;
+use crate::exposition::gzip::Member;
+use crate::gateway::index::{FamilyId, GroupState};
+use crate::gateway::view::{Change, View};
+use crate::model::{Metric, MetricType, MetricValue, Ttl, TtlSource};
+use crate::time::{UnixMillis, UnixNanos};
+
+const STAMPS: [&str; 2] = ["push_failure_time_seconds", "push_time_seconds"];
+/// Names before, between and after the stamps; the gateway has the second itself.
+const NAMES: [&str; 6] = ["a", "own", "n", "push_sum", "x", "z"];
+const OWN: &[&str] = &["b", "own", "zz"];
+
+#[derive(Clone, Debug)]
+enum Op {
+    /// A group is pushed to: numbers of families, with the lengths of their lines.
+    Push(GroupId, u64, Vec<(usize, usize)>),
+    /// A group loses families.
+    Leave(GroupId, BTreeSet<usize>),
+    Header(usize),
+    Remove(BTreeSet<GroupId>),
+    Scrape(u64),
+}
+
+/// A view, with the numbers of its families as the index gives them, and what it should show.
+struct Bench {
+    view: View,
+    ids: Slab<()>,
+    families: BTreeMap<&'static str, Family>,
+    groups: BTreeMap<GroupId, Group>,
+    cache: GzipCache,
+    changes: usize,
+}
+
+struct Family {
+    id: FamilyId,
+    header: String,
+}
+
+#[derive(Default)]
+struct Group {
+    deadline: u64,
+    stamps: [String; 2],
+    lines: BTreeMap<&'static str, String>,
+}
+
+impl Bench {
+    fn new() -> Self {
+        let stamps = STAMPS.map(|name| (name, Bytes::from(format!("# TYPE {name} gauge\n"))));
+        Self {
+            view: View::new(stamps),
+            ids: Slab::new(),
+            families: BTreeMap::new(),
+            groups: BTreeMap::new(),
+            cache: GzipCache::default(),
+            changes: 0,
+        }
+    }
+
+    fn header(&mut self, name: &'static str) -> FamilyId {
+        let ids = &mut self.ids;
+        let family = self.families.entry(name).or_insert_with(|| {
+            let id = FamilyId::try_from(ids.insert(())).unwrap();
+            Family { id, header: String::new() }
+        });
+        self.changes += 1;
+        family.header = format!("# HELP {name} {}\n# TYPE {name} gauge\n", self.changes);
+        let header = family.header.clone().into();
+        self.view.publish(Change::Header { family: family.id, name: name.into(), header });
+        family.id
+    }
+
+    fn push(&mut self, id: GroupId, deadline: u64, families: &[(usize, usize)]) {
+        self.changes += 1;
+        let version = self.changes;
+        let mut changed = Vec::new();
+        for (at, bytes) in families {
+            let name = NAMES[*at];
+            let known = self.families.get(name).map(|family| family.id);
+            let family = known.unwrap_or_else(|| self.header(name));
+            // None at all: a family without a series.
+            let mut lines = String::new();
+            if *bytes > 0 {
+                lines =
+                    format!("{name}{{group=\"{id}\",x=\"{}\"}} {version}\n", "x".repeat(*bytes));
+            }
+            changed.push((family, Bytes::from(lines.clone())));
+            self.groups.entry(id).or_default().lines.insert(name, lines);
+        }
+        let group = self.groups.entry(id).or_default();
+        group.deadline = deadline;
+        group.stamps = STAMPS.map(|name| format!("{name}{{group=\"{id}\"}} {version}\n"));
+        let state = GroupState {
+            created: UnixNanos(0),
+            pushed: None,
+            failed: None,
+            renewed: UnixMillis(0),
+            ttl: Ttl::After(Duration::from_millis(deadline)),
+            ttl_source: TtlSource::Push,
+            pushes: 1,
+        };
+        let stamps = group.stamps.clone().map(Bytes::from);
+        self.view.publish(Change::Group { id, state, series: 0, stamps, lines: changed });
+    }
+
+    fn leave(&mut self, id: GroupId, families: &BTreeSet<usize>) {
+        let Some(group) = self.groups.get_mut(&id) else { return };
+        for name in families.iter().map(|at| NAMES[*at]) {
+            if group.lines.remove(name).is_some() {
+                let family = self.families[name].id;
+                self.view.publish(Change::MemberRemoved { id, family });
+            }
+        }
+        self.forget_families();
+    }
+
+    fn remove(&mut self, ids: &BTreeSet<GroupId>) {
+        let mut groups = Vec::new();
+        for id in ids {
+            let Some(group) = self.groups.remove(id) else { continue };
+            groups.push((*id, group.lines.keys().map(|name| self.families[name].id).collect()));
+        }
+        self.view.publish(Change::GroupsRemoved { groups });
+        self.forget_families();
+    }
+
+    /// The numbers of families that no group has are used again.
+    fn forget_families(&mut self) {
+        let Self { families, groups, ids, .. } = self;
+        families.retain(|name, family| {
+            let has = groups.values().any(|group| group.lines.contains_key(name));
+            if !has {
+                ids.remove(family.id as usize);
+            }
+            has
+        });
+    }
+
+    fn exposition(&self, now: u64) -> Exposition {
+        Exposition::new(self.view.snapshot(UnixMillis(now)), &own())
+    }
+
+    /// The exposition, from scratch.
+    fn expected(&self, now: u64) -> String {
+        let alive = || self.groups.values().filter(|group| group.deadline > now);
+        let mut shown: BTreeMap<&str, (String, String)> = BTreeMap::new();
+        for (name, family) in &self.families {
+            let lines: String =
+                alive().filter_map(|group| group.lines.get(name).cloned()).collect();
+            shown.insert(name, (family.header.clone(), lines));
+        }
+        for (at, name) in STAMPS.into_iter().enumerate() {
+            let lines = alive().map(|group| group.stamps[at].clone()).collect();
+            shown.insert(name, (format!("# TYPE {name} gauge\n"), lines));
+        }
+        shown.retain(|_, (_, lines)| !lines.is_empty());
+        for name in OWN {
+            let (header, lines) = shown.entry(name).or_default();
+            *header = format!("# HELP {name} own\n# TYPE {name} gauge\n");
+            lines.insert_str(0, &format!("{name} 7\n"));
+        }
+        shown.into_values().map(|(header, lines)| header + &lines).collect()
+    }
+
+    fn check(&self, now: u64) {
+        let expected = self.expected(now);
+        let mut exposition = self.exposition(now);
+        let len = exposition.len();
+        let expired = self.groups.values().any(|group| group.deadline <= now);
+        assert!(len.is_some() || expired, "nothing has expired, so the length can be told");
+        let mut text = Vec::new();
+        while let Some(run) = exposition.next_run() {
+            let run_len = run.len();
+            let frames: Vec<_> = run.into_frames().collect();
+            assert_eq!(frames.iter().map(Bytes::len).sum::<usize>(), run_len);
+            text.extend(frames.concat());
+        }
+        assert_same(&text, &expected);
+        assert!(len.is_none_or(|len| len == text.len() as u64), "{len:?}, not {}", text.len());
+        assert_same(&self.gunzipped(now).0, &expected);
+    }
+
+    /// The exposition compressed as `http` does it, and decompressed. Says which of its runs were
+    /// in the cache.
+    fn gunzipped(&self, now: u64) -> (Vec<u8>, Vec<bool>) {
+        let mut exposition = self.exposition(now);
+        let scrape = self.cache.begin();
+        let mut bytes = gzip::HEADER.to_vec();
+        let (mut member, mut len, mut hits) = (Member::default(), 0, Vec::new());
+        while let Some(run) = exposition.next_run() {
+            let cached = self.cache.get(&run, scrape);
+            hits.push(cached.is_some());
+            let deflated = cached.unwrap_or_else(|| self.cache.deflate(&run, scrape));
+            len += run.len() as u64;
+            bytes.extend(member.join(&deflated));
+        }
+        self.cache.end(scrape);
+        bytes.extend(member.finish(len));
+        let mut text = Vec::new();
+        GzDecoder::new(&bytes[..]).read_to_end(&mut text).unwrap();
+        (text, hits)
+    }
+}
+
+/// Says where two texts differ, rather than all of both.
+fn assert_same(got: &[u8], expected: &str) {
+    let got = std::str::from_utf8(got).unwrap();
+    let differ = got.lines().zip(expected.lines()).position(|(got, expected)| got != expected);
+    let at = differ.unwrap_or(got.lines().count().min(expected.lines().count()));
+    let line = |text: &str| text.lines().nth(at).map(|line| line.chars().take(60).collect());
+    let (line_got, line_expected): (Option<String>, Option<String>) = (line(got), line(expected));
+    assert!(got == expected, "line {at}: {line_got:?}, expected {line_expected:?}");
+}
+
+fn own() -> Vec<MetricFamily> {
+    let metric = Metric { labels: vec![], value: MetricValue::Gauge(7.0), timestamp_ms: None };
+    let family = |name: &&str| MetricFamily {
+        name: (*name).to_owned(),
+        help: Some("own".into()),
+        kind: MetricType::Gauge,
+        metrics: vec![metric.clone()],
+        ..MetricFamily::default()
+    };
+    OWN.iter().map(family).collect()
+}
+
+fn ops() -> impl Strategy<Value = Vec<Op>> {
+    // Few groups, so that families come and go; and some more, so that they span segments.
+    let group = prop_oneof![3 => 0..3_u32, 1 => 0..24_u32];
+    let deadline = prop_oneof![1 => 0..100_u64, 2 => Just(u64::MAX)];
+    let bytes = prop_oneof![1 => Just(0), 6 => 1..60_usize, 2 => 3000..9000_usize, 1 => 20_000..70_000_usize];
+    let families = prop::collection::btree_map(0..NAMES.len(), bytes, 0..5);
+    let push = (group.clone(), deadline, families).prop_map(|(group, deadline, families)| {
+        Op::Push(group, deadline, families.into_iter().collect())
+    });
+    let leave = (group.clone(), prop::collection::btree_set(0..NAMES.len(), 1..4));
+    let op = prop_oneof![
+        10 => push,
+        2 => leave.prop_map(|(group, families)| Op::Leave(group, families)),
+        1 => (0..NAMES.len()).prop_map(Op::Header),
+        4 => prop::collection::btree_set(group, 1..12).prop_map(Op::Remove),
+        6 => prop_oneof![Just(0), 0..100_u64].prop_map(Op::Scrape),
+    ];
+    prop::collection::vec(op, 1..60)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 1024, ..ProptestConfig::default() })]
+
+    #[test]
+    fn a_scrape_is_what_rendering_from_scratch_gives(ops in ops()) {
+        let mut bench = Bench::new();
+        for op in ops.into_iter().chain([Op::Scrape(0), Op::Scrape(50)]) {
+            match op {
+                Op::Push(group, deadline, families) => bench.push(group, deadline, &families),
+                Op::Leave(group, families) => bench.leave(group, &families),
+                Op::Header(at) if bench.families.contains_key(NAMES[at]) => {
+                    bench.header(NAMES[at]);
+                }
+                Op::Header(_) => {}
+                Op::Remove(groups) => bench.remove(&groups),
+                Op::Scrape(now) => bench.check(now),
+            }
+        }
+    }
+}
+
+#[test]
+fn what_has_not_changed_is_compressed_once() {
+    let mut bench = Bench::new();
+    for group in 0..2000 {
+        bench.push(group, u64::MAX, &[(0, 300), (5, 300)]);
+    }
+    let (_, first) = bench.gunzipped(0);
+    assert!(first.iter().all(|hit| !hit) && first.len() > 15, "{first:?}");
+    // Self metrics are never kept: they change with every scrape. Two of them lie side by side.
+    let misses = |bench: &Bench| bench.gunzipped(0).1.iter().filter(|hit| !**hit).count();
+    assert_eq!(misses(&bench), OWN.len() - 1);
+    // Neighbours of what has changed may be compressed with it: a segment and a stamp's each.
+    bench.push(1000, u64::MAX, &[(0, 300)]);
+    let changed = misses(&bench);
+    assert!((OWN.len()..OWN.len() + 6).contains(&changed), "{changed} of {}", first.len());
+    assert_eq!(misses(&bench), OWN.len() - 1);
+}
+
+#[test]
+fn the_cache_forgets_what_two_scrapes_have_not_used() {
+    let mut bench = Bench::new();
+    bench.push(1, u64::MAX, &[(0, 300)]);
+    for _ in 0..5 {
+        bench.push(1, u64::MAX, &[(0, 300)]);
+        bench.gunzipped(0);
+        bench.gunzipped(0);
+    }
+    let runs = bench.cache.lock().runs.len();
+    assert!(runs <= 2 * 4, "{runs} runs are kept for an exposition of few");
+}

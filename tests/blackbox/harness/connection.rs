@@ -69,3 +69,16 @@ impl Connection {
         silent
     }
 }
+
+/// Pushes a body in chunks, all of it sent at once; returns the status.
+#[track_caller]
+pub(crate) fn push_in_chunks(address: SocketAddr, path: &str, chunks: &[&str]) -> u16 {
+    let chunks: Vec<_> =
+        chunks.iter().map(|chunk| format!("{:x}\r\n{chunk}\r\n", chunk.len())).collect();
+    let mut connection = Connection::open(address);
+    connection.write(&format!(
+        "PUT {path} HTTP/1.1\r\nHost: test\r\nTransfer-Encoding: chunked\r\n\r\n{}0\r\n\r\n",
+        chunks.concat()
+    ));
+    connection.status()
+}

@@ -98,11 +98,14 @@ impl Exposition {
         self.without(&OWN)
     }
 
-    /// As `pushed`, without what a refused push may change too.
+    /// As `pushed`, without what a refused push may change too: when it failed, and, where its
+    /// group was not there, that nothing has succeeded yet.
     pub(crate) fn pushed_but_failures(&self) -> String {
         let mut without = OWN.to_vec();
         without.push("push_failure_time_seconds");
-        self.without(&without)
+        let pushed = self.without(&without);
+        let never = |line: &&str| line.starts_with("push_time_seconds{") && line.ends_with(" 0");
+        pushed.lines().filter(|line| !never(line)).collect::<Vec<_>>().join("\n")
     }
 
     fn without(&self, prefixes: &[&str]) -> String {

@@ -75,7 +75,7 @@ impl Gateway {
         #[expect(clippy::cast_precision_loss, reason = "the precision of the exposition")]
         let seconds = self.wall().0 as f64 / 1e9;
         // In Go's form of floats, for the years between 2001 and 2286.
-        format!("{:e}", seconds).replace('e', "e+0")
+        format!("{seconds:e}").replace('e', "e+0")
     }
 
     /// Asks it to stop, and returns at once.

@@ -11,7 +11,7 @@ pub(crate) mod protobuf;
 mod wait;
 
 pub(crate) use client::{Answer, Client};
-pub(crate) use connection::Connection;
+pub(crate) use connection::{Connection, push_in_chunks};
 pub(crate) use exposition::{Exposition, samples};
 pub(crate) use gateway::Gateway;
 pub(crate) use parts::part;
@@ -24,6 +24,14 @@ use std::time::Duration;
 pub(crate) const fn minutes(count: u64) -> Duration {
     Duration::from_secs(60 * count)
 }
+
+/// A millisecond short of `time`.
+pub(crate) fn just_below(time: Duration) -> Duration {
+    time.saturating_sub(MILLISECOND)
+}
+
+/// The step of deadlines.
+pub(crate) const MILLISECOND: Duration = Duration::from_millis(1);
 
 pub(crate) fn gzip(bytes: &[u8]) -> Vec<u8> {
     let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());

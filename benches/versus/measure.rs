@@ -1,0 +1,141 @@
+//! Measures: wrk for rates, own connections for latencies.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::ops::Range;
+use std::path::Path;
+use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use crate::Result;
+use crate::client::{self, Client};
+use crate::servers::part;
+
+/// How hard and how long wrk asks.
+#[derive(Clone, Copy)]
+pub(crate) struct Load {
+    pub(crate) connections: usize,
+    pub(crate) seconds: u64,
+}
+
+/// A wrk script that pushes to random groups. Bodies are made once, a thousand of them, so that it is
+/// the servers that work and not the load generator.
+pub(crate) fn push_script(folder: &Path, groups: usize) -> Result<std::path::PathBuf> {
+    let mut script = String::from("local bodies = {\n");
+    for round in 0..1000 {
+        writeln!(script, "{:?},", client::body(round * 31, round))?;
+    }
+    write!(
+        script,
+        "}}\nlocal seeds = 0\n\
+         function setup(thread) seeds = seeds + 1; thread:set('seed', seeds) end\n\
+         function init(args) math.randomseed(seed * 7919) end\n\
+         function request()\n\
+           local group = math.random(0, {groups} - 1)\n\
+           return wrk.format('PUT', '/metrics/job/backup/instance/host-' .. group, nil,\n\
+             bodies[math.random(1, 1000)])\n\
+         end\n"
+    )?;
+    let path = folder.join(format!("push-{groups}.lua"));
+    fs::write(&path, script)?;
+    Ok(path)
+}
+
+/// Answered requests a second, after a short warm-up.
+pub(crate) fn rate(
+    port: u16,
+    path: &str,
+    load: Load,
+    script: Option<&Path>,
+    headers: &[&str],
+) -> Result<f64> {
+    wrk(port, path, Load { seconds: 1, ..load }, script, headers)?;
+    wrk(port, path, load, script, headers)
+}
+
+fn wrk(port: u16, path: &str, load: Load, script: Option<&Path>, headers: &[&str]) -> Result<f64> {
+    let mut command = Command::new(part("wrk")?);
+    command.args(["-t2", "--timeout", "60s"]);
+    command.arg(format!("-c{}", load.connections)).arg(format!("-d{}s", load.seconds));
+    for header in headers {
+        command.args(["-H", header]);
+    }
+    if let Some(script) = script {
+        command.arg("-s").arg(script);
+    }
+    let output = command.arg(format!("http://127.0.0.1:{port}{path}")).output()?;
+    let text = String::from_utf8(output.stdout)?;
+    if text.contains("Non-2xx") {
+        return Err(format!("requests were refused:\n{text}").into());
+    }
+    let line = text.lines().find_map(|line| line.strip_prefix("Requests/sec:"));
+    Ok(line.ok_or("wrk printed no rate")?.trim().parse()?)
+}
+
+/// The value below which a share of the values lies.
+pub(crate) fn quantile(values: &mut [f64], share: f64) -> f64 {
+    values.sort_by(f64::total_cmp);
+    #[expect(
+        clippy::cast_precision_loss,
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "a place in a list"
+    )]
+    let at = ((values.len() as f64 - 1.0) * share).round() as usize;
+    values.get(at).copied().unwrap_or(f64::NAN)
+}
+
+/// Seconds that each of some pushes to random groups takes, at a steady pace, while `meanwhile`
+/// runs.
+pub(crate) fn paced_pushes<T: Send>(
+    port: u16,
+    groups: Range<usize>,
+    per_second: usize,
+    meanwhile: impl FnOnce() -> Result<T>,
+) -> Result<(T, Vec<f64>)> {
+    const CONNECTIONS: usize = 8;
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let pushers: Vec<_> = (0..CONNECTIONS)
+            .map(|connection| {
+                let (stop, groups) = (&stop, groups.clone());
+                scope.spawn(move || {
+                    let run = || pusher(port, groups, per_second / CONNECTIONS, connection, stop);
+                    run().map_err(|error| error.to_string())
+                })
+            })
+            .collect();
+        let result = meanwhile();
+        stop.store(true, Ordering::Relaxed);
+        let mut latencies = Vec::new();
+        for pusher in pushers {
+            latencies.extend(pusher.join().map_err(|_| "a pusher panicked")??);
+        }
+        Ok((result?, latencies))
+    })
+}
+
+fn pusher(
+    port: u16,
+    groups: Range<usize>,
+    per_second: usize,
+    connection: usize,
+    stop: &AtomicBool,
+) -> Result<Vec<f64>> {
+    let mut client = Client::connect(port)?;
+    let interval = Duration::from_secs(1) / u32::try_from(per_second)?;
+    let began = Instant::now();
+    let mut latencies = Vec::new();
+    while !stop.load(Ordering::Relaxed) {
+        let round = latencies.len();
+        let due = interval * u32::try_from(round)?;
+        if let Some(left) = due.checked_sub(began.elapsed()) {
+            #[expect(clippy::disallowed_methods, reason = "the pace is the subject")]
+            std::thread::sleep(left);
+        }
+        let group = groups.start + (round * 7919 + connection * 104_729) % groups.len();
+        latencies.push(client.push(group, round, "")?.total.as_secs_f64());
+    }
+    Ok(latencies)
+}

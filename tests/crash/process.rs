@@ -1,0 +1,100 @@
+//! The binary as a process of its own.
+
+use std::io::{BufRead as _, BufReader};
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::{Child, ChildStderr, Command, Stdio};
+use std::sync::Mutex;
+use std::thread;
+
+/// A gateway that serves.
+pub(crate) struct Process {
+    child: Mutex<Child>,
+    address: SocketAddr,
+}
+
+/// The arguments of a gateway on a folder, on a port that is free, that expires nothing.
+pub(crate) fn command(program: &str, folder: &Path) -> Command {
+    let mut command = Command::new(program);
+    command.arg("--web.listen-address=127.0.0.1:0").arg("--ttl.default=never");
+    command.arg(format!("--storage.path={}", folder.display()));
+    command
+}
+
+/// A client that gives answers with any status as they are.
+pub(crate) fn agent() -> ureq::Agent {
+    ureq::Agent::config_builder().http_status_as_error(false).build().new_agent()
+}
+
+impl Process {
+    /// Starts the gateway and waits until it is ready.
+    pub(crate) fn start(folder: &Path, arguments: &[&str]) -> Self {
+        let mut command = command(env!("CARGO_BIN_EXE_tidegate"), folder);
+        Self::spawn(command.args(arguments))
+    }
+
+    /// Starts a command that runs a gateway, and waits until that is ready.
+    pub(crate) fn spawn(command: &mut Command) -> Self {
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+        let mut child = command.spawn().expect("the program is there");
+        let log = child.stderr.take().expect("it is piped");
+        let address = read_log(log);
+        Self { child: Mutex::new(child), address }
+    }
+
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// `kill -9`, and waits for the end.
+    pub(crate) fn kill(&self) {
+        let mut child = self.child.lock().expect("no holder panics");
+        child.kill().expect("it has not been waited for");
+        child.wait().expect("it is our child");
+    }
+
+    /// Waits for the end.
+    pub(crate) fn wait(&self) {
+        self.child.lock().expect("no holder panics").wait().expect("it is our child");
+    }
+
+    /// The exposition.
+    pub(crate) fn scrape(&self) -> String {
+        let response = agent().get(format!("http://{}/metrics", self.address)).call();
+        let mut response = response.expect("it is ready");
+        assert_eq!(response.status(), 200);
+        let body = response.body_mut().with_config().limit(1 << 30);
+        body.read_to_string().expect("an exposition is UTF-8")
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // A test that fails leaves no gateway behind.
+        let child = self.child.get_mut().expect("no holder panics");
+        if child.try_wait().is_ok_and(|ended| ended.is_none()) {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+/// Reads the address from the log, until the gateway is ready. What comes then is read too, so
+/// that the gateway never waits for us, and shown if the test fails.
+fn read_log(log: ChildStderr) -> SocketAddr {
+    let mut lines = BufReader::new(log).lines().map_while(Result::ok);
+    let mut seen = Vec::new();
+    let mut address = None;
+    for line in lines.by_ref() {
+        if let Some((_, found)) = line.split_once("msg=listening address=") {
+            address = found.trim().parse().ok();
+        }
+        let ready = line.ends_with("msg=ready");
+        seen.push(line);
+        if ready {
+            break;
+        }
+    }
+    thread::spawn(move || lines.for_each(|line| eprintln!("{line}")));
+    address.unwrap_or_else(|| panic!("no gateway that is ready:\n{}", seen.join("\n")))
+}

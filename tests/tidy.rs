@@ -1,0 +1,278 @@
+//! The rules of the house, as a test: each rule is a function of a file, and says what to do.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Lowest first. A module may name modules of earlier entries, and itself; those of one entry are
+/// siblings, which never name each other. `lib.rs` and `main.rs` are above them all.
+const LAYERS: &str =
+    "time < model < exposition store telemetry < gateway < http tasks < config < app shutdown";
+
+/// Outside things, where they may be named in `src` and `migrations`, and what to do elsewhere.
+const OWNERS: &[(&str, &[&str], &str)] = &[
+    ("sled::", &["src/store/", "migrations/"], "add what you need to `store::Store`"),
+    ("hyper::", &["src/http/"], "HTTP ends in `http`: hand on values of `model`"),
+    ("hyper_util::", &["src/http/"], "HTTP ends in `http`: hand on values of `model`"),
+    ("SystemTime::now", &["src/time.rs"], "take a `Clock`, or the time as an argument"),
+    (
+        "prost::",
+        &[
+            "src/exposition/protobuf/",
+            "src/store/",
+            // They lay out and read the messages of `store::record`.
+            "src/gateway/apply.rs",
+            "src/gateway/layout.rs",
+            "src/gateway/restore.rs",
+        ],
+        "put messages of the wire into `exposition::protobuf`, those of the disk into `store::record`",
+    ),
+    ("tracing_subscriber", &["src/telemetry/"], "set logging up in `telemetry::log`"),
+    ("prometheus::", &["src/telemetry/"], "add a method to `telemetry::metrics::SelfMetrics`"),
+    ("std::env", &["src/config/", "src/main.rs"], "take a setting from `config`"),
+    ("tokio::signal", &["src/shutdown.rs"], "wait for `shutdown::Signals`"),
+];
+
+/// What is left lying about, in two parts so that this file has none of it.
+const LEFTOVERS: &[((&str, &str), &str)] = &[
+    (("to", "do!("), "finish it, or open an issue and return an error"),
+    (("unimpl", "emented!("), "finish it, or open an issue and return an error"),
+    (("db", "g!("), "remove it"),
+    (("#[ig", "nore"), "repair the test or delete it: one that does not run shows nothing"),
+    (("FIX", "ME"), "fix it, or open an issue"),
+];
+
+const LINES_MAX: usize = 900;
+
+/// A Rust file: its path from the root of the repository, and its text.
+struct File {
+    path: String,
+    text: String,
+}
+
+impl File {
+    fn new(path: &str, text: &str) -> Self {
+        Self { path: path.to_owned(), text: text.to_owned() }
+    }
+
+    fn is_in(&self, folder: &str) -> bool {
+        self.path.starts_with(folder)
+    }
+
+    /// Numbered lines that are no comments.
+    fn code(&self) -> impl Iterator<Item = (usize, &str)> {
+        let lines = self.text.lines().zip(1..).map(|(line, number)| (number, line));
+        lines.filter(|(_, line)| !line.trim_start().starts_with("//"))
+    }
+
+    /// The top-level module that it belongs to.
+    fn module(&self) -> Option<&str> {
+        let path = self.path.strip_prefix("src/")?;
+        let name = path.split('/').next()?;
+        Some(name.strip_suffix(".rs").unwrap_or(name))
+    }
+
+    /// The top-level modules that it names, with the line.
+    fn crate_paths(&self) -> Vec<(usize, String)> {
+        let mut paths = Vec::new();
+        let code: Vec<_> = self.code().collect();
+        for (at, (number, line)) in code.iter().enumerate() {
+            for start in places(line, "crate::") {
+                let rest = &line[start + "crate::".len()..];
+                if rest.starts_with('{') {
+                    // A list may go on over several lines.
+                    let list: String = code[at..].iter().map(|(_, line)| *line).collect();
+                    let start = list.find("crate::{").unwrap_or(0) + "crate::{".len();
+                    paths.extend(first_names(&list[start..]).map(|name| (*number, name)));
+                } else {
+                    paths.push((*number, identifier(rest)));
+                }
+            }
+        }
+        paths
+    }
+}
+
+/// Where `what` begins in a line, not in the middle of a word.
+fn places(line: &str, what: &str) -> Vec<usize> {
+    let is_word = |c: char| c.is_alphanumeric() || c == '_';
+    let starts = line.match_indices(what).map(|found| found.0);
+    starts.filter(|start| !line[..*start].ends_with(is_word)).collect()
+}
+
+fn identifier(text: &str) -> String {
+    text.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect()
+}
+
+/// The first name of each entry of a list in braces, of which the opening one is taken off.
+fn first_names(list: &str) -> impl Iterator<Item = String> {
+    let mut depth = 1;
+    let mut entries = vec![String::new()];
+    for c in list.chars() {
+        depth += i32::from(c == '{') - i32::from(c == '}');
+        match c {
+            _ if depth == 0 => break,
+            ',' if depth == 1 => entries.push(String::new()),
+            _ => entries.last_mut().expect("it begins with one").push(c),
+        }
+    }
+    entries.into_iter().map(|entry| identifier(entry.trim())).filter(|name| !name.is_empty())
+}
+
+// === the rules ===
+
+fn dependencies_point_down(file: &File) -> Vec<String> {
+    let layer = |module: &str| {
+        LAYERS.split('<').position(|modules| modules.split_whitespace().any(|name| name == module))
+    };
+    let Some(own) = file.module().filter(|module| !["lib", "main"].contains(module)) else {
+        return Vec::new();
+    };
+    let Some(own_layer) = layer(own) else {
+        return vec![format!("{}: give `{own}` a place in LAYERS", file.path)];
+    };
+    let used = file.crate_paths().into_iter().filter(|(_, used)| used != own);
+    let up = used.filter(|(_, used)| layer(used).is_none_or(|layer| layer >= own_layer));
+    up.map(|(line, used)| {
+        let path = &file.path;
+        format!(
+            "{path}:{line}: `{own}` must not use `{used}`, which is not below it: move what both \
+             need down, or pass it in"
+        )
+    })
+    .collect()
+}
+
+fn outside_things_have_one_owner(file: &File) -> Vec<String> {
+    let mut problems = Vec::new();
+    for (what, owners, remedy) in OWNERS {
+        if owners.iter().any(|owner| file.is_in(owner)) {
+            continue;
+        }
+        for (line, _) in file.code().filter(|(_, line)| !places(line, what).is_empty()) {
+            let path = &file.path;
+            problems.push(format!("{path}:{line}: `{what}` belongs to {owners:?}: {remedy}"));
+        }
+    }
+    problems
+}
+
+fn migrations_know_nothing_of_the_crate(file: &File) -> Vec<String> {
+    let named = file.crate_paths().into_iter();
+    let problem = |(line, used)| {
+        let path = &file.path;
+        format!(
+            "{path}:{line}: history must not change with `{used}`: copy what the migration needs"
+        )
+    };
+    named.map(problem).collect()
+}
+
+fn nothing_is_left_lying_about(file: &File) -> Vec<String> {
+    let mut problems = Vec::new();
+    for (line, number) in file.text.lines().zip(1..) {
+        for ((one, two), remedy) in LEFTOVERS {
+            let what = format!("{one}{two}");
+            if line.contains(&what) {
+                problems.push(format!("{}:{number}: `{what}`: {remedy}", file.path));
+            }
+        }
+    }
+    problems
+}
+
+fn files_are_short(file: &File) -> Vec<String> {
+    let lines = file.text.lines().count();
+    let problem = || {
+        let path = &file.path;
+        format!("{path}: {lines} lines, at most {LINES_MAX}: split it by what its parts are for")
+    };
+    (lines > LINES_MAX).then(problem).into_iter().collect()
+}
+
+// === the files ===
+
+fn rust_files(folders: &[&str]) -> Vec<File> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut files = Vec::new();
+    for folder in folders {
+        walk(&root.join(folder), &mut files);
+    }
+    let relative = |path: PathBuf| {
+        let text = fs::read_to_string(&path).expect("our files are UTF-8");
+        let path = path.strip_prefix(root).expect("it was found under the root");
+        File::new(&path.to_string_lossy().replace('\\', "/"), &text)
+    };
+    files.into_iter().map(relative).collect()
+}
+
+fn walk(folder: &Path, files: &mut Vec<PathBuf>) {
+    // A folder that is not there, as benches may be, has no files.
+    let Ok(entries) = fs::read_dir(folder) else { return };
+    for entry in entries {
+        let path = entry.expect("the folder can be read").path();
+        if path.is_dir() {
+            walk(&path, files);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            files.push(path);
+        }
+    }
+}
+
+type Rule = fn(&File) -> Vec<String>;
+
+const RULES: &[(Rule, &[&str])] = &[
+    (dependencies_point_down, &["src"]),
+    (outside_things_have_one_owner, &["src", "migrations"]),
+    (migrations_know_nothing_of_the_crate, &["migrations"]),
+    (nothing_is_left_lying_about, &["src", "migrations", "tests", "benches"]),
+    (files_are_short, &["src"]),
+];
+
+#[test]
+fn the_house_is_tidy() {
+    let mut problems = Vec::new();
+    for (rule, folders) in RULES {
+        let files = rust_files(folders);
+        assert!(!files.is_empty(), "no files in {folders:?}: the rules look in the wrong place");
+        problems.extend(files.iter().flat_map(rule));
+    }
+    assert!(problems.is_empty(), "\n{}", problems.join("\n"));
+}
+
+#[test]
+fn each_rule_notices_what_it_forbids() {
+    let leftover = |at: usize| format!("fn f() {{\n    {}{}", LEFTOVERS[at].0.0, LEFTOVERS[at].0.1);
+    let long = "\n".repeat(LINES_MAX + 1);
+    let cases: &[(Rule, &str, &str, usize)] = &[
+        (dependencies_point_down, "src/model/a.rs", "use crate::gateway::Gateway;", 1),
+        (dependencies_point_down, "src/store/a.rs", "fn f(a: crate::exposition::A) {}", 1),
+        (dependencies_point_down, "src/http/a.rs", "use crate::tasks;", 1),
+        (dependencies_point_down, "src/time.rs", "use crate::{model::{Ttl, ttl}, store};", 2),
+        (dependencies_point_down, "src/time.rs", "use crate::{\n    model,\n    time,\n};", 1),
+        (dependencies_point_down, "src/gateway/a.rs", "use crate::{model, gateway, store};", 0),
+        (dependencies_point_down, "src/model/a.rs", "//! [`crate::gateway`] says more.", 0),
+        (dependencies_point_down, "src/main.rs", "use crate::app;", 0),
+        (dependencies_point_down, "src/attic.rs", "", 1),
+        (outside_things_have_one_owner, "src/gateway/a.rs", "use sled::Tree;", 1),
+        (outside_things_have_one_owner, "src/store/a.rs", "use sled::Tree;", 0),
+        (outside_things_have_one_owner, "migrations/a.rs", "use hyper::Body;", 1),
+        (outside_things_have_one_owner, "src/app.rs", "SystemTime::now()", 1),
+        (outside_things_have_one_owner, "src/gateway/index.rs", "use prost::Message;", 1),
+        (outside_things_have_one_owner, "src/gateway/apply.rs", "use prost::Message;", 0),
+        (outside_things_have_one_owner, "src/app.rs", "tracing_subscriber::fmt()", 1),
+        (outside_things_have_one_owner, "src/app.rs", "std::env::args()", 1),
+        (migrations_know_nothing_of_the_crate, "migrations/a.rs", "use crate::model;", 1),
+        (migrations_know_nothing_of_the_crate, "migrations/a.rs", "use super::Migration;", 0),
+        (nothing_is_left_lying_about, "src/a.rs", &leftover(0), 1),
+        (nothing_is_left_lying_about, "src/a.rs", &leftover(1), 1),
+        (nothing_is_left_lying_about, "tests/a.rs", &leftover(2), 1),
+        (nothing_is_left_lying_about, "tests/a.rs", &leftover(3), 1),
+        (nothing_is_left_lying_about, "benches/a.rs", &leftover(4), 1),
+        (files_are_short, "src/a.rs", &long, 1),
+        (files_are_short, "src/a.rs", &long[1..], 0),
+    ];
+    for (rule, path, text, expected) in cases {
+        let problems = rule(&File::new(path, text));
+        assert_eq!(problems.len(), *expected, "{path}: {text:.60}: {problems:#?}");
+    }
+}
