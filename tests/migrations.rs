@@ -9,7 +9,7 @@
 //! them to the fixtures. Where the test says that the fixture of the present version differs, the
 //! layout has changed without a migration: a store that is out there would not be understood.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -69,6 +69,8 @@ fn load(dump: &str, version: u32) -> TempDir {
             }
         }
     }
+    // As long as anything of sled's is there, it keeps its lock.
+    drop(tree);
     close(db, folder.path());
     fs::write(folder.path().join("schema_version"), format!("{version}\n"))
         .expect("the folder is ours");
@@ -133,7 +135,7 @@ impl Running {
 
     /// What was pushed, without what the gateway says of itself.
     fn exposition(&self) -> String {
-        let mut exposition = self.gateway.scrape();
+        let mut exposition = self.runtime.block_on(self.gateway.scrape());
         let mut bytes = Vec::new();
         while let Some(run) = exposition.next_run() {
             bytes.extend(run.into_frames().flatten());
@@ -143,7 +145,7 @@ impl Running {
             let name = line.strip_prefix("# HELP ").or(line.strip_prefix("# TYPE "));
             name.unwrap_or(line).starts_with("tidegate_")
         };
-        text.lines().filter(|line| !is_own(line)).map(|line| format!("{line}\n")).collect()
+        text.split_inclusive('\n').filter(|line| !is_own(line)).collect()
     }
 
     fn stop(mut self, folder: &Path) {
@@ -176,13 +178,17 @@ fn write(folder: &Path) {
     assert!(gateway.push(&[("job", "hour"), ("path", "a/b ä")], Some(hour), text("u 1\n")));
     assert!(gateway.push(&[("job", "empty")], None, vec![]));
     gateway.clock.step_wall_ms(STEP_MILLIS);
-    let many: String = (0..300).map(|n| format!("many_{n}{{n=\"{n}\"}} {n}\n")).collect();
+    let many = lines(300, |n| format!("many_{n}{{n=\"{n}\"}} {n}\n"));
     assert!(gateway.push(&[("job", "chunked")], None, text(&many)));
-    let wide: String = (0..400).map(|n| format!("wide{{n=\"{n}\"}} {n}\n")).collect();
+    let wide = lines(400, |n| format!("wide{{n=\"{n}\"}} {n}\n"));
     assert!(gateway.push(&[("job", "wide")], None, text(&wide)));
     assert!(!gateway.push(&[("job", "types")], None, text("g 1 1000\n")));
     assert!(!gateway.push(&[("job", "refused")], None, text("# TYPE g counter\ng 1\n")));
     gateway.stop(folder);
+}
+
+fn lines(count: usize, line: impl Fn(usize) -> String) -> String {
+    (0..count).map(line).collect::<Vec<_>>().concat()
 }
 
 /// What only protobuf can say.
@@ -238,12 +244,12 @@ fn reading() -> UnixNanos {
 
 /// The values of the label `job` that an exposition has.
 fn jobs(exposition: &str) -> String {
-    let jobs: BTreeMap<&str, ()> = exposition
+    let jobs: BTreeSet<&str> = exposition
         .lines()
         .filter_map(|line| line.split_once("job=\"")?.1.split_once('"'))
-        .map(|(job, _)| (job, ()))
+        .map(|(job, _)| job)
         .collect();
-    jobs.into_keys().collect::<Vec<_>>().join(" ")
+    jobs.into_iter().collect::<Vec<_>>().join(" ")
 }
 
 #[test]
@@ -274,12 +280,15 @@ fn a_store_written_now_is_laid_out_as_the_fixture_of_the_present_version() {
     let gateway = Running::start(folder.path(), reading());
     let exposition = gateway.exposition();
     gateway.stop(folder.path());
-    for (kind, now) in [("dump", dumped), ("expected.txt", exposition)] {
+    let written = [("dump", dumped), ("expected.txt", exposition)].map(|(kind, text)| {
         let path = fixture(SCHEMA_VERSION, kind);
         let name = path.file_name().expect("a fixture has a name");
         let copy = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
-        fs::write(&copy, &now).expect("cargo makes the folder");
-        assert!(read(&path) == now, "{} differs from {}", path.display(), copy.display());
+        fs::write(&copy, &text).expect("cargo makes the folder");
+        (path, copy, text)
+    });
+    for (path, copy, text) in written {
+        assert!(read(&path) == text, "{} differs from {}", path.display(), copy.display());
     }
 }
 

@@ -27,8 +27,8 @@ fn check(ops: &[Op]) {
                 assert_eq!(real.push(push), reference.push(push), "operation {at}, {op:?}");
             }
             Op::Delete(key) => {
-                real.delete(*key);
-                reference.delete(*key);
+                real.delete(key);
+                reference.delete(key);
             }
             Op::Advance(millis) => {
                 real.advance(*millis);

@@ -27,7 +27,6 @@ const OWNERS: &[(&str, &[&str], &str)] = &[
         "put messages of the wire into `exposition::protobuf`, those of the disk into `store::record`",
     ),
     ("tracing_subscriber", &["src/telemetry/"], "set logging up in `telemetry::log`"),
-    ("prometheus::", &["src/telemetry/"], "add a method to `telemetry::metrics::SelfMetrics`"),
     ("std::env", &["src/config/", "src/main.rs"], "take a setting from `config`"),
     ("tokio::signal", &["src/shutdown.rs"], "wait for `shutdown::Signals`"),
 ];
@@ -77,12 +76,12 @@ impl File {
         let code: Vec<_> = self.code().collect();
         for (at, (number, line)) in code.iter().enumerate() {
             for start in places(line, "crate::") {
-                let rest = &line[start + "crate::".len()..];
+                let (_, rest) = line.split_at(start + "crate::".len());
                 if rest.starts_with('{') {
                     // A list may go on over several lines.
-                    let list: String = code[at..].iter().map(|(_, line)| *line).collect();
+                    let list: String = code.iter().skip(at).map(|(_, line)| *line).collect();
                     let start = list.find("crate::{").unwrap_or(0) + "crate::{".len();
-                    paths.extend(first_names(&list[start..]).map(|name| (*number, name)));
+                    paths.extend(first_names(list.split_at(start).1).map(|name| (*number, name)));
                 } else {
                     paths.push((*number, identifier(rest)));
                 }
@@ -96,7 +95,7 @@ impl File {
 fn places(line: &str, what: &str) -> Vec<usize> {
     let is_word = |c: char| c.is_alphanumeric() || c == '_';
     let starts = line.match_indices(what).map(|found| found.0);
-    starts.filter(|start| !line[..*start].ends_with(is_word)).collect()
+    starts.filter(|start| !line.split_at(*start).0.ends_with(is_word)).collect()
 }
 
 fn identifier(text: &str) -> String {

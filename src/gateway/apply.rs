@@ -472,7 +472,8 @@ struct PlannedUpdate {
 pub fn header_change(id: FamilyId, family: &super::index::Family) -> Change {
     let help = family.help().map(AsRef::as_ref);
     let header = text::header(&family.name, help, family.kind).into();
-    Change::Header { family: id, name: Arc::clone(&family.name), header }
+    let name = Arc::clone(&family.name);
+    Change::Header { family: id, name, header, help_giver: family.help_giver() }
 }
 
 /// The lines that say when a group was pushed, and when a push to it failed.

@@ -152,6 +152,11 @@ impl Family {
     pub fn help(&self) -> Option<&Arc<str>> {
         self.helps.shown.as_ref()
     }
+
+    /// The group whose help text counts, where groups disagree: once it has expired, another's does.
+    pub fn help_giver(&self) -> Option<GroupId> {
+        self.helps.latest.filter(|_| self.helps.texts.len() > 1)
+    }
 }
 
 // === impl Index ===
@@ -477,13 +482,14 @@ impl Helps {
     }
 
     /// Shows a text if its push is later than the one whose text is shown. Returns whether that is
-    /// another text.
+    /// another text, or where groups disagree another group's.
     fn show(&mut self, id: HelpId, group: GroupId, sequence: u64) -> bool {
         if sequence < self.latest_sequence {
             return false;
         }
         let text = self.texts.get(id as usize).and_then(|(text, _)| text.clone());
-        let changed = self.shown != text;
+        let disputed = self.texts.len() > 1 && self.latest != Some(group);
+        let changed = self.shown != text || disputed;
         self.shown = text;
         self.shown_at = id;
         self.latest = Some(group);

@@ -188,12 +188,21 @@ impl Gateway {
     }
 
     /// The exposition as of now.
-    pub fn scrape(&self) -> Exposition {
+    ///
+    /// Waits only in one case: where groups disagree on a help text, and the one whose text counts
+    /// has expired, it is reaped first.
+    pub async fn scrape(&self) -> Exposition {
         let shared = &*self.shared;
         let now = shared.clock.now();
-        let (snapshot, totals) = {
-            let view = shared.view.read().unwrap_or_else(PoisonError::into_inner);
-            (view.snapshot(now), view.totals(now))
+        let (snapshot, totals) = loop {
+            let (snapshot, totals) = {
+                let view = shared.view.read().unwrap_or_else(PoisonError::into_inner);
+                (view.snapshot(now), view.totals(now))
+            };
+            // If it cannot be reaped, a text that was right is better than no scrape.
+            if !snapshot.has_expired_help() || self.reap().await.is_err() {
+                break (snapshot, totals);
+            }
         };
         let next_deadline = *shared.next_deadline.borrow();
         let own = shared.metrics.families(&Readings {

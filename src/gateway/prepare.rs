@@ -108,8 +108,24 @@ pub fn prepare(
     }
     families
         .retain(|family| family.name != PUSH_TIME_NAME && family.name != PUSH_FAILURE_TIME_NAME);
-    let renderer = GroupRenderer::new(key, hasher);
-    families.into_iter().map(|family| renderer.prepare(family)).collect()
+    let group = GroupRenderer::new(key, hasher);
+    // One buffer for the lines of all families and one for their stored forms: a push of many small
+    // families would else spend its time in the allocator.
+    let (mut lines, mut stored) = (Vec::with_capacity(1024), Vec::with_capacity(512));
+    let mut prepared = Vec::with_capacity(families.len());
+    let mut ends = Vec::with_capacity(families.len());
+    for family in families {
+        prepared.push(group.prepare(family, &mut lines, &mut stored)?);
+        ends.push((lines.len(), stored.len()));
+    }
+    let (mut lines, mut stored) = (Bytes::from(lines), Bytes::from(stored));
+    let mut begin = (0, 0);
+    for (family, end) in prepared.iter_mut().zip(ends) {
+        family.rendered.lines = lines.split_to(end.0 - begin.0);
+        family.record.metrics = stored.split_to(end.1 - begin.1);
+        begin = end;
+    }
+    Ok(prepared)
 }
 
 fn check_lengths(
@@ -153,7 +169,13 @@ impl<'a> GroupRenderer<'a> {
     /// Renders a family whose labels are sanitized.
     pub fn render(&self, family: &MetricFamily) -> RenderedFamily {
         let mut lines = Vec::with_capacity(96 * family.metrics.len());
-        text::lines(&mut lines, family, &self.block);
+        let rendered = self.render_into(&mut lines, family);
+        RenderedFamily { lines: lines.into(), ..rendered }
+    }
+
+    /// The same, but for the lines, which are appended to `lines`.
+    fn render_into(&self, lines: &mut Vec<u8>, family: &MetricFamily) -> RenderedFamily {
+        text::lines(lines, family, &self.block);
         let extras = family
             .metrics
             .iter()
@@ -166,18 +188,27 @@ impl<'a> GroupRenderer<'a> {
             })
             .collect();
         let plain_hash = series_hash(&family.name, self.labels_hash);
-        RenderedFamily { lines: lines.into(), plain_hash, extras }
+        RenderedFamily { lines: Bytes::new(), plain_hash, extras }
     }
 
-    fn prepare(&self, mut family: MetricFamily) -> Result<PreparedFamily, Refusal> {
+    /// Prepares a family, but for its lines and its stored metrics, which are appended to the
+    /// buffers.
+    fn prepare(
+        &self,
+        mut family: MetricFamily,
+        lines: &mut Vec<u8>,
+        stored: &mut Vec<u8>,
+    ) -> Result<PreparedFamily, Refusal> {
         for metric in &mut family.metrics {
             if !metric.value.is_of(family.kind) {
                 return Err(Refusal::NotA { family: family.name, kind: family.kind });
             }
             self.sanitize(&family.name, family.kind, metric)?;
         }
-        let rendered = self.render(&family);
+        let rendered = self.render_into(lines, &family);
         self.check_unique(&family, &rendered)?;
+        let series = u32::try_from(family.metrics.len()).unwrap_or(u32::MAX);
+        encode_metrics(family.metrics, stored);
         let record = FamilyRecord {
             name: family.name,
             kind: family.kind as i32,
@@ -185,8 +216,8 @@ impl<'a> GroupRenderer<'a> {
             unit: family.unit,
             stored_ns: 0,
             sequence: 0,
-            series: u32::try_from(family.metrics.len()).unwrap_or(u32::MAX),
-            metrics: encode_metrics(family.metrics),
+            series,
+            metrics: Bytes::new(),
         };
         Ok(PreparedFamily { kind: family.kind, record, rendered })
     }

@@ -190,7 +190,7 @@ impl Exposition {
             };
             // Not before there is a line: a family whose groups have all expired is not there.
             if let Some(header) = header.take() {
-                let Header { bytes, generation } = header;
+                let Header { bytes, generation, .. } = header;
                 self.pending.push_back(Piece { bytes, generation });
             }
             self.pending.push_back(piece);

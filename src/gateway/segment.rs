@@ -32,6 +32,9 @@ pub struct Segment {
 #[derive(Clone, Debug, Default)]
 pub struct Segments {
     list: Vec<Arc<Segment>>,
+    /// The last group of each segment, side by side: finding one is then a look at a few
+    /// neighbouring lines of memory rather than at a segment each.
+    lasts: Vec<GroupId>,
 }
 
 /// Tells contents apart: no two that differ have the same number.
@@ -178,7 +181,7 @@ impl Segments {
             self.remove(&[group]);
             return;
         }
-        let mut at = self.list.partition_point(|segment| segment.last_group() < group);
+        let mut at = self.lasts.partition_point(|last| *last < group);
         if at == self.list.len() {
             // Behind all others, as new groups are: fill segments up rather than split them.
             match self.list.last_mut() {
@@ -187,9 +190,9 @@ impl Segments {
                     if let Some(full) = Arc::get_mut(last) {
                         full.shrink();
                     }
-                    self.list.push(Arc::new(Segment::new()));
+                    self.begin_segment();
                 }
-                None => self.list.push(Arc::new(Segment::new())),
+                None => self.begin_segment(),
             }
         }
         let Some(segment) = self.list.get_mut(at) else { return };
@@ -202,16 +205,27 @@ impl Segments {
         }
         let segment = Arc::make_mut(segment);
         segment.put(group, found, lines);
-        if segment.bytes.len() > SEGMENT_BYTES + SEGMENT_BYTES / 2 && segment.groups.len() > 1 {
-            let rest = segment.split();
+        let full =
+            segment.bytes.len() > SEGMENT_BYTES + SEGMENT_BYTES / 2 && segment.groups.len() > 1;
+        let rest = full.then(|| segment.split());
+        if let Some(last) = self.lasts.get_mut(at) {
+            *last = segment.last_group();
+        }
+        if let Some(rest) = rest {
+            self.lasts.insert(at + 1, rest.last_group());
             self.list.insert(at + 1, Arc::new(rest));
         }
+    }
+
+    fn begin_segment(&mut self) {
+        self.list.push(Arc::new(Segment::new()));
+        self.lasts.push(0);
     }
 
     /// Removes the lines of these groups, which are sorted.
     pub fn remove(&mut self, groups: &[GroupId]) {
         let (Some(first), Some(last)) = (groups.first(), groups.last()) else { return };
-        let start = self.list.partition_point(|segment| segment.last_group() < *first);
+        let start = self.lasts.partition_point(|segment| segment < first);
         let mut changed = false;
         for segment in self.list.iter_mut().skip(start) {
             if segment.groups.first().is_none_or(|group| group > last) {
@@ -228,6 +242,8 @@ impl Segments {
         if changed {
             self.list.retain(|segment| !segment.groups.is_empty());
             self.join_small(start);
+            self.lasts.clear();
+            self.lasts.extend(self.list.iter().map(|segment| segment.last_group()));
         }
     }
 
@@ -267,6 +283,8 @@ mod tests {
     fn check(segments: &Segments) {
         let groups: Vec<_> = segments.list.iter().flat_map(|s| s.groups.clone()).collect();
         assert!(groups.is_sorted_by(|a, b| a < b), "{groups:?}");
+        let lasts: Vec<_> = segments.list.iter().map(|segment| segment.last_group()).collect();
+        assert_eq!(segments.lasts, lasts);
         for segment in &segments.list {
             assert!(!segment.groups.is_empty());
             assert_eq!(segment.offset(segment.lens.len()), segment.bytes.len());

@@ -26,7 +26,13 @@ pub enum Change {
     /// A group no longer has a family.
     MemberRemoved { id: GroupId, family: FamilyId },
     /// A family is new, or has another header. Comes before its lines.
-    Header { family: FamilyId, name: Arc<str>, header: Bytes },
+    Header {
+        family: FamilyId,
+        name: Arc<str>,
+        header: Bytes,
+        /// The group whose help text it has, where groups disagree.
+        help_giver: Option<GroupId>,
+    },
     /// Groups are gone, whole.
     GroupsRemoved { groups: Vec<(GroupId, Vec<FamilyId>)> },
 }
@@ -81,6 +87,7 @@ pub struct Header {
     pub bytes: Bytes,
     /// Changes whenever the lines do.
     pub generation: u64,
+    help_giver: Option<GroupId>,
 }
 
 /// A family as a scrape takes it.
@@ -100,9 +107,18 @@ pub struct Snapshot {
     pub expired: Vec<GroupId>,
 }
 
+impl Snapshot {
+    /// Whether a help text is that of a group that has expired, while another's would count.
+    pub fn has_expired_help(&self) -> bool {
+        let expired = |giver| self.expired.binary_search(&giver).is_ok();
+        !self.expired.is_empty()
+            && self.families.iter().any(|family| family.header.help_giver.is_some_and(expired))
+    }
+}
+
 impl Header {
-    fn new(bytes: Bytes) -> Self {
-        Self { bytes, generation: next_generation() }
+    fn new(bytes: Bytes, help_giver: Option<GroupId>) -> Self {
+        Self { bytes, generation: next_generation(), help_giver }
     }
 }
 
@@ -116,7 +132,7 @@ impl View {
             .collect();
         let stamps = stamps.map(|(name, header)| FamilyView {
             name: name.into(),
-            header: Header::new(header),
+            header: Header::new(header, None),
             segments: Segments::default(),
         });
         Self {
@@ -144,7 +160,9 @@ impl View {
                 }
             }
             Change::MemberRemoved { id, family } => self.remove_lines(family, &[id]),
-            Change::Header { family, name, header } => self.put_header(family, name, header),
+            Change::Header { family, name, header, help_giver } => {
+                self.put_header(family, name, Header::new(header, help_giver));
+            }
             Change::GroupsRemoved { groups } => self.remove_groups(groups),
         }
     }
@@ -216,15 +234,15 @@ impl View {
         }
     }
 
-    fn put_header(&mut self, id: FamilyId, name: Arc<str>, header: Bytes) {
+    fn put_header(&mut self, id: FamilyId, name: Arc<str>, header: Header) {
         let at = id as usize;
         if self.families.len() <= at {
             self.families.resize_with(at + 1, || None);
         }
-        let header = Header::new(header);
-        match self.families.get_mut(at) {
-            Some(Some(family)) if family.name == name => family.header = header,
-            Some(slot) => {
+        let Some(slot) = self.families.get_mut(at) else { return };
+        match slot {
+            Some(family) if family.name == name => family.header = header,
+            _ => {
                 let new =
                     FamilyView { name: Arc::clone(&name), header, segments: Segments::default() };
                 if let Some(old) = slot.replace(new)
@@ -232,10 +250,10 @@ impl View {
                 {
                     self.order.remove(&old.name);
                 }
-                self.order.insert(name, FamilyRef::Stored(id));
             }
-            None => {}
         }
+        // Also where the slot had this name: the name may have been another slot's in between.
+        self.order.insert(name, FamilyRef::Stored(id));
     }
 
     fn remove_groups(&mut self, groups: Vec<(GroupId, Vec<FamilyId>)>) {

@@ -36,8 +36,10 @@ struct GzipState {
 }
 
 /// Answers a scrape.
-pub(super) fn scrape(gateway: &Gateway, headers: &HeaderMap) -> Response<ScrapeBody> {
-    let body = ScrapeBody::new(gateway.clone(), accepts_gzip(headers));
+pub(super) async fn scrape(gateway: &Gateway, headers: &HeaderMap) -> Response<ScrapeBody> {
+    let began = Instant::now();
+    let exposition = gateway.scrape().await;
+    let body = ScrapeBody::new(gateway.clone(), exposition, began, accepts_gzip(headers));
     let compressed = body.gzip.is_some();
     let mut response = Response::new(body);
     let headers = response.headers_mut();
@@ -50,9 +52,7 @@ pub(super) fn scrape(gateway: &Gateway, headers: &HeaderMap) -> Response<ScrapeB
 }
 
 impl ScrapeBody {
-    fn new(gateway: Gateway, compress: bool) -> Self {
-        let began = Instant::now();
-        let exposition = gateway.scrape();
+    fn new(gateway: Gateway, exposition: Exposition, began: Instant, compress: bool) -> Self {
         let mut frames = VecDeque::new();
         let gzip = compress.then(|| {
             frames.push_back(Bytes::from_static(&gzip::HEADER));

@@ -102,7 +102,7 @@ impl Service {
             }
             Route::Scrape => {
                 let gateway = self.readiness.gateway()?;
-                Ok(scrape::scrape(&gateway, &head.headers).map(Either::Right))
+                Ok(scrape::scrape(&gateway, &head.headers).await.map(Either::Right))
             }
             Route::Healthy => Ok(text(StatusCode::OK, "OK").map(Either::Left)),
             Route::Ready => Ok(self.ready().map(Either::Left)),

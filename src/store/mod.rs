@@ -20,6 +20,7 @@ mod seal;
 
 use std::fs::{self, File, TryLockError};
 use std::io;
+use std::panic::{self, AssertUnwindSafe};
 use std::path::{Path, PathBuf};
 
 use bytes::{Bytes, BytesMut};
@@ -125,13 +126,7 @@ impl Store {
         }
         seal::check(&path)?;
         seal::lift(&path).map_err(folder_failed)?;
-        let db = sled::Config::new()
-            .path(&path)
-            .cache_capacity(options.cache_bytes)
-            // Flushing is the lane's decision: an answer waits for it.
-            .flush_every_ms(None)
-            .open()
-            .map_err(|source| open_error(&path, source))?;
+        let db = open_sled(options)?;
         schema::migrate(&path, &db)?;
         let opened = |source| open_error(&path, source);
         let groups = db.open_tree("groups").map_err(opened)?;
@@ -314,6 +309,22 @@ fn lock(path: &Path) -> Result<File, OpenError> {
         Ok(()) => Ok(file),
         Err(TryLockError::WouldBlock) => Err(OpenError::InUse { path: path.to_owned() }),
         Err(TryLockError::Error(source)) => Err(failed(source)),
+    }
+}
+
+fn open_sled(options: &Options) -> Result<sled::Db, OpenError> {
+    let config = sled::Config::new()
+        .path(&options.path)
+        .cache_capacity(options.cache_bytes)
+        // Flushing is the lane's decision: an answer waits for it.
+        .flush_every_ms(None);
+    // On some damage sled panics rather than say so. Nothing of it is used afterwards.
+    match panic::catch_unwind(AssertUnwindSafe(|| config.open())) {
+        Ok(opened) => opened.map_err(|source| open_error(&options.path, source)),
+        Err(_) => Err(OpenError::Damaged {
+            path: options.path.clone(),
+            what: "sled cannot make sense of its log".into(),
+        }),
     }
 }
 

@@ -218,10 +218,11 @@ impl FamilyRecord {
     }
 }
 
-/// The stored form of a family's metrics. Their timestamps are not stored: no push that has one is.
-pub fn encode_metrics(metrics: Vec<Metric>) -> Bytes {
+/// Appends the stored form of a family's metrics. Their timestamps are not stored: no push that has
+/// one is.
+pub fn encode_metrics(metrics: Vec<Metric>, out: &mut Vec<u8>) {
     let metrics = metrics.into_iter().map(to_record).collect();
-    MetricsRecord { metrics }.encode_to_vec().into()
+    MetricsRecord { metrics }.encode(out).expect("a vector grows as needed");
 }
 
 // === model to record ===
@@ -398,11 +399,10 @@ mod tests {
     use super::*;
 
     fn stored(kind: MetricType, metrics: Vec<Metric>) -> Vec<Metric> {
-        let record = FamilyRecord {
-            kind: kind as i32,
-            metrics: encode_metrics(metrics),
-            ..FamilyRecord::default()
-        };
+        let mut encoded = Vec::new();
+        encode_metrics(metrics, &mut encoded);
+        let record =
+            FamilyRecord { kind: kind as i32, metrics: encoded.into(), ..FamilyRecord::default() };
         record.decode_metrics().unwrap()
     }
 

@@ -93,7 +93,8 @@ pub(crate) fn work(journal: &mut Journal, address: SocketAddr) {
         // The families of a POST lie anywhere among those that are there.
         let name = |n| format!("family_{}", (from + n) % most);
         let pushed: BTreeMap<String, u64> = (0..count).map(|n| (name(n), *version)).collect();
-        let body: String = pushed.iter().map(|(name, value)| format!("{name} {value}\n")).collect();
+        let lines = pushed.iter().map(|(name, value)| format!("{name} {value}\n"));
+        let body = lines.collect::<Vec<_>>().concat();
         let (response, expected) = match random.below(10) {
             0 => {
                 group.under_way = Some(None);

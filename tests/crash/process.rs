@@ -80,7 +80,7 @@ impl Drop for Process {
 }
 
 /// Reads the address from the log, until the gateway is ready. What comes then is read too, so
-/// that the gateway never waits for us, and shown if the test fails.
+/// that the gateway never waits for us.
 fn read_log(log: ChildStderr) -> SocketAddr {
     let mut lines = BufReader::new(log).lines().map_while(Result::ok);
     let mut seen = Vec::new();
@@ -95,6 +95,6 @@ fn read_log(log: ChildStderr) -> SocketAddr {
             break;
         }
     }
-    thread::spawn(move || lines.for_each(|line| eprintln!("{line}")));
+    thread::spawn(move || lines.for_each(drop));
     address.unwrap_or_else(|| panic!("no gateway that is ready:\n{}", seen.join("\n")))
 }

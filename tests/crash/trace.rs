@@ -72,10 +72,9 @@ fn check(trace: &str) -> Result<usize, String> {
     let mut asked: BTreeMap<&str, &str> = BTreeMap::new();
     let mut answers = 0;
     for call in &calls {
-        if is(call, &["read", "recvfrom"]) && call.text.contains(" /metrics/job/") {
-            if let Some(marker) = marker(&call.text) {
-                asked.insert(call.file(), marker);
-            }
+        let reads = is(call, &["read", "recvfrom"]) && call.text.contains(" /metrics/job/");
+        if let Some(marker) = marker(&call.text).filter(|_| reads) {
+            asked.insert(call.file(), marker);
         }
         let answers_now = is(call, &["write", "writev", "sendto"]);
         if !answers_now || !call.text.contains("HTTP/1.1 200") {

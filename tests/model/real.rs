@@ -98,7 +98,7 @@ impl Real {
     }
 
     pub(crate) fn scrape(&self) -> Scrape {
-        let mut exposition = self.gateway().scrape();
+        let mut exposition = self.runtime.block_on(self.gateway().scrape());
         let mut bytes = Vec::new();
         while let Some(run) = exposition.next_run() {
             bytes.extend(run.into_frames().flatten());

@@ -93,7 +93,11 @@ impl Reference {
     pub(crate) fn push(&mut self, push: &Push) -> Outcome {
         let key = of_key(push.key);
         let before = self.groups.get(&key).cloned();
-        let policy_ttl = if key["job"] == "b" { RULE_TTL_MILLIS } else { DEFAULT_TTL_MILLIS };
+        let policy_ttl = if key.get("job").is_some_and(|job| job == "b") {
+            RULE_TTL_MILLIS
+        } else {
+            DEFAULT_TTL_MILLIS
+        };
         let fresh = Group {
             families: BTreeMap::new(),
             pushed: 0,
@@ -196,7 +200,7 @@ impl Reference {
                     shown.help = family.help.map(str::to_owned);
                 }
                 for series in &family.series {
-                    shown.kind = family.kind.as_text().to_owned();
+                    family.kind.as_text().clone_into(&mut shown.kind);
                     let labels = full_labels(key, series.labels, family.padding);
                     shown.lines.extend(lines(family, &labels, series.value));
                 }

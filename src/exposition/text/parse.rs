@@ -4,7 +4,10 @@
 //! Beyond it, and on purpose: a histogram whose counts are not whole numbers becomes a float
 //! histogram, as the newer releases of that library have it, rather than being cut.
 
-use hashbrown::HashMap;
+use std::borrow::Cow;
+use std::hash::BuildHasher as _;
+
+use hashbrown::{DefaultHashBuilder, HashMap, HashTable};
 use memchr::{memchr, memchr3};
 
 use crate::exposition::error::ParseError;
@@ -41,7 +44,9 @@ struct Parser<'a> {
 #[derive(Default)]
 struct Families {
     list: Vec<Building>,
-    by_name: HashMap<String, usize>,
+    /// Places in `list`, by the hash of the name.
+    by_name: HashTable<usize>,
+    hasher: DefaultHashBuilder,
     /// Of summaries and histograms: family and sorted labels to the metric's place. The samples of
     /// one such metric need not stand together.
     metrics: HashMap<(usize, Vec<Label>), usize>,
@@ -254,7 +259,7 @@ impl Parser<'_> {
                     let found = char::from(next);
                     return fail(format!("unexpected end of metric name {found:?}"));
                 }
-                list.name = Some(name);
+                list.name = Some(name.into_owned());
             }
             if self.take(b'}') {
                 return Ok(list);
@@ -265,7 +270,12 @@ impl Parser<'_> {
     }
 
     /// The value of the label `name`, up to the comma or brace that follows.
-    fn label(&mut self, index: Option<usize>, list: &mut LabelList, name: String) -> Parsed<()> {
+    fn label(
+        &mut self,
+        index: Option<usize>,
+        list: &mut LabelList,
+        name: Cow<'_, str>,
+    ) -> Parsed<()> {
         if name == "__name__" {
             return fail(format!("label name {name:?} is reserved"));
         }
@@ -296,7 +306,7 @@ impl Parser<'_> {
         match self.peek() {
             None => ended(),
             Some(b',' | b'}') => {
-                list.labels.push(Label { name, value });
+                list.labels.push(Label { name: name.into_owned(), value });
                 Ok(())
             }
             Some(_) => fail(format!("unexpected end of label value {value:?}")),
@@ -356,13 +366,13 @@ impl<'a> Parser<'a> {
 
     /// A metric or label name, quoted or not; empty if there is none. `also` says which bytes it may
     /// have beside letters, digits and underscores.
-    fn name(&mut self, also: impl Fn(u8) -> bool) -> Parsed<String> {
+    fn name(&mut self, also: impl Fn(u8) -> bool) -> Parsed<Cow<'a, str>> {
         if self.take(b'"') {
-            return self.quoted("metric name").map(|name| lossy(&name));
+            return self.quoted("metric name").map(|name| lossy(&name).into());
         }
         let rest = self.rest();
         if rest.first().is_some_and(u8::is_ascii_digit) {
-            return Ok(String::new());
+            return Ok(Cow::default());
         }
         let of_name = |byte: &u8| byte.is_ascii_alphanumeric() || *byte == b'_' || also(*byte);
         let len = rest.iter().take_while(|byte| of_name(byte)).count();
@@ -370,7 +380,7 @@ impl<'a> Parser<'a> {
         if self.at == self.input.len() {
             return ended();
         }
-        Ok(lossy(rest.get(..len).unwrap_or_default()))
+        Ok(String::from_utf8_lossy(rest.get(..len).unwrap_or_default()))
     }
 
     /// What stands up to the closing quote, which is stepped over. `what` names it in errors.
@@ -470,29 +480,40 @@ impl Families {
         if !is_metric_name(name) {
             return fail(format!("invalid metric name {name:?}"));
         }
-        if let Some(index) = self.by_name.get(name) {
-            return Ok((*index, Part::Plain));
+        if let Some(index) = self.find(name) {
+            return Ok((index, Part::Plain));
         }
         for (suffix, part) in
             [("_count", Part::Count), ("_sum", Part::Sum), ("_bucket", Part::Plain)]
         {
             let base = name.strip_suffix(suffix).filter(|base| !base.is_empty());
-            let Some(index) = base.and_then(|base| self.by_name.get(base)) else { continue };
-            let kind = self.list.get(*index).map(|building| building.family.kind);
+            let Some(index) = base.and_then(|base| self.find(base)) else { continue };
+            let kind = self.list.get(index).map(|building| building.family.kind);
             let owns = match kind {
                 Some(MetricType::Summary) => suffix != "_bucket",
                 Some(MetricType::Histogram | MetricType::GaugeHistogram) => true,
                 _ => false,
             };
             if owns {
-                return Ok((*index, part));
+                return Ok((index, part));
             }
         }
         let index = self.list.len();
         let family = MetricFamily { name: name.to_owned(), ..MetricFamily::default() };
         self.list.push(Building { family, typed: false });
-        self.by_name.insert(name.to_owned(), index);
+        let Self { list, by_name, hasher, .. } = self;
+        let hash_of = |index: &usize| {
+            list.get(*index).map_or(0, |building| hasher.hash_one(building.family.name.as_str()))
+        };
+        by_name.insert_unique(hasher.hash_one(name), index, hash_of);
         Ok((index, Part::Plain))
+    }
+
+    fn find(&self, name: &str) -> Option<usize> {
+        let is_it = |index: &usize| {
+            self.list.get(*index).is_some_and(|building| building.family.name == name)
+        };
+        self.by_name.find(self.hasher.hash_one(name), is_it).copied()
     }
 
     fn add(

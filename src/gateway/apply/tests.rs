@@ -252,8 +252,9 @@ fn limits_are_of_what_would_be_there_after_the_push() {
         groups: 3,
         ..Limits::UNLIMITED
     };
-    let body = |name: &str, count: usize| -> String {
-        (0..count).map(|n| format!("{name}{{n=\"{n}\"}} 1\n")).collect()
+    let body = |name: &str, count: usize| {
+        let lines = (0..count).map(|n| format!("{name}{{n=\"{n}\"}} 1\n"));
+        lines.collect::<Vec<_>>().concat()
     };
     let stored: &[(&str, String)] = &[("job=a", body("m", 3)), ("job=b", body("m", 1))];
     for (mode, key, body, setting) in [

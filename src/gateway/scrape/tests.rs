@@ -75,7 +75,8 @@ impl Bench {
         self.changes += 1;
         family.header = format!("# HELP {name} {}\n# TYPE {name} gauge\n", self.changes);
         let header = family.header.clone().into();
-        self.view.publish(Change::Header { family: family.id, name: name.into(), header });
+        let name = name.into();
+        self.view.publish(Change::Header { family: family.id, name, header, help_giver: None });
         family.id
     }
 
