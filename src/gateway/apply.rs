@@ -236,8 +236,13 @@ impl Judge {
             (id, families)
         } else {
             // The stamps of a new group must not collide with those of another, nor break a limit.
-            let sibling = key.sibling().and_then(|sibling| self.index.find(&sibling));
-            if sibling.is_some() || self.index.group_count() as u64 >= self.limits.groups {
+            // What has expired is in no way of it, reaped or not.
+            let sibling = key.sibling().and_then(|other| self.find_alive(stage, &other, at));
+            let is_full = |judge: &Self| judge.index.group_count() as u64 >= judge.limits.groups;
+            if is_full(self) {
+                self.expire(stage, at, usize::MAX);
+            }
+            if sibling.is_some() || is_full(self) {
                 return Ok(());
             }
             let state = GroupState {

@@ -485,7 +485,8 @@ impl Helps {
     /// another text, or where groups disagree another group's.
     fn show(&mut self, id: HelpId, group: GroupId, sequence: u64) -> bool {
         if sequence < self.latest_sequence {
-            return false;
+            // While restoring. The text stays, but it may be disputed only now.
+            return self.texts.len() > 1;
         }
         let text = self.texts.get(id as usize).and_then(|(text, _)| text.clone());
         let disputed = self.texts.len() > 1 && self.latest != Some(group);
@@ -606,7 +607,7 @@ mod tests {
         // Restored in any order, the latest still wins.
         assert!(!index.set_member(ids[1], &member("m", Some("two"), 9)).1);
         let old = index.insert(key("d"), state(0), None);
-        assert!(!index.set_member(old, &member("m", Some("old"), 5)).1);
+        assert!(index.set_member(old, &member("m", Some("old"), 5)).1, "it is disputed now");
         assert_eq!(help(&index), "two");
     }
 
