@@ -43,13 +43,11 @@ pub(crate) fn path(group: usize) -> String {
 /// A push of ten one-sample families. The numbers look random and are not.
 pub(crate) fn body(group: usize, round: usize) -> String {
     let value = |n: usize| (group * 7919 + round * 104_729 + n * 1_299_709) % 100_000;
-    let families = FAMILIES.iter().enumerate();
-    families
-        .map(|(n, name)| {
-            let value = value(n);
-            format!("# TYPE {name} gauge\n{name} {}.{}\n", value / 10, value % 10)
-        })
-        .collect()
+    let family = |(n, name): (usize, &&str)| {
+        let value = value(n);
+        format!("# TYPE {name} gauge\n{name} {}.{}\n", value / 10, value % 10)
+    };
+    FAMILIES.iter().enumerate().map(family).collect::<Vec<_>>().concat()
 }
 
 impl Client {

@@ -9,6 +9,9 @@
 //! `benches/versus/report.svg` (`--short`: to `target/versus`). Everything runs on loopback. The load
 //! is wrk's; the programs come from `tests/parts`.
 
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "a report is what this prints")]
+#![expect(clippy::cast_precision_loss, reason = "counts are far below what a float holds")]
+
 mod bare;
 mod client;
 mod measure;

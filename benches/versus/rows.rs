@@ -12,6 +12,7 @@ use crate::report::{Point, Report, number, seconds};
 use crate::servers::Server;
 
 const SERIES_PER_GROUP: usize = 10;
+const GROUPS: usize = 10_000;
 
 /// A run: its scale, its scratch folder, and what it has found so far.
 struct Run {
@@ -67,10 +68,6 @@ impl Run {
         self.folder.path().join(name)
     }
 
-    fn groups(&self) -> usize {
-        10_000
-    }
-
     /// Tidegate with so many groups.
     fn tidegate(&self, name: &str, groups: usize) -> Result<Server> {
         let server = Server::tidegate(&self.path(name), &[])?;
@@ -94,7 +91,7 @@ impl Run {
     }
 
     fn pushes(&mut self) -> Result<()> {
-        let groups = self.groups();
+        let groups = GROUPS;
         let bare = self.push_rate(&Server::bare()?, groups)?;
         let server = self.tidegate("pushes", groups)?;
         let ours = self.push_rate(&server, groups)?;
@@ -133,7 +130,8 @@ impl Run {
         let mut times = [Vec::new(), Vec::new()];
         let sizes = [10, 1000];
         for size in sizes {
-            let body: String = (0..size).map(|n| format!("family_{n} {n}\n")).collect();
+            let lines: Vec<_> = (0..size).map(|n| format!("family_{n} {n}\n")).collect();
+            let body = lines.concat();
             client.request("PUT", &format!("/metrics/job/of-{size}"), "", &body, false)?;
         }
         for round in 0..if self.short { 500 } else { 2000 } {
@@ -157,7 +155,7 @@ impl Run {
 
     /// Scrapes of 100,000 series, beside nginx with the same bytes, and under pushes.
     fn scrapes(&mut self) -> Result<()> {
-        let groups = self.groups();
+        let groups = GROUPS;
         let server = self.tidegate("scrapes", groups)?;
         let mut client = Client::connect(server.port)?;
         let identity = client.scrape(false, true)?.body;
@@ -230,14 +228,17 @@ impl Run {
         );
 
         let time = Duration::from_secs(if self.short { 5 } else { 20 });
-        let calm = paced_pushes(server.port, 0..groups, 1000, || pass(time));
-        let (_, mut calm) = calm?;
-        let (_, mut scraped) = paced_pushes(server.port, 0..groups, 1000, || {
+        let calm = paced_pushes(server.port, 0..groups, 1000, || {
+            pass(time);
+            Ok(())
+        });
+        let ((), mut calm) = calm?;
+        let ((), mut scraped) = paced_pushes(server.port, 0..groups, 1000, || {
             let began = Instant::now();
             while began.elapsed() < time {
                 let next = Instant::now() + Duration::from_secs(1);
                 scraper.scrape(false, false)?;
-                pass(next.saturating_duration_since(Instant::now()))?;
+                pass(next.saturating_duration_since(Instant::now()));
             }
             Ok(())
         })?;
@@ -263,12 +264,12 @@ impl Run {
 
     /// Many groups that expire in the same second, while pushes go on.
     fn mass_expiry(&mut self) -> Result<()> {
+        /// All deadlines lie at about one instant, whenever each part is pushed.
+        const PARTS: usize = 20;
         let groups = if self.short { 10_000 } else { 100_000 };
         let server = Server::tidegate(&self.path("expiry"), &[])?;
         let time = Duration::from_secs(if self.short { 5 } else { 25 });
         let began = Instant::now();
-        // All deadlines lie at one instant, whenever each push is made.
-        const PARTS: usize = 20;
         for part in 0..PARTS {
             let left = time.saturating_sub(began.elapsed()).as_millis();
             let header = format!("Tidegate-TTL: {left}ms\r\n");
@@ -278,17 +279,19 @@ impl Run {
         let before = time.saturating_sub(loaded).mul_f64(0.9);
         let alive = groups..groups + 1000;
         client::load(server.port, alive, "")?;
-        let (_, mut calm) =
-            paced_pushes(server.port, groups..groups + 1000, 1000, || pass(before))?;
+        let ((), mut calm) = paced_pushes(server.port, groups..groups + 1000, 1000, || {
+            pass(before);
+            Ok(())
+        })?;
         let (shown, mut during) = paced_pushes(server.port, groups..groups + 1000, 1000, || {
             let mut client = Client::connect(server.port)?;
             // Loading is not instantaneous: the last deadlines lie this much after the first.
-            pass((time + Duration::from_millis(500)).saturating_sub(began.elapsed()))?;
+            pass((time + Duration::from_millis(500)).saturating_sub(began.elapsed()));
             let body = client.scrape(false, true)?.body;
             let text = String::from_utf8(body)?;
             let lines = text.lines().filter(|line| line.starts_with("backup_exit_code{"));
             let shown = lines.count();
-            pass(Duration::from_secs(2))?;
+            pass(Duration::from_secs(2));
             Ok(shown)
         })?;
         let (calm, during) = (quantile(&mut calm, 0.99), quantile(&mut during, 0.99));
@@ -361,7 +364,6 @@ fn scrape_times(port: u16, scrapes: usize) -> Result<ScrapeTimes> {
 }
 
 #[expect(clippy::disallowed_methods, reason = "time passing is the subject")]
-fn pass(time: Duration) -> Result<()> {
+fn pass(time: Duration) {
     std::thread::sleep(time);
-    Ok(())
 }

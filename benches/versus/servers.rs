@@ -43,10 +43,11 @@ impl Server {
                 return Ok(server);
             }
             if let Some(status) = server.child.try_wait()? {
-                return Err(format!("{:?} ended: {status}", command.get_program()).into());
+                return Err(format!("{} ended: {status}", command.get_program().display()).into());
             }
             if began.elapsed() > Duration::from_mins(5) {
-                return Err(format!("{:?} does not get ready", command.get_program()).into());
+                let program = command.get_program().display();
+                return Err(format!("{program} does not get ready").into());
             }
             #[expect(clippy::disallowed_methods, reason = "a process gets ready in its own time")]
             std::thread::sleep(Duration::from_millis(2));
