@@ -78,7 +78,7 @@ pub struct FamilyRecord {
     pub sequence: u64,
     #[prost(uint32, tag = "7")]
     pub series: u32,
-    /// A [`MetricsRecord`]. The labels are the metrics' own, without those of the grouping key.
+    /// The metrics, encoded. The labels are the metrics' own, without those of the grouping key.
     #[prost(bytes = "bytes", tag = "8")]
     pub metrics: Bytes,
 }
