@@ -16,6 +16,7 @@ mod bare;
 mod client;
 mod measure;
 mod plot;
+mod raw;
 mod report;
 mod rows;
 mod servers;
@@ -30,6 +31,7 @@ fn main() -> ExitCode {
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
     let result = match args.as_slice() {
         ["bare", address] => bare::serve(address),
+        ["raw", address, folder] => raw::serve(address, folder),
         args => rows::run(args.contains(&"--short")),
     };
     match result {

@@ -93,6 +93,7 @@ impl Run {
     fn pushes(&mut self) -> Result<()> {
         let groups = GROUPS;
         let bare = self.push_rate(&Server::bare()?, groups)?;
+        let raw = self.push_rate(&Server::raw(&self.path("raw"))?, groups)?;
         let server = self.tidegate("pushes", groups)?;
         let ours = self.push_rate(&server, groups)?;
         drop(server);
@@ -104,6 +105,12 @@ impl Run {
             format!("{}, bare hyper {}", number(ours), number(bare)),
             format!("{} of bare hyper", number(ours / bare)),
             "0.3",
+        );
+        self.report.row(
+            "the same, beside a lane that only stores the raw bodies",
+            format!("{}, raw lane {}", number(ours), number(raw)),
+            format!("{} of the raw lane", number(ours / raw)),
+            "0.77",
         );
         self.report.row(
             "the same, beside the Go Pushgateway (not durable)",

@@ -85,6 +85,14 @@ impl Server {
         Self::start(command, port, "/")
     }
 
+    /// The lane that stores raw bodies: this program in its third role.
+    pub(crate) fn raw(folder: &Path) -> Result<Self> {
+        let port = free_port()?;
+        let mut command = Command::new(std::env::current_exe()?);
+        command.args(["raw", &format!("127.0.0.1:{port}")]).arg(folder);
+        Self::start(command, port, "/")
+    }
+
     /// nginx, serving a folder as two workers with sendfile, ready-made `.gz` files included.
     pub(crate) fn nginx(folder: &Path) -> Result<Self> {
         let port = free_port()?;

@@ -449,8 +449,17 @@ impl Judge {
         stage.changes.push(change);
     }
 
-    fn publish_header(&self, stage: &mut Stage, id: FamilyId) {
+    fn publish_header(&mut self, stage: &mut Stage, id: FamilyId) {
+        let help_changed = self.index.take_help_change(id);
         if let Some(family) = self.index.family(id) {
+            if help_changed {
+                let help = family.help().map_or("", AsRef::as_ref);
+                tracing::info!(
+                    family = %family.name,
+                    help,
+                    "groups have different help texts; that of the latest push is shown"
+                );
+            }
             stage.changes.push(header_change(id, family));
         }
     }

@@ -107,6 +107,8 @@ struct Helps {
     latest_sequence: u64,
     /// Whether the group that set what is shown is gone, and others disagree.
     undecided: bool,
+    /// Whether another text is shown than was when somebody last asked.
+    changed: bool,
 }
 
 /// A family as [`Index::set_member`] takes it.
@@ -383,6 +385,12 @@ impl Index {
         }
     }
 
+    /// Whether a family has had another help text since this was last asked.
+    pub fn take_help_change(&mut self, id: FamilyId) -> bool {
+        let family = self.families.get_mut(id as usize);
+        family.is_some_and(|family| mem::take(&mut family.helps.changed))
+    }
+
     /// Decides which help text counts where the group that gave it is gone and others disagree.
     /// Returns whether it is another than before.
     ///
@@ -491,6 +499,7 @@ impl Helps {
         let text = self.texts.get(id as usize).and_then(|(text, _)| text.clone());
         let disputed = self.texts.len() > 1 && self.latest != Some(group);
         let changed = self.shown != text || disputed;
+        self.changed |= self.shown != text && self.latest_sequence > 0;
         self.shown = text;
         self.shown_at = id;
         self.latest = Some(group);
