@@ -737,7 +737,7 @@ impl<'a> Checked<'a> {
         let Some(member) = group.member(family) else { return Ok(()) };
         let labels = encoded_labels(key, own);
         let mut held = member.has_plain() && encoded_labels(&group.key, &[]) == labels;
-        if !held && !member.extras.is_empty() {
+        if !held && !member.extras().is_empty() {
             let families = read_families(store, batch, group, member.chunk).map_err(Fault::from)?;
             let family = families.iter().find(|family| family.name == name);
             let metrics =

@@ -71,8 +71,7 @@ pub struct GroupState {
 #[derive(Clone, Debug)]
 pub struct Member {
     pub sequence: u64,
-    /// Hashes of the series that have labels beyond the group's.
-    pub extras: Box<[u64]>,
+    extras: ExtraHashes,
     pub family: FamilyId,
     pub help: HelpId,
     /// Where it is stored; 0 is the head.
@@ -129,10 +128,19 @@ impl GroupState {
     }
 }
 
+/// Hashes of the series that have labels beyond their group's. Mostly there are none, and there is
+/// one of these for each family of each group: a thin pointer.
+type ExtraHashes = Option<Box<Vec<u64>>>;
+
 impl Member {
+    /// Hashes of the series that have labels beyond the group's.
+    pub fn extras(&self) -> &[u64] {
+        self.extras.as_ref().map_or(&[], |hashes| hashes.as_slice())
+    }
+
     /// Whether one of its series has the labels of the group and no others.
     pub fn has_plain(&self) -> bool {
-        self.series as usize > self.extras.len()
+        self.series as usize > self.extras().len()
     }
 }
 
@@ -326,7 +334,8 @@ impl Index {
         changed |= family.helps.show(help, id, new.sequence);
         let member = Member {
             sequence: new.sequence,
-            extras: new.extras.iter().map(|extra| extra.hash).collect(),
+            extras: (!new.extras.is_empty())
+                .then(|| Box::new(new.extras.iter().map(|extra| extra.hash).collect())),
             family: family_id,
             help,
             chunk: 0,
@@ -426,7 +435,7 @@ impl Index {
 
     /// Takes back what a member claimed. Removes the family with its last member.
     fn release(&mut self, group: GroupId, member: &Member) {
-        let hashes = member.extras.iter();
+        let hashes = member.extras().iter();
         self.release_claims(group, member, hashes);
         let Some(family) = self.families.get_mut(member.family as usize) else { return };
         family.helps.gone(group);
@@ -438,7 +447,7 @@ impl Index {
 
     /// The same for a member in whose place the group has another of the same family.
     fn release_replaced(&mut self, group: GroupId, member: &Member) {
-        self.release_claims(group, member, member.extras.iter());
+        self.release_claims(group, member, member.extras().iter());
     }
 
     fn release_claims<'a>(

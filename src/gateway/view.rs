@@ -68,9 +68,10 @@ enum FamilyRef {
     Stored(FamilyId),
 }
 
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 struct GroupView {
-    state: GroupState,
+    deadline: UnixMillis,
+    ttl_source: TtlSource,
     series: u32,
 }
 
@@ -149,7 +150,8 @@ impl View {
     pub fn publish(&mut self, change: Change) {
         match change {
             Change::Group { id, state, series, stamps, lines } => {
-                self.put_group(id, GroupView { state, series });
+                let (deadline, ttl_source) = (state.deadline(), state.ttl_source);
+                self.put_group(id, GroupView { deadline, ttl_source, series });
                 for (family, line) in self.stamps.iter_mut().zip(stamps) {
                     family.segments.put(id, &line);
                 }
@@ -218,9 +220,9 @@ impl View {
             self.groups.resize_with(at + 1, || None);
         }
         self.totals.add(&group);
-        let deadline = group.state.deadline();
+        let deadline = group.deadline;
         let before = self.groups.get_mut(at).and_then(|slot| slot.replace(group));
-        let old_deadline = before.as_ref().map(|before| before.state.deadline());
+        let old_deadline = before.as_ref().map(|before| before.deadline);
         if let Some(before) = before {
             self.totals.subtract(&before);
         }
@@ -264,7 +266,7 @@ impl View {
         for (id, families) in groups {
             if let Some(group) = self.groups.get_mut(id as usize).and_then(Option::take) {
                 self.totals.subtract(&group);
-                self.deadlines.remove(&(group.state.deadline(), id));
+                self.deadlines.remove(&(group.deadline, id));
             }
             for family in families {
                 by_family.entry(family).or_default().push(id);
@@ -290,13 +292,13 @@ impl Totals {
     fn add(&mut self, group: &GroupView) {
         self.groups += 1;
         self.series += u64::from(group.series);
-        *self.of_source(group.state.ttl_source) += 1;
+        *self.of_source(group.ttl_source) += 1;
     }
 
     fn subtract(&mut self, group: &GroupView) {
         self.groups -= 1;
         self.series -= u64::from(group.series);
-        *self.of_source(group.state.ttl_source) -= 1;
+        *self.of_source(group.ttl_source) -= 1;
     }
 
     fn of_source(&mut self, source: TtlSource) -> &mut u64 {
