@@ -42,6 +42,8 @@ pub enum AppError {
     Task(#[from] TaskError),
     #[error("a part of the gateway panicked")]
     Panicked(#[from] JoinError),
+    #[error("the server stopped by itself")]
+    NotServing,
     #[error("{0} connections were cut off: their requests did not finish in time")]
     CutOff(usize),
 }
@@ -96,16 +98,23 @@ impl App {
         readiness.ready(gateway.clone());
         tracing::info!("ready");
 
+        let mut served = None;
         let ended: Result<(), AppError> = tokio::select! {
             () = stop => Ok(()),
             error = tasks.failed() => Err(error.into()),
             ended = lane.ended() => Err(ended.err().unwrap_or(LaneError::Panicked).into()),
-            served = &mut serving => Err(served.err().map_or(AppError::CutOff(0), Into::into)),
+            cut_off = &mut serving => {
+                served = Some(cut_off?);
+                Err(AppError::NotServing)
+            }
         };
         // First what feeds the lane, then the lane.
         readiness.stopping();
         drop(stop_server);
-        let cut_off = if serving.is_finished() { 0 } else { serving.await? };
+        let cut_off = match served {
+            Some(cut_off) => cut_off,
+            None => serving.await?,
+        };
         let stopped = tasks.stop(TASK_GRACE).await;
         // Not under any deadline: what was acknowledged must be on disk before we leave.
         if ended.is_ok() {

@@ -15,8 +15,10 @@ pub(crate) fn draw(file: &Path, points: &[Point]) -> Result<()> {
     let area = SVGBackend::new(file, (900, 380)).into_drawing_area();
     area.fill(&WHITE)?;
     let (left, right) = area.split_horizontally(450);
-    curve(&left, "Pushes a second", points, |point| point.pushes_per_second)?;
-    curve(&right, "Seconds a scrape", points, |point| point.scrape_seconds)?;
+    // Where no line goes: one gateway's pushes fall, one's scrapes rise.
+    let (low, high) = (SeriesLabelPosition::LowerLeft, SeriesLabelPosition::UpperLeft);
+    curve(&left, "Pushes a second", low, points, |point| point.pushes_per_second)?;
+    curve(&right, "Seconds a scrape", high, points, |point| point.scrape_seconds)?;
     area.present()?;
     Ok(())
 }
@@ -24,6 +26,7 @@ pub(crate) fn draw(file: &Path, points: &[Point]) -> Result<()> {
 fn curve(
     area: &DrawingArea<SVGBackend<'_>, plotters::coord::Shift>,
     title: &str,
+    legend: SeriesLabelPosition,
     points: &[Point],
     value: impl Fn(&Point) -> f64,
 ) -> Result<()> {
@@ -35,6 +38,7 @@ fn curve(
     let mut chart = ChartBuilder::on(area)
         .caption(title, ("sans-serif", 18))
         .margin(12)
+        .margin_right(32)
         .x_label_area_size(40)
         .y_label_area_size(64)
         .build_cartesian_2d((first..last).log_scale(), (low / 2.0..high * 2.0).log_scale())?;
@@ -54,6 +58,11 @@ fn curve(
             .label(name)
             .legend(move |(x, y)| PathElement::new([(x, y), (x + 16, y)], color.stroke_width(2)));
     }
-    chart.configure_series_labels().background_style(WHITE).border_style(BLACK).draw()?;
+    chart
+        .configure_series_labels()
+        .position(legend)
+        .background_style(WHITE)
+        .border_style(BLACK)
+        .draw()?;
     Ok(())
 }

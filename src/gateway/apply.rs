@@ -26,7 +26,7 @@ use crate::time::{UnixMillis, UnixNanos};
 
 /// At most this many groups expire in one command, so that pushes never wait long behind a mass
 /// expiry.
-const REAP_GROUPS_MAX: usize = 1000;
+const REAP_GROUPS_MAX: usize = 250;
 
 /// The judge: the index, and what else a verdict depends on.
 #[derive(Debug)]

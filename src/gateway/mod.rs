@@ -28,6 +28,7 @@ pub mod view;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
+use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::sync::{oneshot, watch};
 
 pub use command::PushMode;
@@ -158,12 +159,17 @@ impl Gateway {
         families: Vec<MetricFamily>,
     ) -> Result<Expires, Error> {
         let shared = &*self.shared;
+        let series: usize = families.iter().map(|family| family.metrics.len()).sum();
+        let limits = &shared.options.limits;
+        let families = beside_other_tasks(series > SERIES_INLINE_MAX, || {
+            prepare::prepare(&key, shared.hasher, limits, families)
+        });
         let push = Push {
             mode,
             block: LabelBlock::of_group(&key),
             ttl,
             policy_ttl: shared.options.ttl.ttl_of(&key),
-            families: prepare::prepare(&key, shared.hasher, &shared.options.limits, families),
+            families,
             key,
         };
         let (reply, answer) = oneshot::channel();
@@ -245,6 +251,20 @@ impl Gateway {
 
     fn to_wall(&self, deadline: UnixMillis) -> Expires {
         (deadline != UnixMillis::MAX).then(|| deadline.to_wall(self.shared.clock.offset_ms()))
+    }
+}
+
+/// A push with more series is prepared where it does not hold up other requests: at a microsecond or
+/// two each, this many take some milliseconds.
+const SERIES_INLINE_MAX: usize = 2000;
+
+/// Does work; where it is long and the runtime has other threads, leaves them this one's tasks.
+fn beside_other_tasks<T>(long: bool, work: impl FnOnce() -> T) -> T {
+    let threads = |handle: &Handle| handle.runtime_flavor() == RuntimeFlavor::MultiThread;
+    if long && Handle::try_current().is_ok_and(|handle| threads(&handle)) {
+        tokio::task::block_in_place(work)
+    } else {
+        work()
     }
 }
 
