@@ -1,8 +1,8 @@
 //! Tidegate beside the Go Pushgateway, nginx and a bare hyper server: one run, one machine, ratios.
 //!
 //! ```sh
-//! cargo bench --bench versus             # everything, up to a million series; about 15 minutes
-//! cargo bench --bench versus -- --short  # two minutes, up to 100,000 series
+//! cargo bench --bench versus             # everything, up to a million series; seven minutes
+//! cargo bench --bench versus -- --short  # three minutes, up to 100,000 series
 //! ```
 //!
 //! Prints the table as Markdown and writes it, with a plot, to `benches/versus/report.md` and
