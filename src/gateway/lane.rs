@@ -100,6 +100,9 @@ struct Close(Arc<Queue>);
 impl Drop for Close {
     fn drop(&mut self) {
         self.0.close();
+        // Else a lane that has staged all it may would wait for the sync to end. It finds out that
+        // nobody takes its batch.
+        self.0.committer_is_idle();
     }
 }
 
@@ -331,3 +334,23 @@ impl Answer {
 /// The longest that the reaper sleeps, so that a step of the host clock is noticed and kept even
 /// when nobody pushes.
 pub const REAPER_SLEEP_MAX: Duration = Duration::from_mins(1);
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use super::*;
+    use crate::time::{ManualClock, UnixNanos};
+
+    #[test]
+    fn a_full_lane_does_not_wait_for_a_committer_that_is_gone() {
+        let queue = Arc::new(Queue::new(10, Arc::new(ManualClock::at(UnixNanos(0)))));
+        assert!(matches!(queue.next(1, 2, &mut Vec::new()), Next::Commit), "it is busy now");
+        queue.push(Command::Reap(oneshot::channel().0)).unwrap();
+        drop(Close(Arc::clone(&queue)));
+        let (send, next) = mpsc::channel();
+        // With as much staged as a batch may have, and more waiting.
+        thread::spawn(move || send.send(matches!(queue.next(2, 2, &mut Vec::new()), Next::Commit)));
+        assert_eq!(next.recv_timeout(Duration::from_secs(10)), Ok(true));
+    }
+}
