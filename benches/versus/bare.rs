@@ -14,6 +14,17 @@ use crate::Result;
 
 /// Serves until the process is killed.
 pub(crate) fn serve(address: &str) -> Result<()> {
+    run(address, answer)
+}
+
+/// Answers every request on every connection until the process is killed.
+pub(crate) fn run<F>(
+    address: &str,
+    answer: impl Fn(Request<Incoming>) -> F + Clone + Send + 'static,
+) -> Result<()>
+where
+    F: Future<Output = std::result::Result<Response<Full<Bytes>>, Infallible>> + Send + 'static,
+{
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
         let listener = TcpListener::bind(address).await?;
@@ -21,11 +32,10 @@ pub(crate) fn serve(address: &str) -> Result<()> {
         loop {
             let (stream, _) = listener.accept().await?;
             stream.set_nodelay(true)?;
+            let service = service_fn(answer.clone());
             connections.spawn(async move {
                 // A client that goes away is no concern of a yardstick.
-                let _ = http1::Builder::new()
-                    .serve_connection(TokioIo::new(stream), service_fn(answer))
-                    .await;
+                let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
             });
         }
     })

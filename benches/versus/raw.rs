@@ -9,16 +9,12 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::{Bytes, Incoming};
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
 use hyper::{Request, Response};
-use hyper_util::rt::TokioIo;
 use tidegate::store::record::{ChunkRecord, FamilyRecord};
 use tidegate::store::{Batch, ChunkKey, Frame, Options, Store};
-use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 
-use crate::Result;
+use crate::{Result, bare};
 
 type Push = (u64, Bytes, oneshot::Sender<()>);
 
@@ -28,21 +24,7 @@ pub(crate) fn serve(address: &str, folder: &str) -> Result<()> {
     let store = Store::open(&options)?;
     let (send, pushes) = channel();
     std::thread::spawn(move || lane(&store, &pushes));
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    runtime.block_on(async {
-        let listener = TcpListener::bind(address).await?;
-        let mut connections = tokio::task::JoinSet::new();
-        loop {
-            let (stream, _) = listener.accept().await?;
-            stream.set_nodelay(true)?;
-            let send = send.clone();
-            connections.spawn(async move {
-                let service = service_fn(|request| answer(send.clone(), request));
-                // A client that goes away is no concern of a yardstick.
-                let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
-            });
-        }
-    })
+    bare::run(address, move |request| answer(send.clone(), request))
 }
 
 async fn answer(

@@ -357,7 +357,7 @@ impl Index {
         if let Some(old) = old {
             group.series -= old.series;
             self.series -= u64::from(old.series);
-            self.release_replaced(id, &old);
+            self.release_claims(id, &old);
         }
         for extra in new.extras {
             self.extras.insert_unique(extra.hash, (extra.hash, id), |entry| entry.0);
@@ -435,8 +435,7 @@ impl Index {
 
     /// Takes back what a member claimed. Removes the family with its last member.
     fn release(&mut self, group: GroupId, member: &Member) {
-        let hashes = member.extras().iter();
-        self.release_claims(group, member, hashes);
+        self.release_claims(group, member);
         let Some(family) = self.families.get_mut(member.family as usize) else { return };
         family.helps.gone(group);
         if family.members == 0 {
@@ -445,18 +444,9 @@ impl Index {
         }
     }
 
-    /// The same for a member in whose place the group has another of the same family.
-    fn release_replaced(&mut self, group: GroupId, member: &Member) {
-        self.release_claims(group, member, member.extras().iter());
-    }
-
-    fn release_claims<'a>(
-        &mut self,
-        group: GroupId,
-        member: &Member,
-        hashes: impl Iterator<Item = &'a u64>,
-    ) {
-        for hash in hashes {
+    /// Takes back its series and its counts only: what a member has whose place another takes.
+    fn release_claims(&mut self, group: GroupId, member: &Member) {
+        for hash in member.extras() {
             if let Ok(entry) = self.extras.find_entry(*hash, |entry| *entry == (*hash, group)) {
                 entry.remove();
             }

@@ -259,7 +259,7 @@ impl Gateway {
 const SERIES_INLINE_MAX: usize = 2000;
 
 /// Does work; where it is long and the runtime has other threads, leaves them this one's tasks.
-fn beside_other_tasks<T>(long: bool, work: impl FnOnce() -> T) -> T {
+pub(crate) fn beside_other_tasks<T>(long: bool, work: impl FnOnce() -> T) -> T {
     let threads = |handle: &Handle| handle.runtime_flavor() == RuntimeFlavor::MultiThread;
     if long && Handle::try_current().is_ok_and(|handle| threads(&handle)) {
         tokio::task::block_in_place(work)

@@ -11,6 +11,7 @@ use hyper::header::CONTENT_ENCODING;
 
 use super::Limits;
 use super::rejection::Rejection;
+use crate::gateway::beside_other_tasks;
 
 /// Larger bodies are decompressed and parsed where it does not hold up other requests.
 const INLINE_BYTES_MAX: usize = 128 * 1024;
@@ -60,7 +61,7 @@ pub(super) async fn discard(body: &mut Incoming, limits: &Limits) {
 
 /// Does work whose time grows with a body. A large one leaves the thread's other tasks to others.
 pub(super) fn working_on<T>(bytes: usize, work: impl FnOnce() -> T) -> T {
-    if bytes > INLINE_BYTES_MAX { tokio::task::block_in_place(work) } else { work() }
+    beside_other_tasks(bytes > INLINE_BYTES_MAX, work)
 }
 
 async fn timed<T>(limit: Duration, future: impl Future<Output = T>) -> Option<T> {

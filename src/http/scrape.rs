@@ -13,7 +13,7 @@ use hyper::{HeaderMap, Response};
 
 use crate::exposition::TEXT_CONTENT_TYPE;
 use crate::exposition::gzip::{self, Member};
-use crate::gateway::{Exposition, Gateway};
+use crate::gateway::{Exposition, Gateway, beside_other_tasks};
 
 /// The body of a scrape. Holds what is still to be sent by reference; renders nothing.
 #[derive(Debug)]
@@ -70,7 +70,7 @@ impl ScrapeBody {
                 let cache = self.gateway.gzip_cache();
                 let deflated = cache.get(&run, gzip.scrape).unwrap_or_else(|| {
                     // Half a millisecond each: not where it holds up pushes.
-                    tokio::task::block_in_place(|| cache.deflate(&run, gzip.scrape))
+                    beside_other_tasks(true, || cache.deflate(&run, gzip.scrape))
                 });
                 gzip.len += run.len() as u64;
                 self.frames.push_back(gzip.member.join(&deflated));

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::StopToken;
 use crate::gateway::{Fault, Gateway, REAPER_SLEEP_MAX};
-use crate::time::{Clock, UnixMillis};
+use crate::time::Clock;
 
 /// Sleeps until the next deadline, reaps, and again.
 pub async fn run(gateway: Gateway, clock: Arc<dyn Clock>, mut stop: StopToken) {
@@ -35,7 +35,7 @@ pub async fn run(gateway: Gateway, clock: Arc<dyn Clock>, mut stop: StopToken) {
             Err(error) => {
                 tracing::error!(%error, "cannot reap expired groups; trying again");
                 let retry = clock.now().saturating_add(crate::gateway::REAP_RETRY);
-                clock.sleep_until(retry.min(UnixMillis::MAX)).await;
+                clock.sleep_until(retry).await;
             }
         }
     }
