@@ -54,7 +54,7 @@ const TASK_GRACE: Duration = Duration::from_secs(5);
 impl App {
     /// Binds the sockets, so that a taken port is found before anything is touched.
     pub async fn bind(config: Config, clock: Arc<dyn Clock>) -> Result<Self, AppError> {
-        let server = Server::bind(&config.http).await?;
+        let server = Server::bind(config.http.clone()).await?;
         let metrics = Arc::new(SelfMetrics::new()?);
         Ok(Self { config, clock, server, metrics, readiness: Readiness::default() })
     }
@@ -71,9 +71,15 @@ impl App {
         for address in server.local_addresses() {
             tracing::info!(%address, "listening");
         }
+        if server.is_tls() {
+            tracing::info!("TLS is enabled");
+        }
+        let quit = server.quit();
         let (stop_server, server_stopped) = oneshot::channel::<()>();
         let serving = server.serve(
             readiness.clone(),
+            config.gateway.names,
+            clock.wall(),
             async {
                 // An error means that the sender is gone: that is to stop, too.
                 let _ = server_stopped.await;
@@ -101,6 +107,7 @@ impl App {
         let mut served = None;
         let ended: Result<(), AppError> = tokio::select! {
             () = stop => Ok(()),
+            () = quit.notified() => Ok(()),
             error = tasks.failed() => Err(error.into()),
             ended = lane.ended() => Err(ended.err().unwrap_or(LaneError::Panicked).into()),
             cut_off = &mut serving => {
@@ -150,7 +157,7 @@ async fn start(
         Gateway::start(store, options, clock, metrics)
     });
     let (gateway, lane, restored) = started.await??;
-    let Restored { groups, series, expired } = restored;
+    let Restored { groups, series, expired, .. } = restored;
     let took = began.elapsed();
     tracing::info!(groups, series, expired, ?took, "restored what was stored");
     let ttl = &config.gateway.ttl;

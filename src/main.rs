@@ -34,6 +34,8 @@ fn main() -> ExitCode {
     };
     let flags = match args {
         Args::Serve(flags) => flags,
+        Args::Print(text) => return say(text.trim_end()),
+        Args::Import { .. } | Args::Export { .. } => return ExitCode::FAILURE,
         Args::CheckConfig(file) => {
             return match Config::from_file(&file) {
                 Ok(_) => say(&format!("{}: valid", file.display())),

@@ -18,10 +18,10 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 use tidegate::exposition::text::parse;
-use tidegate::gateway::{Gateway, LaneHandle, Limits, Options, PushMode, Sync};
+use tidegate::gateway::{Gateway, LaneHandle, Limits, Options, PushMode, ScrapeOptions, Sync};
 use tidegate::model::{
     BucketSpan, Exemplar, GroupingKey, Histogram, Label, Metric, MetricFamily, MetricType,
-    MetricValue, NativeBuckets, Timestamp, Ttl, TtlPolicy,
+    MetricValue, NameRules, NativeBuckets, Timestamp, Ttl, TtlPolicy,
 };
 use tidegate::store::{self, OpenError, SCHEMA_VERSION, Store};
 use tidegate::telemetry::metrics::SelfMetrics;
@@ -117,6 +117,8 @@ impl Running {
             ttl: TtlPolicy { rules: vec![], default: Ttl::After(days(7)) },
             sync: Sync::Always,
             limits: Limits::UNLIMITED,
+            names: NameRules::Legacy,
+            consistency_check: true,
         };
         let metrics = Arc::new(SelfMetrics::new().expect("the names of the self metrics differ"));
         let (gateway, lane, _) = Gateway::start(store, options, Arc::new(clock.clone()), metrics)
@@ -135,7 +137,7 @@ impl Running {
 
     /// What was pushed, without what the gateway says of itself.
     fn exposition(&self) -> String {
-        let mut exposition = self.runtime.block_on(self.gateway.scrape());
+        let mut exposition = self.runtime.block_on(self.gateway.scrape(ScrapeOptions::default()));
         let mut bytes = Vec::new();
         while let Some(run) = exposition.next_run() {
             bytes.extend(run.into_frames().flatten());
@@ -161,7 +163,7 @@ fn days(days: u64) -> Duration {
 
 /// Fills a store with something of everything.
 fn write(folder: &Path) {
-    let text = |body: &str| parse(body.as_bytes()).expect("it is text 0.0.4");
+    let text = |body: &str| parse(body.as_bytes(), NameRules::Legacy).expect("it is text 0.0.4");
     let gateway = Running::start(folder, WRITTEN);
     let every_type = "# HELP c A counter.\n# TYPE c counter\nc{x=\"1\"} 1\nc{x=\"2\"} 1e300\n\
         # HELP g A \\\\ gauge\\nwith two lines.\n# TYPE g gauge\ng -0.5\n\

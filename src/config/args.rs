@@ -5,8 +5,9 @@ use std::path::PathBuf;
 
 use clap::{Arg, ArgAction, ArgMatches, Command};
 
-use super::settings::{ALIASES, SETTINGS};
+use super::settings::{ALIASES, Kind, SETTINGS, Setting};
 use super::source::{Origin, Sources};
+use crate::telemetry::build::{BUILD, Build};
 
 /// What the command line asks for.
 #[derive(Debug)]
@@ -15,6 +16,17 @@ pub enum Args {
     Serve(FlagSettings),
     /// Check a settings file.
     CheckConfig(PathBuf),
+    /// Read what another gateway holds into a store.
+    Import { source: String, dry_run: bool, flags: FlagSettings },
+    /// Write what a store or a gateway holds as push requests, or push it to another gateway.
+    Export {
+        source: Option<String>,
+        output: Option<PathBuf>,
+        to: Option<String>,
+        flags: FlagSettings,
+    },
+    /// Print a text.
+    Print(String),
 }
 
 /// Settings given as flags, and the file to read the others from.
@@ -34,6 +46,8 @@ Examples:
       Read settings from a file; config.example.toml lists them all.
   tidegate check-config tidegate.toml
       Say what is wrong with a settings file, and exit.
+  tidegate import --dry-run /var/lib/pushgateway.data
+      Say what a Go Pushgateway's persistence file would bring.
   echo 'backup_last_success_seconds 1.7e9' |
     curl --data-binary @- http://localhost:9091/metrics/job/backup
       Push a metric.
@@ -42,46 +56,165 @@ Every setting can also be given in the environment: --ttl.default is TIDEGATE_TT
 A flag counts over the environment, the environment over the file, the file over the default.";
 
 impl Args {
-    /// Parses the command line. An error says what to print and how to exit: `--help` and
-    /// `--version` are errors here.
+    /// Parses the command line. An error says what to print and how to exit: `--help` is one here.
     pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Self, clap::Error> {
-        let mut matches = command().try_get_matches_from(args)?;
-        if let Some(("check-config", found)) = matches.subcommand() {
-            let file = found.get_one::<PathBuf>("FILE").cloned().unwrap_or_default();
-            return Ok(Self::CheckConfig(file));
+        let mut matches = command().try_get_matches_from(expand_files(args)?)?;
+        if matches.get_flag("version") {
+            return Ok(Self::Print(version()));
         }
-        let config_file = matches.remove_one::<PathBuf>("config.file");
-        Ok(Self::Serve(FlagSettings { config_file, matches }))
+        if matches.get_flag("help-man") {
+            return manual().map(Self::Print).map_err(|error| failed(&error.to_string()));
+        }
+        let Some((name, mut found)) = matches.remove_subcommand() else {
+            return Ok(Self::Serve(FlagSettings::new(matches)));
+        };
+        let file =
+            |found: &ArgMatches| found.get_one::<PathBuf>("FILE").cloned().unwrap_or_default();
+        Ok(match name.as_str() {
+            "check-config" => Self::CheckConfig(file(&found)),
+            "import" => {
+                let source = found.remove_one("SOURCE").unwrap_or_default();
+                let dry_run = found.get_flag("dry-run");
+                Self::Import { source, dry_run, flags: FlagSettings::new(found) }
+            }
+            _ => {
+                let source = found.remove_one("SOURCE");
+                let (output, to) = (found.remove_one("output"), found.remove_one("to"));
+                Self::Export { source, output, to, flags: FlagSettings::new(found) }
+            }
+        })
     }
 }
 
+/// Arguments from files: `@FILE` stands for its lines, without those that are empty or begin with
+/// `#`, as with the Go Pushgateway.
+fn expand_files(args: impl IntoIterator<Item = OsString>) -> Result<Vec<OsString>, clap::Error> {
+    let mut expanded = Vec::new();
+    for arg in args {
+        let Some(path) = arg.to_str().and_then(|arg| arg.strip_prefix('@')) else {
+            expanded.push(arg);
+            continue;
+        };
+        let text = std::fs::read_to_string(path)
+            .map_err(|error| failed(&format!("cannot read arguments from {path}: {error}\n")))?;
+        let lines = text.lines().map(str::trim);
+        let lines = lines.filter(|line| !line.is_empty() && !line.starts_with('#'));
+        expanded.extend(lines.map(OsString::from));
+    }
+    Ok(expanded)
+}
+
+fn failed(message: &str) -> clap::Error {
+    command().error(clap::error::ErrorKind::Io, message)
+}
+
+/// What `--version` prints, in the manner of Prometheus's programs.
+fn version() -> String {
+    let Build { version, revision, branch, user, date, compiler } = BUILD;
+    format!(
+        "tidegate, version {version} (branch: {branch}, revision: {revision})\n  \
+           build user:       {user}\n  build date:       {date}\n  \
+           rust version:     {compiler}\n  platform:         {}/{}\n",
+        std::env::consts::OS,
+        std::env::consts::ARCH,
+    )
+}
+
+fn manual() -> std::io::Result<String> {
+    let mut page = Vec::new();
+    clap_mangen::Man::new(command()).render(&mut page)?;
+    Ok(String::from_utf8_lossy(&page).into_owned())
+}
+
 impl FlagSettings {
+    fn new(mut matches: ArgMatches) -> Self {
+        let config_file = matches.remove_one::<PathBuf>("config.file");
+        Self { config_file, matches }
+    }
+
     /// Takes over what the flags say.
     pub(super) fn apply(&self, sources: &mut Sources) {
         for setting in SETTINGS {
-            if let Some(values) = self.matches.get_many::<String>(setting.name) {
+            // A command has the settings that concern it only.
+            if setting.kind == Kind::Switch {
+                let given = |name: &str| matches!(self.matches.try_get_one(name), Ok(Some(true)));
+                if given(setting.name) || given(&negated(setting)) {
+                    let value = given(setting.name).to_string();
+                    sources.set(setting, vec![value], Origin::Flag);
+                }
+            } else if let Ok(Some(values)) = self.matches.try_get_many::<String>(setting.name) {
                 sources.set(setting, values.cloned().collect(), Origin::Flag);
             }
         }
     }
 }
 
-fn command() -> Command {
-    let file = Arg::new("config.file")
+/// The flag that turns a switch off.
+fn negated(setting: &Setting) -> String {
+    format!("no-{}", setting.name)
+}
+
+/// The flags of a setting.
+fn flags(setting: &'static Setting) -> Vec<Arg> {
+    let aliases = ALIASES.iter().filter(|(_, name)| *name == setting.name);
+    let flag =
+        Arg::new(setting.name).long(setting.name).visible_aliases(aliases.map(|(alias, _)| *alias));
+    if setting.kind == Kind::Switch {
+        let negated = negated(setting);
+        return vec![
+            flag.action(ArgAction::SetTrue)
+                .overrides_with(&negated)
+                .help(format!("{} [--{negated} turns it off, as it is by default]", setting.help)),
+            Arg::new(&negated)
+                .long(&negated)
+                .action(ArgAction::SetTrue)
+                .overrides_with(setting.name)
+                .hide(true),
+        ];
+    }
+    let default = if setting.default.is_empty() { "none" } else { setting.default };
+    let action = if setting.kind == Kind::List { ArgAction::Append } else { ArgAction::Set };
+    vec![
+        flag.value_name(setting.value)
+            .action(action)
+            .help(format!("{} [default: {default}]", setting.help)),
+    ]
+}
+
+fn config_file() -> Arg {
+    Arg::new("config.file")
         .long("config.file")
         .value_name("FILE")
         .value_parser(clap::value_parser!(PathBuf))
-        .help("TOML file to read settings from [env: TIDEGATE_CONFIG_FILE]");
-    let settings = SETTINGS.iter().map(|setting| {
-        let aliases = ALIASES.iter().filter(|(_, name)| *name == setting.name);
-        Arg::new(setting.name)
-            .long(setting.name)
-            .visible_aliases(aliases.map(|(alias, _)| *alias))
-            .value_name(setting.value)
-            .action(if setting.list { ArgAction::Append } else { ArgAction::Set })
-            .help(format!("{} [default: {}]", setting.help, setting.default))
-    });
-    let check = Command::new("check-config")
+        .help("TOML file to read settings from [env: TIDEGATE_CONFIG_FILE]")
+}
+
+fn command() -> Command {
+    let version = Arg::new("version")
+        .long("version")
+        .action(ArgAction::SetTrue)
+        .help("Print the version and exit");
+    let manual = Arg::new("help-man")
+        .long("help-man")
+        .action(ArgAction::SetTrue)
+        .help("Print a manual page and exit");
+    let long_help = Arg::new("help-long").long("help-long").action(ArgAction::HelpLong).hide(true);
+    Command::new("tidegate")
+        .disable_version_flag(true)
+        .about(
+            "A push gateway for Prometheus that keeps what was pushed across restarts and forgets \
+             a group once its TTL has passed",
+        )
+        .after_help(EXAMPLES)
+        .args([version, long_help, manual, config_file()])
+        .args(SETTINGS.iter().flat_map(flags))
+        .subcommands([check_config(), import(), export()])
+        .args_conflicts_with_subcommands(true)
+        .args_override_self(true)
+}
+
+fn check_config() -> Command {
+    Command::new("check-config")
         .about("Say what is wrong with a settings file")
         .long_about(
             "Reads a settings file as `tidegate --config.file` would and says everything that is \
@@ -92,18 +225,77 @@ fn command() -> Command {
                 .required(true)
                 .value_parser(clap::value_parser!(PathBuf))
                 .help("The TOML file"),
-        );
-    Command::new("tidegate")
-        .version(env!("CARGO_PKG_VERSION"))
-        .about(
-            "A push gateway for Prometheus that keeps what was pushed across restarts and forgets \
-             a group once its TTL has passed",
         )
-        .after_help(EXAMPLES)
-        .arg(file)
-        .args(settings)
-        .subcommand(check)
-        .args_conflicts_with_subcommands(true)
+}
+
+/// The settings that a command on a store needs.
+fn store_flags() -> Vec<Arg> {
+    let names = ["storage.path", "storage.cache-size", "ttl.default", "push.enable-utf8-names"];
+    let needed = |setting: &&Setting| {
+        names.contains(&setting.name)
+            || setting.name.starts_with("limits.")
+            || setting.name.starts_with("log.")
+    };
+    let flags = SETTINGS.iter().filter(needed).flat_map(flags);
+    // The limits are not what one looks for here.
+    let shown = |flag: &Arg| names.iter().any(|name| flag.get_id() == *name);
+    std::iter::once(config_file())
+        .chain(flags.map(|flag| if shown(&flag) { flag } else { flag.hide(true) }))
+        .collect()
+}
+
+fn import() -> Command {
+    Command::new("import")
+        .about("Read what a Go Pushgateway holds into a store")
+        .long_about(
+            "Reads a persistence file of a Go Pushgateway, or a running gateway, into the store. \
+             Groups that are there already are replaced. Each group lives for its whole TTL from \
+             the import on. The gateway that uses the store must be stopped.\n\nA file that cannot be read to \
+             its end changes nothing.",
+        )
+        .arg(
+            Arg::new("SOURCE")
+                .required(true)
+                .help("A persistence file, or the URL of a gateway such as http://host:9091"),
+        )
+        .arg(
+            Arg::new("dry-run")
+                .long("dry-run")
+                .action(ArgAction::SetTrue)
+                .help("Read everything, say what would be imported, and change nothing"),
+        )
+        .args(store_flags())
+}
+
+fn export() -> Command {
+    Command::new("export")
+        .about("Write all groups as push requests that any push gateway takes")
+        .long_about(
+            "Writes a PUT request for each group of a store, or of a running gateway, that a Go \
+             Pushgateway takes: with --to it is sent there, else it is written to a file or standard \
+             output, one behind the other, as they go over the wire:\n\n  \
+             tidegate export --output groups.http\n  \
+             nc -N old-gateway 9091 < groups.http",
+        )
+        .arg(
+            Arg::new("SOURCE")
+                .help("The URL of a running gateway; without it the store, whose gateway must be stopped"),
+        )
+        .arg(
+            Arg::new("output")
+                .long("output")
+                .value_name("FILE")
+                .value_parser(clap::value_parser!(PathBuf))
+                .help("File to write the requests to [default: standard output]"),
+        )
+        .arg(
+            Arg::new("to")
+                .long("to")
+                .value_name("URL")
+                .conflicts_with("output")
+                .help("Gateway to push to, such as http://old-gateway:9091"),
+        )
+        .args(store_flags())
 }
 
 #[cfg(test)]

@@ -16,9 +16,9 @@ pub use args::{Args, FlagSettings};
 pub use error::Problems;
 
 use settings::Setting;
-use source::{RawRule, Sources};
+use source::{Origin, RawRule, Sources};
 
-use crate::model::{Selector, Ttl, TtlPolicy, TtlRule};
+use crate::model::{NameRules, Selector, Ttl, TtlPolicy, TtlRule};
 use crate::telemetry::log;
 use crate::{gateway, http, store};
 
@@ -31,6 +31,8 @@ pub struct Config {
     pub log: log::Options,
     /// For requests under way when the gateway stops.
     pub shutdown_grace: Duration,
+    /// A Go Pushgateway's persistence file, to be imported once.
+    pub persistence_file: Option<PathBuf>,
 }
 
 impl Config {
@@ -74,7 +76,7 @@ impl Config {
                 flags.apply(&mut sources);
                 validate(&sources, Problems::default()).map_err(|problems| problems.to_string())
             }
-            Args::CheckConfig(_) => Err("no flags".into()),
+            other => Err(format!("no flags: {other:?}")),
         }
     }
 }
@@ -102,6 +104,11 @@ impl Reader<'_> {
         let setting = Setting::find(name).expect("only names of the table are asked for");
         let (values, origin) = self.sources.get(setting);
         (values, origin.place(name))
+    }
+
+    fn is_default(&self, name: &str) -> bool {
+        let setting = Setting::find(name).expect("only names of the table are asked for");
+        self.sources.get(setting).1 == Origin::Default
     }
 
     /// The value as `parse` understands it; where it does not, the problem is noted and the value
@@ -160,7 +167,80 @@ impl Reader<'_> {
         })
     }
 
+    fn switch(&mut self, name: &str) -> Option<bool> {
+        self.get(name, |text| text.parse().map_err(|_| expected(text, "true or false")))
+    }
+
+    fn file(&self, name: &str) -> Option<PathBuf> {
+        let (values, _) = self.texts(name);
+        values.last().filter(|path| !path.is_empty()).map(PathBuf::from)
+    }
+
+    /// Where things are served. Follows `computeRoutePrefix` of the Go Pushgateway.
+    fn paths(&mut self) -> Option<http::Paths> {
+        let external = self.get("web.external-url", |url| Ok(path_of(url).to_owned()))?;
+        let given = self.get("web.route-prefix", |prefix| Ok(prefix.to_owned()))?;
+        let prefix = route_prefix(if given.is_empty() { &external } else { &given });
+        let telemetry = self.get("web.telemetry-path", |path| {
+            if !path.starts_with('/') {
+                return Err(expected(path, "a path that begins with /"));
+            }
+            // One slash is dropped where the path is looked up, as it is from what is asked for.
+            let path = path.strip_suffix('/').unwrap_or(path);
+            let taken = ["", "/status", "/-/healthy", "/-/ready", "/-/quit", "/api/v1"];
+            if taken.contains(&path) || path.starts_with("/api/v1/") {
+                return Err(format!("{path:?} is taken: something else is served there"));
+            }
+            Ok(path.to_owned())
+        });
+        Some(http::Paths { prefix, telemetry: telemetry? })
+    }
+
+    /// The settings that the Go Pushgateway has as flags, as its API shows them.
+    fn flags(&mut self, paths: Option<&http::Paths>) -> Vec<(String, String)> {
+        const NAMES: [&str; 16] = [
+            "log.format",
+            "log.level",
+            "persistence.file",
+            "persistence.interval",
+            "push.disable-consistency-check",
+            "push.enable-utf8-names",
+            "storage.path",
+            "ttl.default",
+            "web.config.file",
+            "web.enable-admin-api",
+            "web.enable-lifecycle",
+            "web.external-url",
+            "web.listen-address",
+            "web.route-prefix",
+            "web.systemd-socket",
+            "web.telemetry-path",
+        ];
+        let value = |name: &&str| {
+            let text = match *name {
+                "web.route-prefix" => paths.map_or("", |paths| &paths.prefix).to_owned(),
+                "persistence.interval" => {
+                    let (values, _) = self.texts(name);
+                    let interval = values.last().and_then(|text| duration(text).ok());
+                    interval.map(go_duration).unwrap_or_default()
+                }
+                name => self.texts(name).0.join(","),
+            };
+            ((*name).to_owned(), text)
+        };
+        NAMES.iter().map(value).collect()
+    }
+
     fn http(&mut self) -> Option<http::Options> {
+        let paths = self.paths();
+        let (systemd_socket, lifecycle, admin, openmetrics) = (
+            self.switch("web.systemd-socket"),
+            self.switch("web.enable-lifecycle"),
+            self.switch("web.enable-admin-api"),
+            self.switch("web.enable-openmetrics"),
+        );
+        let flags = self.flags(paths.as_ref());
+        let web_config = self.file("web.config.file");
         let (listen, place) = self.texts("web.listen-address");
         for address in &listen {
             let port = address.rsplit_once(':').and_then(|(_, port)| port.parse::<u16>().ok());
@@ -179,7 +259,17 @@ impl Reader<'_> {
             header_timeout: header_timeout?,
             body_timeout: body_timeout?,
         };
-        Some(http::Options { listen, limits })
+        Some(http::Options {
+            listen,
+            systemd_socket: systemd_socket?,
+            web_config,
+            paths: paths?,
+            lifecycle: lifecycle?,
+            admin: admin?,
+            openmetrics: openmetrics?,
+            flags,
+            limits,
+        })
     }
 
     fn log(&mut self) -> Option<log::Options> {
@@ -228,10 +318,22 @@ const DECODED_BYTES_MAX: u64 = 2 * 1024 * 1024 * 1024;
 fn validate(sources: &Sources, problems: Problems) -> Result<Config, Problems> {
     let mut reader = Reader { sources, problems };
     let http = reader.http();
-    let path = reader.get("storage.path", |text| match text {
-        "" => Err("expected a folder".to_owned()),
-        path => Ok(PathBuf::from(path)),
-    });
+    let persistence_file = reader.file("persistence.file");
+    reader.duration("persistence.interval");
+    let path = match &persistence_file {
+        // Beside the file, so that a gateway of the same flags finds the same metrics.
+        Some(file) if reader.is_default("storage.path") => {
+            let mut name = file.clone().into_os_string();
+            name.push(".tidegate");
+            Some(PathBuf::from(name))
+        }
+        _ => reader.get("storage.path", |text| match text {
+            "" => Err("expected a folder".to_owned()),
+            path => Ok(PathBuf::from(path)),
+        }),
+    };
+    let names = reader.switch("push.enable-utf8-names");
+    let unchecked = reader.switch("push.disable-consistency-check");
     let cache_bytes = reader.size("storage.cache-size");
     let sync = reader.get("storage.sync", |text| match text {
         "always" => Ok(gateway::Sync::Always),
@@ -247,9 +349,16 @@ fn validate(sources: &Sources, problems: Problems) -> Result<Config, Problems> {
         Some(Config {
             http: http?,
             store: store::Options { path: path?, cache_bytes: cache_bytes? },
-            gateway: gateway::Options { ttl: ttl?, sync: sync?, limits: limits? },
+            gateway: gateway::Options {
+                ttl: ttl?,
+                sync: sync?,
+                limits: limits?,
+                names: if names? { NameRules::Utf8 } else { NameRules::Legacy },
+                consistency_check: !unchecked?,
+            },
             log: log?,
             shutdown_grace: shutdown_grace?,
+            persistence_file,
         })
     })();
     match config {
@@ -262,6 +371,38 @@ fn duration(text: &str) -> Result<Duration, String> {
     match Ttl::parse(text) {
         Ok(Ttl::After(duration)) => Ok(duration),
         _ => Err(expected(text, "a duration such as 30s or 1h30m")),
+    }
+}
+
+/// The path of a URL; a bare path is one too.
+fn path_of(url: &str) -> &str {
+    let rest = url
+        .split_once("://")
+        .map_or(url, |(_, rest)| rest.find('/').map_or("", |slash| rest.split_at(slash).1));
+    rest.split(['?', '#']).next().unwrap_or("")
+}
+
+/// One slash in front and none behind; nothing for the root.
+fn route_prefix(path: &str) -> String {
+    let path = path.strip_suffix('/').unwrap_or(path);
+    let path = path.trim_start_matches('/');
+    if path.is_empty() { String::new() } else { format!("/{path}") }
+}
+
+/// A duration as Go writes it: `5m0s`.
+fn go_duration(duration: Duration) -> String {
+    let seconds = duration.as_secs();
+    let (hours, minutes, rest) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
+    let fraction = duration.subsec_nanos();
+    let rest = if fraction == 0 {
+        rest.to_string()
+    } else {
+        format!("{rest}.{fraction:09}").trim_end_matches('0').to_owned()
+    };
+    match (hours, minutes) {
+        (0, 0) => format!("{rest}s"),
+        (0, minutes) => format!("{minutes}m{rest}s"),
+        (hours, minutes) => format!("{hours}h{minutes}m{rest}s"),
     }
 }
 

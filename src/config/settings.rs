@@ -10,8 +10,18 @@ pub(super) struct Setting {
     /// The kind of value, for `--help`.
     pub(super) value: &'static str,
     pub(super) help: &'static str,
+    pub(super) kind: Kind,
+}
+
+/// How a setting is given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// As one value.
+    Value,
     /// May be given several times, or as an array.
-    pub(super) list: bool,
+    List,
+    /// `--NAME` and `--no-NAME`; `true` and `false` elsewhere.
+    Switch,
 }
 
 const fn setting(
@@ -20,21 +30,79 @@ const fn setting(
     value: &'static str,
     help: &'static str,
 ) -> Setting {
-    Setting { name, default, value, help, list: false }
+    Setting { name, default, value, help, kind: Kind::Value }
+}
+
+const fn switch(name: &'static str, help: &'static str) -> Setting {
+    Setting { kind: Kind::Switch, ..setting(name, "false", "", help) }
 }
 
 /// All of them but `config.file` and `[[ttl.rules]]`, in the order of `--help`.
 pub(super) const SETTINGS: &[Setting] = &[
     Setting {
-        list: true,
+        kind: Kind::List,
         ..setting(
             "web.listen-address",
             ":9091",
             "ADDRESS",
-            "Address to listen on, host:port or :port. May be repeated",
+            "Address to listen on: host:port, :port or [::1]:port. May be repeated",
         )
     },
-    setting("storage.path", "data", "DIR", "Folder of the store"),
+    switch(
+        "web.systemd-socket",
+        "Take the sockets from systemd's socket activation instead of listening on addresses",
+    ),
+    setting(
+        "web.config.file",
+        "",
+        "FILE",
+        "YAML file for TLS, users and their passwords, headers and a rate limit, as the Go \
+         Pushgateway has it",
+    ),
+    setting("web.telemetry-path", "/metrics", "PATH", "Path of the exposition"),
+    setting(
+        "web.external-url",
+        "",
+        "URL",
+        "URL under which the gateway is reached from outside, if a proxy serves it under a path. \
+         Only the path counts",
+    ),
+    setting(
+        "web.route-prefix",
+        "",
+        "PATH",
+        "Prefix of all paths that are served. Empty: the path of web.external-url",
+    ),
+    switch("web.enable-lifecycle", "Let PUT or POST /-/quit stop the gateway"),
+    switch("web.enable-admin-api", "Let PUT /api/v1/admin/wipe delete all groups"),
+    switch(
+        "web.enable-openmetrics",
+        "Offer OpenMetrics 1.0 to scrapers. Mind that it names a counter without its _total in the \
+         metadata, and one that has none it calls unknown",
+    ),
+    switch(
+        "push.disable-consistency-check",
+        "Accept pushes that contradict what is there, with 202, and leave out what contradicts",
+    ),
+    switch("push.enable-utf8-names", "Allow any UTF-8 in names of metrics and labels"),
+    setting(
+        "persistence.file",
+        "",
+        "FILE",
+        "Persistence file of a Go Pushgateway. Read once, into an empty store; never written",
+    ),
+    setting(
+        "persistence.interval",
+        "5m",
+        "DURATION",
+        "Accepted for the Go Pushgateway's sake. Not needed: every push is stored at once",
+    ),
+    setting(
+        "storage.path",
+        "data",
+        "DIR",
+        "Folder of the store. Where only persistence.file is given: its name with .tidegate",
+    ),
     setting(
         "storage.sync",
         "always",

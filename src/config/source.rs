@@ -7,7 +7,7 @@ use std::path::Path;
 use toml::{Table, Value};
 
 use super::error::Problems;
-use super::settings::{SETTINGS, Setting};
+use super::settings::{Kind, SETTINGS, Setting};
 
 /// Settings as they were written, each with the place that counts.
 #[derive(Debug, Default)]
@@ -76,7 +76,7 @@ impl Sources {
         for setting in SETTINGS {
             let name = setting.variable();
             if let Some(value) = variable(&name) {
-                let values = if setting.list {
+                let values = if setting.kind == Kind::List {
                     value.split(',').map(|value| value.trim().to_owned()).collect()
                 } else {
                     vec![value]
@@ -161,7 +161,7 @@ fn unknown(name: &str) -> String {
 
 fn scalars(setting: &Setting, value: Value) -> Result<Vec<String>, &'static str> {
     match value {
-        Value::Array(values) if setting.list => values
+        Value::Array(values) if setting.kind == Kind::List => values
             .into_iter()
             .map(|value| scalar(value).ok_or("expected an array of strings"))
             .collect(),

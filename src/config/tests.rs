@@ -21,7 +21,7 @@ fn the_example_lists_every_setting_with_its_default() {
     sources.toml(Path::new("example"), example, &mut Problems::default());
     for setting in SETTINGS {
         let (values, origin) = sources.get(setting);
-        assert_ne!(origin, source::Origin::Default, "{} is missing", setting.name);
+        assert_ne!(origin, Origin::Default, "{} is missing", setting.name);
         assert_eq!(values, [setting.default], "{}", setting.name);
     }
 }

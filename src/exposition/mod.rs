@@ -1,4 +1,5 @@
-//! The formats in which metrics travel: text 0.0.4 and delimited protobuf in, text 0.0.4 out.
+//! The formats in which metrics travel: text 0.0.4 and delimited protobuf in; text, protobuf in its
+//! three forms, and OpenMetrics out.
 //!
 //! Promises
 //! - Parsing takes the whole body or none of it, and never panics (property tests in the parsers).
@@ -9,11 +10,17 @@
 
 pub mod error;
 pub mod gzip;
+pub mod negotiate;
 pub mod number;
+pub mod openmetrics;
 pub mod protobuf;
 pub mod text;
+pub mod zstd;
 
 pub use error::ParseError;
+pub use negotiate::{ContentEncoding, Format, ScrapeFormat};
+
+use crate::model::{MetricFamily, NameRules};
 
 /// The body formats of a push. `Content-Type` alone decides.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,10 +28,6 @@ pub enum PushFormat {
     Text,
     Protobuf,
 }
-
-/// The `Content-Type` of a text exposition.
-pub const TEXT_CONTENT_TYPE: &str =
-    "text/plain; version=0.0.4; charset=utf-8; escaping=underscores";
 
 impl PushFormat {
     /// The format of a push with this `Content-Type`: protobuf if it says so in full, else text
@@ -46,10 +49,10 @@ impl PushFormat {
     }
 
     /// Parses a push body into families with names that differ, in the order of the body.
-    pub fn parse(self, body: &[u8]) -> Result<Vec<crate::model::MetricFamily>, ParseError> {
+    pub fn parse(self, body: &[u8], names: NameRules) -> Result<Vec<MetricFamily>, ParseError> {
         match self {
-            Self::Text => text::parse(body),
-            Self::Protobuf => protobuf::decode(body),
+            Self::Text => text::parse(body, names),
+            Self::Protobuf => protobuf::decode(body, names),
         }
     }
 }

@@ -13,8 +13,8 @@ use super::error::{Error, Fault, Refusal};
 use super::index::{FamilyId, Group, GroupState, Index, Member, NewMember};
 use super::layout::{self, Chunk};
 use super::options::Limits;
-use super::prepare::{PreparedFamily, encoded_labels, labels_text};
-use super::segment::GroupId;
+use super::prepare::{Prepared, PreparedFamily, encoded_labels, labels_text};
+use super::segment::{GroupId, Rendered};
 use super::view::Change;
 use crate::exposition::text::{self, LabelBlock};
 use crate::model::{
@@ -64,10 +64,10 @@ impl Judge {
         push: Push,
         at: Accepted,
     ) -> Result<UnixMillis, Error> {
-        let Push { key, mode, block, ttl, policy_ttl, families } = push;
+        let Push { key, mode, block, ttl, policy_ttl, families, lenient } = push;
         let mut found = self.find_alive(stage, &key, at);
-        let families = match families {
-            Ok(families) => families,
+        let Prepared { mut families, mut left_out } = match families {
+            Ok(prepared) => prepared,
             Err(refusal) => {
                 if refusal.marks_the_group() {
                     self.mark_failed(store, stage, found, &key, &block, policy_ttl, at)?;
@@ -86,6 +86,10 @@ impl Judge {
         }
         match verdict {
             Ok(()) => {}
+            Err(Error::Refused(refusal)) if lenient && refusal.marks_the_group() => {
+                left_out.get_or_insert(refusal);
+                families = self.consistent(store, stage, found, &key, mode, families)?;
+            }
             Err(Error::Refused(refusal)) => {
                 if refusal.marks_the_group() {
                     self.mark_failed(store, stage, found, &key, &block, policy_ttl, at)?;
@@ -99,10 +103,15 @@ impl Judge {
         let plan = self.plan(store, stage, found, mode, &families)?;
         let (ttl, ttl_source) = ttl.map_or(policy_ttl, |ttl| (ttl, TtlSource::Push));
         let before = found.and_then(|id| self.index.group(id)).map(|group| group.state);
+        let mut failed = before.and_then(|before| before.failed);
+        if let Some(reason) = left_out {
+            tracing::error!(group = %key, %reason, "a push was accepted in part: families that contradict what is there were left out");
+            failed = Some(at.wall);
+        }
         let state = GroupState {
             created: before.map_or(at.wall, |before| before.created),
             pushed: Some(at.wall),
-            failed: before.and_then(|before| before.failed),
+            failed,
             renewed: at.now,
             ttl,
             ttl_source,
@@ -125,6 +134,20 @@ impl Judge {
         if let Some(id) = self.find_alive(stage, key, at) {
             self.remove(stage, &[id]);
         }
+    }
+
+    /// Stages the removal of all groups. Returns how many there were.
+    pub fn wipe(&mut self, stage: &mut Stage) -> usize {
+        let count = self.index.group_count();
+        for group in self.index.groups() {
+            for chunk in group.head.iter().chain(&group.chunks) {
+                stage.batch.remove(group.chunk_key(chunk.number), *chunk);
+            }
+        }
+        self.index.clear();
+        stage.undecided.clear();
+        stage.changes.push(Change::Cleared);
+        count
     }
 
     /// Stages the removal of groups that have expired, a bounded number of them.
@@ -196,25 +219,66 @@ impl Judge {
         mode: PushMode,
         families: &[PreparedFamily],
     ) -> Result<(), Error> {
-        let group = found.and_then(|id| self.index.group(id));
-        let push = Checked {
-            index: &self.index,
-            self_types: &self.self_types,
-            group,
-            mode,
-            families,
-            by_name: OnceCell::new(),
-        };
-        if group.is_none() {
+        let push = self.checked(found, mode, families, OnceCell::new());
+        if push.group.is_none() {
             push.check_no_sibling(key)?;
         }
         push.check_limits(&self.limits)?;
         for family in families.iter().filter(|family| family.record.series > 0) {
-            push.check_type(family)?;
-            push.check_suffixes(family)?;
-            push.check_series(store, &stage.batch, key, family)?;
+            push.check_family(store, &stage.batch, key, family)?;
         }
         Ok(())
+    }
+
+    fn checked<'a>(
+        &'a self,
+        found: Option<GroupId>,
+        mode: PushMode,
+        families: &'a [PreparedFamily],
+        by_name: OnceCell<HashMap<&'a str, MetricType>>,
+    ) -> Checked<'a> {
+        let group = found.and_then(|id| self.index.group(id));
+        Checked { index: &self.index, self_types: &self.self_types, group, mode, families, by_name }
+    }
+
+    /// The families of a push that contradict neither what is stored nor those before them.
+    fn consistent(
+        &self,
+        store: &Store,
+        stage: &Stage,
+        found: Option<GroupId>,
+        key: &GroupingKey,
+        mode: PushMode,
+        families: Vec<PreparedFamily>,
+    ) -> Result<Vec<PreparedFamily>, Error> {
+        // The stamps of the group itself cannot be left out.
+        if found.is_none() {
+            self.checked(found, mode, &families, OnceCell::new()).check_no_sibling(key)?;
+        }
+        let mut by_name = HashMap::new();
+        let mut verdicts = Vec::with_capacity(families.len());
+        for family in &families {
+            let name = family.record.name.as_str();
+            if family.record.series == 0 {
+                verdicts.push(true);
+                continue;
+            }
+            by_name.insert(name, family.kind);
+            let push = self.checked(found, mode, &families, OnceCell::from(by_name));
+            let verdict = push.check_family(store, &stage.batch, key, family);
+            by_name = push.by_name.into_inner().unwrap_or_default();
+            match verdict {
+                Ok(()) => verdicts.push(true),
+                Err(Error::Refused(_)) => {
+                    by_name.remove(name);
+                    verdicts.push(false);
+                }
+                Err(fault) => return Err(fault),
+            }
+        }
+        drop(by_name);
+        let kept = families.into_iter().zip(verdicts).filter(|(_, consistent)| *consistent);
+        Ok(kept.map(|(family, _)| family).collect())
     }
 
     /// Records a refused push: the failure time, and the group if there is none yet.
@@ -310,7 +374,7 @@ impl Judge {
         plan: Plan,
         families: Vec<PreparedFamily>,
         at: Accepted,
-    ) -> Vec<(FamilyId, Bytes)> {
+    ) -> Vec<(FamilyId, Rendered)> {
         let sequence = self.index.next_sequence();
         self.index.reserve_members(id, families.len());
         let mut lines = Vec::with_capacity(families.len());
@@ -441,11 +505,12 @@ impl Judge {
         stage: &mut Stage,
         id: GroupId,
         block: &LabelBlock,
-        lines: Vec<(FamilyId, Bytes)>,
+        lines: Vec<(FamilyId, Rendered)>,
     ) {
         let Some(group) = self.index.group(id) else { return };
         let stamps = stamp_lines(&group.state, block);
-        let change = Change::Group { id, state: group.state, series: group.series, stamps, lines };
+        let (stored_id, state, series) = (group.stored_id, group.state, group.series);
+        let change = Change::Group { id, stored_id, state, series, stamps, lines };
         stage.changes.push(change);
     }
 
@@ -484,10 +549,13 @@ struct PlannedUpdate {
 
 /// The change that publishes a family's header.
 pub fn header_change(id: FamilyId, family: &super::index::Family) -> Change {
-    let help = family.help().map(AsRef::as_ref);
-    let header = text::header(&family.name, help, family.kind).into();
-    let name = Arc::clone(&family.name);
-    Change::Header { family: id, name, header, help_giver: family.help_giver() }
+    Change::Header {
+        family: id,
+        name: Arc::clone(&family.name),
+        kind: family.kind,
+        help: family.help().cloned(),
+        help_giver: family.help_giver(),
+    }
 }
 
 /// The lines that say when a group was pushed, and when a push to it failed.
@@ -574,6 +642,18 @@ struct Checked<'a> {
 }
 
 impl<'a> Checked<'a> {
+    fn check_family(
+        &self,
+        store: &Store,
+        batch: &Batch,
+        key: &GroupingKey,
+        family: &PreparedFamily,
+    ) -> Result<(), Error> {
+        self.check_type(family)?;
+        self.check_suffixes(family)?;
+        self.check_series(store, batch, key, family)
+    }
+
     /// Two groups whose keys differ by `instance=""` only would have the same two stamps.
     fn check_no_sibling(&self, key: &GroupingKey) -> Result<(), Refusal> {
         match key.sibling().and_then(|sibling| self.index.find(&sibling)) {

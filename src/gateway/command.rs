@@ -3,7 +3,7 @@
 use tokio::sync::oneshot;
 
 use super::error::{Error, Fault, Refusal};
-use super::prepare::PreparedFamily;
+use super::prepare::Prepared;
 use crate::exposition::text::LabelBlock;
 use crate::model::{GroupingKey, Ttl, TtlSource};
 use crate::time::{UnixMillis, UnixNanos};
@@ -27,7 +27,9 @@ pub struct Push {
     /// The TTL where it set none.
     pub policy_ttl: (Ttl, TtlSource),
     /// Refused already for what it says by itself: still recorded as failed.
-    pub families: Result<Vec<PreparedFamily>, Refusal>,
+    pub families: Result<Prepared, Refusal>,
+    /// Whether families that contradict what is stored are left out, rather than the push refused.
+    pub lenient: bool,
 }
 
 /// When a command was accepted. Commands are accepted in the order of the queue.
@@ -42,6 +44,8 @@ pub struct Accepted {
 pub enum Command {
     Push(Box<Push>, Reply<Result<UnixMillis, Error>>),
     Delete(GroupingKey, Reply<Result<(), Fault>>),
+    /// Delete all groups.
+    Wipe(Reply<Result<(), Fault>>),
     /// Remove groups that have expired, a bounded number of them.
     Reap(Reply<Result<(), Fault>>),
 }

@@ -193,6 +193,17 @@ impl Index {
         self.groups.len()
     }
 
+    /// All groups.
+    pub fn groups(&self) -> impl Iterator<Item = &Group> {
+        self.groups.iter().map(|(_, group)| group)
+    }
+
+    /// Forgets all groups. Numbers of the store are not used again all the same.
+    pub fn clear(&mut self) {
+        let Self { hasher, next_stored_id, next_sequence, .. } = *self;
+        *self = Self { next_stored_id, next_sequence, ..Self::new(hasher) };
+    }
+
     /// How many series there are, without the gateway's own two a group.
     pub fn series_count(&self) -> u64 {
         self.series

@@ -202,6 +202,11 @@ impl Staged {
                     judge.delete(stage, &key, at);
                     Answer::Done(reply)
                 }
+                Command::Wipe(reply) => {
+                    let groups = judge.wipe(stage);
+                    tracing::info!(groups, "all groups were deleted");
+                    Answer::Done(reply)
+                }
                 Command::Reap(reply) => {
                     judge.reap(stage, at);
                     Answer::Done(reply)

@@ -23,6 +23,7 @@ mod queue;
 mod restore;
 pub mod scrape;
 pub mod segment;
+mod stored;
 pub mod view;
 
 use std::sync::{Arc, PoisonError, RwLock};
@@ -36,21 +37,23 @@ pub use error::{Error, Fault, Refusal};
 pub use lane::{LaneError, LaneHandle, REAPER_SLEEP_MAX};
 pub use options::{Limits, Options, Sync};
 pub use restore::Restored;
-pub use scrape::{Exposition, GzipCache, Run};
+pub use scrape::{Compressed, Exposition, Run, ScrapeCache, ScrapeOptions};
+pub use stored::{StoredFamily, StoredGroup};
 
 use apply::Judge;
 use command::{Command, Push};
 use index::Index;
 use lane::{Committer, Lane};
-use prepare::SeriesHasher;
+use prepare::{Rules, SeriesHasher};
 use queue::Queue;
 use view::View;
 
-use crate::exposition::text::{self, LabelBlock};
+use crate::exposition::text::LabelBlock;
 use crate::model::{
-    GroupingKey, MetricFamily, MetricType, PUSH_FAILURE_TIME_NAME, PUSH_TIME_NAME, Ttl,
+    GroupingKey, MetricFamily, NameRules, PUSH_FAILURE_TIME_HELP, PUSH_FAILURE_TIME_NAME,
+    PUSH_TIME_HELP, PUSH_TIME_NAME, Ttl,
 };
-use crate::store::{CloseError, OpenError, Store};
+use crate::store::{CloseError, OpenError, ReadError, Store};
 use crate::telemetry::metrics::{Readings, SelfMetrics};
 use crate::time::{Clock, UnixMillis, UnixNanos};
 
@@ -73,7 +76,9 @@ struct Shared {
     hasher: SeriesHasher,
     options: Options,
     next_deadline: watch::Receiver<UnixMillis>,
-    gzip: GzipCache,
+    scrapes: Arc<ScrapeCache>,
+    /// Whether what is stored may have names beyond the legacy charset.
+    quoted_names: bool,
 }
 
 /// Why the gateway could not start.
@@ -109,18 +114,18 @@ impl Gateway {
             clock.restore_offset_ms(offset);
         }
         let hasher = SeriesHasher::random();
-        let self_types = metrics.families(&Readings::default()).into_iter();
         let mut judge = Judge {
             index: Index::new(hasher),
             limits: options.limits,
-            self_types: self_types.map(|family| (family.name, family.kind)).collect(),
+            self_types: metrics.types().collect(),
         };
         let mut view = View::new([
-            (PUSH_TIME_NAME, stamp_header(PUSH_TIME_NAME, "succeeded")),
-            (PUSH_FAILURE_TIME_NAME, stamp_header(PUSH_FAILURE_TIME_NAME, "failed")),
+            (PUSH_TIME_NAME, PUSH_TIME_HELP),
+            (PUSH_FAILURE_TIME_NAME, PUSH_FAILURE_TIME_HELP),
         ]);
         let now = clock.now();
         let restored = restore::restore(&store, &mut judge, &mut view, hasher, &options.ttl, now)?;
+        let quoted_names = options.names == NameRules::Utf8 || restored.quoted_names;
         let (sender, next_deadline) = watch::channel(view.next_deadline());
         let shared = Shared {
             queue: Arc::new(Queue::new(options.limits.queue, Arc::clone(&clock))),
@@ -131,7 +136,8 @@ impl Gateway {
             hasher,
             options,
             next_deadline,
-            gzip: GzipCache::default(),
+            scrapes: Arc::default(),
+            quoted_names,
         };
         let lane = LaneHandle::spawn(Lane {
             judge,
@@ -160,9 +166,11 @@ impl Gateway {
     ) -> Result<Expires, Error> {
         let shared = &*self.shared;
         let series: usize = families.iter().map(|family| family.metrics.len()).sum();
-        let limits = &shared.options.limits;
+        let options = &shared.options;
+        let lenient = !options.consistency_check;
+        let rules = Rules { limits: &options.limits, names: options.names, lenient };
         let families = beside_other_tasks(series > SERIES_INLINE_MAX, || {
-            prepare::prepare(&key, shared.hasher, limits, families)
+            prepare::prepare(&key, shared.hasher, rules, families)
         });
         let push = Push {
             mode,
@@ -170,6 +178,7 @@ impl Gateway {
             ttl,
             policy_ttl: shared.options.ttl.ttl_of(&key),
             families,
+            lenient,
             key,
         };
         let (reply, answer) = oneshot::channel();
@@ -185,6 +194,13 @@ impl Gateway {
         answer.await.map_err(|_| Fault::Stopping)?
     }
 
+    /// Deletes all groups, at once.
+    pub async fn wipe(&self) -> Result<(), Fault> {
+        let (reply, answer) = oneshot::channel();
+        self.shared.queue.push(Command::Wipe(reply))?;
+        answer.await.map_err(|_| Fault::Stopping)?
+    }
+
     /// Removes groups that have expired, a bounded number of them. Not needed for them not to be
     /// shown.
     pub async fn reap(&self) -> Result<(), Fault> {
@@ -197,7 +213,7 @@ impl Gateway {
     ///
     /// Waits only in one case: where groups disagree on a help text, and the one whose text counts
     /// has expired, it is reaped first.
-    pub async fn scrape(&self) -> Exposition {
+    pub async fn scrape(&self, options: ScrapeOptions) -> Exposition {
         let shared = &*self.shared;
         let now = shared.clock.now();
         let (snapshot, totals) = loop {
@@ -218,13 +234,31 @@ impl Gateway {
             next_deadline: self.to_wall(next_deadline).map(UnixNanos::as_secs_f64),
             by_ttl_source: totals.by_ttl_source,
             queue_length: shared.queue.len(),
+            now: self.shared.clock.now(),
         });
-        Exposition::new(snapshot, &own)
+        let cache = Arc::clone(&shared.scrapes);
+        Exposition::new(snapshot, &own, options, shared.quoted_names, cache)
     }
 
-    /// Compressed runs of earlier scrapes.
-    pub fn gzip_cache(&self) -> &GzipCache {
-        &self.shared.gzip
+    /// Which names pushes may bring.
+    pub fn names(&self) -> NameRules {
+        self.shared.options.names
+    }
+
+    /// Whether pushes that contradict what is there are refused.
+    pub fn checks_consistency(&self) -> bool {
+        self.shared.options.consistency_check
+    }
+
+    /// The groups that are there now, to be read one by one.
+    pub fn stored_groups(&self) -> Vec<u64> {
+        let now = self.shared.clock.now();
+        self.shared.view.read().unwrap_or_else(PoisonError::into_inner).stored_ids(now)
+    }
+
+    /// Reads a group of [`Gateway::stored_groups`]; `None` if it is gone. Blocks on the store.
+    pub fn read_group(&self, stored_id: u64) -> Result<Option<StoredGroup>, ReadError> {
+        stored::read(&self.shared.store, stored_id)
     }
 
     /// The earliest deadline, as it changes. [`UnixMillis::MAX`] while there is none.
@@ -235,6 +269,17 @@ impl Gateway {
     /// A scrape that began then was served.
     pub fn scraped(&self, began: Instant) {
         self.shared.metrics.scraped(began.elapsed());
+    }
+
+    /// A request was answered.
+    pub fn served(&self, handler: &'static str, method: &str, status: u16) {
+        self.shared.metrics.served(handler, method, status);
+    }
+
+    /// A push that began then was answered. `bytes`: the size of the request.
+    pub fn push_served(&self, method: &str, began: Instant, bytes: u64) {
+        let now = self.shared.clock.now();
+        self.shared.metrics.push_served(method, began.elapsed(), bytes, now);
     }
 
     /// A push was refused before it came here, or here.
@@ -266,11 +311,6 @@ pub(crate) fn beside_other_tasks<T>(long: bool, work: impl FnOnce() -> T) -> T {
     } else {
         work()
     }
-}
-
-fn stamp_header(name: &str, outcome: &str) -> bytes::Bytes {
-    let help = format!("Last Unix time when changing this group in the Pushgateway {outcome}.");
-    text::header(name, Some(&help), MetricType::Gauge).into()
 }
 
 /// How long the reaper waits after a failed attempt.

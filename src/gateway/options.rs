@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::model::TtlPolicy;
+use crate::model::{NameRules, TtlPolicy};
 
 /// Settings of the gateway.
 #[derive(Clone, Debug, PartialEq)]
@@ -10,6 +10,11 @@ pub struct Options {
     pub ttl: TtlPolicy,
     pub sync: Sync,
     pub limits: Limits,
+    /// Which names a push may bring.
+    pub names: NameRules,
+    /// Whether a push that contradicts itself or what is stored is refused. Otherwise it is accepted
+    /// without what contradicts.
+    pub consistency_check: bool,
 }
 
 /// When a push is on disk.

@@ -9,12 +9,15 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use super::error::Refusal;
 use super::options::Limits;
+use super::segment::Rendered;
+use crate::exposition::protobuf::encode;
 use crate::exposition::text::{self, LabelBlock};
 use crate::model::grouping_key::push_encoded;
 use crate::model::labels::merged;
-use crate::model::name::{is_label_name, is_reserved_label_name};
+use crate::model::name::is_reserved_label_name;
 use crate::model::{
-    GroupingKey, Label, Metric, MetricFamily, MetricType, PUSH_FAILURE_TIME_NAME, PUSH_TIME_NAME,
+    GroupingKey, Label, Metric, MetricFamily, MetricType, NameRules, PUSH_FAILURE_TIME_NAME,
+    PUSH_TIME_NAME,
 };
 use crate::store::record::{FamilyRecord, encode_metrics};
 
@@ -37,7 +40,7 @@ pub struct PreparedFamily {
 /// The lines of a family in a group, and what its series could collide with.
 #[derive(Clone, Debug)]
 pub struct RenderedFamily {
-    pub lines: Bytes,
+    pub lines: Rendered,
     /// Hash of the series that has the labels of the group and no others.
     pub plain_hash: u64,
     /// The series that have labels of their own.
@@ -93,15 +96,32 @@ pub fn encoded_labels(key: &GroupingKey, own: &[Label]) -> Vec<u8> {
     encoded
 }
 
+/// What a push has to obey by itself.
+#[derive(Clone, Copy, Debug)]
+pub struct Rules<'a> {
+    pub limits: &'a Limits,
+    pub names: NameRules,
+    /// Whether a family that contradicts itself is left out, rather than the whole push refused.
+    pub lenient: bool,
+}
+
+/// The families of a push, ready for the lane.
+#[derive(Clone, Debug, Default)]
+pub struct Prepared {
+    pub families: Vec<PreparedFamily>,
+    /// Why families were left out, if any were: of several reasons the first.
+    pub left_out: Option<Refusal>,
+}
+
 /// Checks the families of a push and prepares them. The gateway's own two families are left out:
 /// what it says there always counts.
 pub fn prepare(
     key: &GroupingKey,
     hasher: SeriesHasher,
-    limits: &Limits,
+    rules: Rules<'_>,
     mut families: Vec<MetricFamily>,
-) -> Result<Vec<PreparedFamily>, Refusal> {
-    check_lengths(key, limits, &families)?;
+) -> Result<Prepared, Refusal> {
+    check_lengths(key, rules.limits, &families)?;
     let mut metrics = families.iter().flat_map(|family| &family.metrics);
     if metrics.any(|metric| metric.timestamp_ms.is_some()) {
         return Err(Refusal::Timestamps);
@@ -109,23 +129,34 @@ pub fn prepare(
     families
         .retain(|family| family.name != PUSH_TIME_NAME && family.name != PUSH_FAILURE_TIME_NAME);
     let group = GroupRenderer::new(key, hasher);
+    let mut left_out = None;
     // One buffer for the lines of all families and one for their stored forms: a push of many small
     // families would else spend its time in the allocator.
     let (mut lines, mut stored) = (Vec::with_capacity(1024), Vec::with_capacity(512));
     let mut prepared = Vec::with_capacity(families.len());
     let mut ends = Vec::with_capacity(families.len());
     for family in families {
-        prepared.push(group.prepare(family, &mut lines, &mut stored)?);
+        let begin = (lines.len(), stored.len());
+        match group.prepare(family, rules.names, &mut lines, &mut stored) {
+            Ok(family) => prepared.push(family),
+            Err(refusal) if rules.lenient => {
+                left_out.get_or_insert(refusal);
+                lines.truncate(begin.0);
+                stored.truncate(begin.1);
+                continue;
+            }
+            Err(refusal) => return Err(refusal),
+        }
         ends.push((lines.len(), stored.len()));
     }
     let (mut lines, mut stored) = (Bytes::from(lines), Bytes::from(stored));
     let mut begin = (0, 0);
     for (family, end) in prepared.iter_mut().zip(ends) {
-        family.rendered.lines = lines.split_to(end.0 - begin.0);
+        family.rendered.lines.text = lines.split_to(end.0 - begin.0);
         family.record.metrics = stored.split_to(end.1 - begin.1);
         begin = end;
     }
-    Ok(prepared)
+    Ok(Prepared { families: prepared, left_out })
 }
 
 fn check_lengths(
@@ -169,8 +200,9 @@ impl<'a> GroupRenderer<'a> {
     /// Renders a family whose labels are sanitized.
     pub fn render(&self, family: &MetricFamily) -> RenderedFamily {
         let mut lines = Vec::with_capacity(96 * family.metrics.len());
-        let rendered = self.render_into(&mut lines, family);
-        RenderedFamily { lines: lines.into(), ..rendered }
+        let mut rendered = self.render_into(&mut lines, family);
+        rendered.lines.text = lines.into();
+        rendered
     }
 
     /// The same, but for the lines, which are appended to `lines`.
@@ -188,7 +220,15 @@ impl<'a> GroupRenderer<'a> {
             })
             .collect();
         let plain_hash = series_hash(&family.name, self.labels_hash);
-        RenderedFamily { lines: Bytes::new(), plain_hash, extras }
+        let exact = (!family.metrics.iter().all(encode::is_whole_in_text)).then(|| {
+            let mut exact = Vec::with_capacity(256 * family.metrics.len());
+            for metric in &family.metrics {
+                let labels = merged(self.key.metric_labels(), &metric.labels);
+                encode::metric(&mut exact, metric, labels);
+            }
+            Bytes::from(exact)
+        });
+        RenderedFamily { lines: Rendered { text: Bytes::new(), exact }, plain_hash, extras }
     }
 
     /// Prepares a family, but for its lines and its stored metrics, which are appended to the
@@ -196,6 +236,7 @@ impl<'a> GroupRenderer<'a> {
     fn prepare(
         &self,
         mut family: MetricFamily,
+        names: NameRules,
         lines: &mut Vec<u8>,
         stored: &mut Vec<u8>,
     ) -> Result<PreparedFamily, Refusal> {
@@ -203,7 +244,7 @@ impl<'a> GroupRenderer<'a> {
             if !metric.value.is_of(family.kind) {
                 return Err(Refusal::NotA { family: family.name, kind: family.kind });
             }
-            self.sanitize(&family.name, family.kind, metric)?;
+            self.sanitize(&family.name, family.kind, names, metric)?;
         }
         let rendered = self.render_into(lines, &family);
         self.check_unique(&family, &rendered)?;
@@ -223,7 +264,13 @@ impl<'a> GroupRenderer<'a> {
     }
 
     /// Leaves a metric only the labels that its group does not give it, sorted, and checks them.
-    fn sanitize(&self, family: &str, kind: MetricType, metric: &mut Metric) -> Result<(), Refusal> {
+    fn sanitize(
+        &self,
+        family: &str,
+        kind: MetricType,
+        names: NameRules,
+        metric: &mut Metric,
+    ) -> Result<(), Refusal> {
         if metric.labels.is_empty() {
             return Ok(());
         }
@@ -237,7 +284,7 @@ impl<'a> GroupRenderer<'a> {
         }
         for label in &metric.labels {
             let (family, label) = (family.to_owned(), label.name.clone());
-            if !is_label_name(&label) {
+            if !names.is_label_name(&label) {
                 return Err(Refusal::LabelName { family, label });
             }
             if is_reserved_label_name(&label) {
@@ -300,13 +347,21 @@ mod tests {
         GroupingKey::new(labels).unwrap()
     }
 
+    const RULES: Rules<'_> =
+        Rules { limits: &Limits::UNLIMITED, names: NameRules::Legacy, lenient: false };
+
+    fn parsed(body: &str) -> Vec<MetricFamily> {
+        parse(body.as_bytes(), NameRules::Legacy).unwrap()
+    }
+
     fn prepared(key: &GroupingKey, body: &str) -> Result<Vec<PreparedFamily>, Refusal> {
-        prepare(key, SeriesHasher::random(), &Limits::UNLIMITED, parse(body.as_bytes()).unwrap())
+        prepare(key, SeriesHasher::random(), RULES, parsed(body)).map(|push| push.families)
     }
 
     fn lines(key: &GroupingKey, body: &str) -> String {
         let families = prepared(key, body).unwrap();
-        let lines = families.iter().flat_map(|family| family.rendered.lines.to_vec()).collect();
+        let lines =
+            families.iter().flat_map(|family| family.rendered.lines.text.to_vec()).collect();
         String::from_utf8(lines).unwrap()
     }
 
@@ -359,6 +414,7 @@ mod tests {
             metric_name_bytes: 6,
             ..Limits::UNLIMITED
         };
+        let rules = Rules { limits: &limits, ..RULES };
         for (value, body, setting) in [
             ("long", "", "limits.label-value-length"),
             ("j", "m{a=\"long\"} 1\n", "limits.label-value-length"),
@@ -366,12 +422,29 @@ mod tests {
             ("j", "m{a=\"\",b=\"\",c=\"\"} 1\n", "limits.labels-per-series"),
             ("j", "long_name 1\n", "limits.metric-name-length"),
         ] {
-            let families = parse(body.as_bytes()).unwrap();
+            let families = parsed(body);
             let key = key(&[("job", value)]);
-            let refusal = prepare(&key, SeriesHasher::random(), &limits, families).unwrap_err();
+            let refusal = prepare(&key, SeriesHasher::random(), rules, families).unwrap_err();
             assert!(refusal.to_string().contains(setting), "{refusal}");
             assert!(!refusal.marks_the_group());
         }
+    }
+
+    #[test]
+    fn a_lenient_push_is_left_without_what_contradicts_itself() {
+        let rules = Rules { lenient: true, ..RULES };
+        let body = "a 1\nb{x=\"1\"} 1\nb{x=\"1\"} 2\nc 3\n";
+        let push = prepare(&key(&[("job", "j")]), SeriesHasher::random(), rules, parsed(body));
+        let push = push.unwrap();
+        let lines = |family: &PreparedFamily| {
+            String::from_utf8(family.rendered.lines.text.to_vec()).unwrap()
+        };
+        let all: Vec<_> = push.families.iter().map(lines).collect();
+        assert_eq!(all, ["a{instance=\"\",job=\"j\"} 1\n", "c{instance=\"\",job=\"j\"} 3\n"]);
+        assert!(
+            push.families.iter().all(|family| family.record.decode_metrics().unwrap().len() == 1)
+        );
+        assert_eq!(push.left_out.unwrap().reason(), "duplicate");
     }
 
     #[test]
@@ -385,10 +458,7 @@ mod tests {
     fn a_series_has_one_hash_whichever_group_it_is_pushed_to() {
         let hasher = SeriesHasher::random();
         let families = |key: &GroupingKey, body: &str| {
-            prepare(key, hasher, &Limits::UNLIMITED, parse(body.as_bytes()).unwrap())
-                .unwrap()
-                .remove(0)
-                .rendered
+            prepare(key, hasher, RULES, parsed(body)).unwrap().families.remove(0).rendered
         };
         let wide = families(&key(&[("job", "j")]), "m{instance=\"i\",zone=\"z\"} 1\n");
         let narrow = key(&[("job", "j"), ("instance", "i"), ("zone", "z")]);

@@ -9,6 +9,7 @@ use super::index::{GroupState, NewMember};
 use super::prepare::{GroupRenderer, SeriesHasher};
 use super::view::{Change, View};
 use crate::exposition::text::LabelBlock;
+use crate::model::name::is_metric_name;
 use crate::model::{GroupingKey, MetricFamily, Ttl, TtlPolicy, TtlSource};
 use crate::store::record::{ChunkRecord, FamilyRecord, GroupRecord};
 use crate::store::{ChunkRef, Loaded, OpenError, Store};
@@ -21,6 +22,8 @@ pub struct Restored {
     pub series: u64,
     /// How many of the groups expired while the gateway was down.
     pub expired: u64,
+    /// Whether there are names beyond the legacy charset.
+    pub quoted_names: bool,
 }
 
 /// A group as it lies in the store.
@@ -63,8 +66,9 @@ pub(super) fn restore(
             );
             return Err(damaged(store, what));
         }
-        let deadline = insert(store, judge, view, hasher, policy, group)?;
+        let (deadline, quoted) = insert(store, judge, view, hasher, policy, group)?;
         restored.expired += u64::from(deadline <= now);
+        restored.quoted_names |= quoted;
     }
     restored.groups = judge.index.group_count() as u64;
     restored.series = judge.index.series_count();
@@ -89,7 +93,8 @@ fn add_chunk(store: &Store, group: &mut StoredGroup, loaded: &Loaded) -> Result<
     Ok(())
 }
 
-/// Puts a group into index and view. Returns its deadline.
+/// Puts a group into index and view. Returns its deadline, and whether it has names beyond the legacy
+/// charset.
 fn insert(
     store: &Store,
     judge: &mut Judge,
@@ -97,7 +102,7 @@ fn insert(
     hasher: SeriesHasher,
     policy: &TtlPolicy,
     stored: StoredGroup,
-) -> Result<UnixMillis, OpenError> {
+) -> Result<(UnixMillis, bool), OpenError> {
     let StoredGroup { id: stored_id, head, record, chunks } = stored;
     let broken = |what: String| damaged(store, format!("group {stored_id}: {what}"));
     let key = GroupingKey::from_bytes(&record.key).map_err(|error| broken(error.to_string()))?;
@@ -116,12 +121,17 @@ fn insert(
     let families: Vec<_> = inline.chain(beside).collect();
     judge.index.reserve_members(id, families.len());
     let mut lines = Vec::with_capacity(families.len());
+    let stamps = stamp_lines(&state, &block);
+    let mut quoted = key.labels().any(|(name, _)| !is_metric_name(name));
     for (chunk, record) in families {
         let metrics = record.decode_metrics().map_err(|error| broken(error.to_string()))?;
         let kind = record.metric_type().ok_or_else(|| broken("a family has no type".into()))?;
         let family =
             MetricFamily { name: record.name, help: record.help, kind, unit: None, metrics };
         let rendered = group.render(&family);
+        quoted |= !is_metric_name(&family.name);
+        let mut own = family.metrics.iter().flat_map(|metric| &metric.labels);
+        quoted |= own.any(|label| !is_metric_name(&label.name));
         let member = NewMember {
             name: &family.name,
             kind,
@@ -143,10 +153,10 @@ fn insert(
     if let Some(group) = judge.index.group_mut(id) {
         group.head = Some(head);
         group.chunks = refs;
-        let stamps = stamp_lines(&state, &block);
-        view.publish(Change::Group { id, state, series: group.series, stamps, lines });
+        let series = group.series;
+        view.publish(Change::Group { id, stored_id, state, series, stamps, lines });
     }
-    Ok(state.deadline())
+    Ok((state.deadline(), quoted))
 }
 
 fn state_of(record: &GroupRecord, policy: &TtlPolicy, key: &GroupingKey) -> GroupState {

@@ -8,6 +8,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use bytes::Bytes;
+
 /// Number of a group in the index and in the view. Used again once the group is gone.
 pub type GroupId = u32;
 
@@ -25,7 +27,19 @@ pub struct Segment {
     /// other entry, and summing a few hundred is faster than shifting them.
     lens: Vec<u32>,
     bytes: Vec<u8>,
+    /// The metrics of groups whose lines do not say all of them, in the order of the groups. Mostly
+    /// there are none.
+    exact: Vec<(GroupId, Bytes)>,
     generation: u64,
+}
+
+/// What a group has of one family.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Rendered {
+    /// The lines of its series.
+    pub text: Bytes,
+    /// Its metrics in protobuf, where the lines lose something of them.
+    pub exact: Option<Bytes>,
 }
 
 /// The segments of one family. The groups of a segment come before those of the next.
@@ -45,7 +59,13 @@ pub fn next_generation() -> u64 {
 
 impl Segment {
     fn new() -> Self {
-        Self { groups: Vec::new(), lens: Vec::new(), bytes: Vec::new(), generation: 0 }
+        Self {
+            groups: Vec::new(),
+            lens: Vec::new(),
+            bytes: Vec::new(),
+            exact: Vec::new(),
+            generation: 0,
+        }
     }
 
     /// The lines.
@@ -56,6 +76,41 @@ impl Segment {
     /// Changes whenever the lines do.
     pub fn generation(&self) -> u64 {
         self.generation
+    }
+
+    /// The lines of each group, and its metrics where the lines lose something of them.
+    pub fn entries(&self) -> impl Iterator<Item = (&[u8], Option<&Bytes>)> {
+        let mut exact = self.exact.iter().peekable();
+        let mut at = 0;
+        self.groups.iter().zip(&self.lens).map(move |(group, len)| {
+            let end = at + *len as usize;
+            let lines = self.bytes.get(at..end).unwrap_or_default();
+            at = end;
+            (lines, exact.next_if(|(of, _)| of == group).map(|found| &found.1))
+        })
+    }
+
+    /// Whether the lines say all that there is to say.
+    pub fn is_whole_in_text(&self) -> bool {
+        self.exact.is_empty()
+    }
+
+    fn exact_of(&self, group: GroupId) -> Option<&Bytes> {
+        let at = self.exact.binary_search_by_key(&group, |entry| entry.0).ok()?;
+        self.exact.get(at).map(|entry| &entry.1)
+    }
+
+    fn put_exact(&mut self, group: GroupId, exact: Option<&Bytes>) {
+        match (self.exact.binary_search_by_key(&group, |entry| entry.0), exact) {
+            (Ok(at), Some(new)) => {
+                if let Some(entry) = self.exact.get_mut(at) {
+                    entry.1 = new.clone();
+                }
+            }
+            (Ok(at), None) => drop(self.exact.remove(at)),
+            (Err(at), Some(new)) => self.exact.insert(at, (group, new.clone())),
+            (Err(_), None) => {}
+        }
     }
 
     /// Whether it has lines of any of these groups, which are sorted.
@@ -85,6 +140,8 @@ impl Segment {
             }
             at = end;
         }
+        let stays = self.exact.iter().filter(|entry| groups.binary_search(&entry.0).is_err());
+        rest.exact = stays.cloned().collect();
         rest
     }
 
@@ -110,8 +167,9 @@ impl Segment {
         &mut self,
         group: GroupId,
         found: Result<(usize, std::ops::Range<usize>), usize>,
-        lines: &[u8],
+        Rendered { text: lines, exact }: &Rendered,
     ) {
+        self.put_exact(group, exact.as_ref());
         let len = u32::try_from(lines.len()).expect("the limits keep a push below 4 GiB");
         match found {
             Ok((at, range)) => {
@@ -151,8 +209,11 @@ impl Segment {
         });
         let at = before.count().clamp(1, self.groups.len() - 1);
         let start = self.offset(at);
+        let first = self.groups.get(at).copied().unwrap_or(GroupId::MAX);
+        let exact = self.exact.partition_point(|entry| entry.0 < first);
         let rest = Self {
             groups: self.groups.split_off(at),
+            exact: self.exact.split_off(exact),
             lens: self.lens.split_off(at),
             bytes: self.bytes.split_off(start),
             generation: next_generation(),
@@ -166,6 +227,7 @@ impl Segment {
         self.groups.shrink_to_fit();
         self.lens.shrink_to_fit();
         self.bytes.shrink_to_fit();
+        self.exact.shrink_to_fit();
     }
 }
 
@@ -176,7 +238,8 @@ impl Segments {
     }
 
     /// Puts a group's lines in the place of those it has. No lines: as [`Segments::remove`].
-    pub fn put(&mut self, group: GroupId, lines: &[u8]) {
+    pub fn put(&mut self, group: GroupId, rendered: &Rendered) {
+        let lines = &rendered.text;
         if lines.is_empty() {
             self.remove(&[group]);
             return;
@@ -199,12 +262,13 @@ impl Segments {
         let found = segment.find(group);
         if let Ok((_, range)) = &found
             && segment.bytes.get(range.clone()) == Some(lines)
+            && segment.exact_of(group) == rendered.exact.as_ref()
         {
             // Unchanged: whoever has compressed this segment need not do it again.
             return;
         }
         let segment = Arc::make_mut(segment);
-        segment.put(group, found, lines);
+        segment.put(group, found, rendered);
         let full =
             segment.bytes.len() > SEGMENT_BYTES + SEGMENT_BYTES / 2 && segment.groups.len() > 1;
         let rest = full.then(|| segment.split());
@@ -262,6 +326,7 @@ impl Segments {
             left.groups.extend_from_slice(&right.groups);
             left.lens.extend_from_slice(&right.lens);
             left.bytes.extend_from_slice(&right.bytes);
+            left.exact.extend_from_slice(&right.exact);
             left.generation = next_generation();
             self.list.remove(at + 1);
         }
@@ -280,6 +345,21 @@ mod tests {
         segments.list.iter().flat_map(|segment| segment.bytes.clone()).collect()
     }
 
+    fn text(text: &[u8]) -> Rendered {
+        Rendered { text: Bytes::copy_from_slice(text), exact: None }
+    }
+
+    /// What each group has, as the entries say.
+    fn entries(segments: &Segments) -> Vec<(GroupId, Rendered)> {
+        let groups = segments.list.iter().flat_map(|segment| segment.groups.iter().copied());
+        let entries = segments.list.iter().flat_map(|segment| segment.entries());
+        let rendered = entries.map(|(lines, exact)| Rendered {
+            text: Bytes::copy_from_slice(lines),
+            exact: exact.cloned(),
+        });
+        groups.zip(rendered).collect()
+    }
+
     fn check(segments: &Segments) {
         let groups: Vec<_> = segments.list.iter().flat_map(|s| s.groups.clone()).collect();
         assert!(groups.is_sorted_by(|a, b| a < b), "{groups:?}");
@@ -295,10 +375,10 @@ mod tests {
     #[test]
     fn a_scrape_keeps_what_it_took() {
         let mut segments = Segments::default();
-        segments.put(1, b"one\n");
+        segments.put(1, &text(b"one\n"));
         let taken = segments.clone();
-        segments.put(1, b"uno\n");
-        segments.put(2, b"two\n");
+        segments.put(1, &text(b"uno\n"));
+        segments.put(2, &text(b"two\n"));
         assert_eq!(bytes(&taken), b"one\n");
         assert_eq!(bytes(&segments), b"uno\ntwo\n");
     }
@@ -306,11 +386,11 @@ mod tests {
     #[test]
     fn the_same_lines_again_change_nothing() {
         let mut segments = Segments::default();
-        segments.put(1, b"one\n");
+        segments.put(1, &text(b"one\n"));
         let generation = segments.list[0].generation();
-        segments.put(1, b"one\n");
+        segments.put(1, &text(b"one\n"));
         assert_eq!(segments.list[0].generation(), generation);
-        segments.put(1, b"two\n");
+        segments.put(1, &text(b"two\n"));
         assert_ne!(segments.list[0].generation(), generation);
     }
 
@@ -318,7 +398,7 @@ mod tests {
     fn removing_most_groups_leaves_few_segments() {
         let mut segments = Segments::default();
         for group in 0..10_000 {
-            segments.put(group, &[b'x'; 100]);
+            segments.put(group, &text(&[b'x'; 100]));
         }
         assert!(segments.list.len() >= 15);
         let most: Vec<_> = (0..10_000).filter(|group| group % 100 != 0).collect();
@@ -330,13 +410,13 @@ mod tests {
 
     #[derive(Clone, Debug)]
     enum Op {
-        Put(GroupId, usize, u8),
+        Put(GroupId, usize, u8, bool),
         Remove(Vec<GroupId>),
     }
 
     fn ops() -> impl Strategy<Value = Vec<Op>> {
-        let put =
-            (0..60_u32, 0..9000_usize, any::<u8>()).prop_map(|(g, len, b)| Op::Put(g, len, b));
+        let put = (0..60_u32, 0..9000_usize, any::<u8>(), any::<bool>())
+            .prop_map(|(group, len, byte, exact)| Op::Put(group, len, byte, exact));
         let remove = prop::collection::btree_set(0..60_u32, 0..20)
             .prop_map(|groups| Op::Remove(groups.into_iter().collect()));
         prop::collection::vec(prop_oneof![4 => put, 1 => remove], 1..120)
@@ -348,9 +428,15 @@ mod tests {
             let (mut segments, mut map) = (Segments::default(), BTreeMap::new());
             for op in ops {
                 match op {
-                    Op::Put(group, len, byte) => {
-                        segments.put(group, &vec![byte; len]);
-                        map.insert(group, vec![byte; len]);
+                    Op::Put(group, len, byte, exact) => {
+                        let exact = exact.then(|| Bytes::from(vec![byte; 3]));
+                        let rendered = Rendered { text: vec![byte; len].into(), exact };
+                        segments.put(group, &rendered);
+                        if len > 0 {
+                            map.insert(group, rendered);
+                        } else {
+                            map.remove(&group);
+                        }
                     }
                     Op::Remove(groups) => {
                         let hidden: Vec<u8> = segments
@@ -364,7 +450,7 @@ mod tests {
                     }
                 }
                 check(&segments);
-                prop_assert_eq!(bytes(&segments), map.values().flatten().copied().collect::<Vec<_>>());
+                prop_assert_eq!(entries(&segments), map.clone().into_iter().collect::<Vec<_>>());
             }
         }
     }

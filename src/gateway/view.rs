@@ -7,8 +7,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::index::{FamilyId, GroupState};
-use super::segment::{GroupId, Segment, Segments, next_generation};
-use crate::model::TtlSource;
+use super::segment::{GroupId, Rendered, Segment, Segments, next_generation};
+use crate::exposition::text;
+use crate::model::{MetricType, TtlSource};
 use crate::time::UnixMillis;
 
 /// A durable change, to be published.
@@ -18,10 +19,12 @@ pub enum Change {
     /// had.
     Group {
         id: GroupId,
+        /// Its number in the store.
+        stored_id: u64,
         state: GroupState,
         series: u32,
         stamps: [Bytes; 2],
-        lines: Vec<(FamilyId, Bytes)>,
+        lines: Vec<(FamilyId, Rendered)>,
     },
     /// A group no longer has a family.
     MemberRemoved { id: GroupId, family: FamilyId },
@@ -29,12 +32,15 @@ pub enum Change {
     Header {
         family: FamilyId,
         name: Arc<str>,
-        header: Bytes,
+        kind: MetricType,
+        help: Option<Arc<str>>,
         /// The group whose help text it has, where groups disagree.
         help_giver: Option<GroupId>,
     },
     /// Groups are gone, whole.
     GroupsRemoved { groups: Vec<(GroupId, Vec<FamilyId>)> },
+    /// All groups are gone.
+    Cleared,
 }
 
 /// The published state.
@@ -70,6 +76,7 @@ enum FamilyRef {
 
 #[derive(Clone, Copy, Debug)]
 struct GroupView {
+    stored_id: u64,
     deadline: UnixMillis,
     ttl_source: TtlSource,
     series: u32,
@@ -82,11 +89,14 @@ struct FamilyView {
     segments: Segments,
 }
 
-/// The HELP and TYPE lines of a family.
+/// What is said of a family once.
 #[derive(Clone, Debug)]
 pub struct Header {
-    pub bytes: Bytes,
-    /// Changes whenever the lines do.
+    pub kind: MetricType,
+    pub help: Option<Arc<str>>,
+    /// The HELP and TYPE lines.
+    pub text: Bytes,
+    /// Changes whenever the others do.
     pub generation: u64,
     help_giver: Option<GroupId>,
 }
@@ -118,22 +128,28 @@ impl Snapshot {
 }
 
 impl Header {
-    fn new(bytes: Bytes, help_giver: Option<GroupId>) -> Self {
-        Self { bytes, generation: next_generation(), help_giver }
+    fn new(
+        name: &str,
+        kind: MetricType,
+        help: Option<Arc<str>>,
+        help_giver: Option<GroupId>,
+    ) -> Self {
+        let text = text::header(name, help.as_deref(), kind).into();
+        Self { kind, help, text, generation: next_generation(), help_giver }
     }
 }
 
 impl View {
-    /// Nothing published yet. The stamp families have these names and headers.
-    pub fn new(stamps: [(&str, Bytes); 2]) -> Self {
+    /// Nothing published yet. The stamp families have these names and help texts.
+    pub fn new(stamps: [(&str, &str); 2]) -> Self {
         let order = stamps
             .iter()
             .enumerate()
             .map(|(at, (name, _))| (Arc::from(*name), FamilyRef::Stamp(at)))
             .collect();
-        let stamps = stamps.map(|(name, header)| FamilyView {
+        let stamps = stamps.map(|(name, help)| FamilyView {
             name: name.into(),
-            header: Header::new(header, None),
+            header: Header::new(name, MetricType::Gauge, Some(help.into()), None),
             segments: Segments::default(),
         });
         Self {
@@ -149,11 +165,11 @@ impl View {
     /// Applies a change.
     pub fn publish(&mut self, change: Change) {
         match change {
-            Change::Group { id, state, series, stamps, lines } => {
+            Change::Group { id, stored_id, state, series, stamps, lines } => {
                 let (deadline, ttl_source) = (state.deadline(), state.ttl_source);
-                self.put_group(id, GroupView { deadline, ttl_source, series });
+                self.put_group(id, GroupView { stored_id, deadline, ttl_source, series });
                 for (family, line) in self.stamps.iter_mut().zip(stamps) {
-                    family.segments.put(id, &line);
+                    family.segments.put(id, &Rendered { text: line, exact: None });
                 }
                 for (family, lines) in lines {
                     if let Some(family) = slot(&mut self.families, family) {
@@ -162,11 +178,25 @@ impl View {
                 }
             }
             Change::MemberRemoved { id, family } => self.remove_lines(family, &[id]),
-            Change::Header { family, name, header, help_giver } => {
-                self.put_header(family, name, Header::new(header, help_giver));
+            Change::Header { family, name, kind, help, help_giver } => {
+                let header = Header::new(&name, kind, help, help_giver);
+                self.put_header(family, name, header);
             }
             Change::GroupsRemoved { groups } => self.remove_groups(groups),
+            Change::Cleared => self.clear(),
         }
+    }
+
+    fn clear(&mut self) {
+        for family in &mut self.stamps {
+            family.segments = Segments::default();
+        }
+        for family in self.families.drain(..).flatten() {
+            self.order.remove(&family.name);
+        }
+        self.groups.clear();
+        self.deadlines.clear();
+        self.totals = Totals::default();
     }
 
     /// What a scrape at `now` serves.
@@ -185,6 +215,12 @@ impl View {
             })
             .collect();
         Snapshot { families, expired }
+    }
+
+    /// Numbers in the store of the groups that have not expired at `now`.
+    pub fn stored_ids(&self, now: UnixMillis) -> Vec<u64> {
+        let groups = self.groups.iter().flatten();
+        groups.filter(|group| group.deadline > now).map(|group| group.stored_id).collect()
     }
 
     /// Sums over the groups that have not expired at `now`.

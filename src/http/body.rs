@@ -1,12 +1,13 @@
 //! Reads request bodies within bounds, as sent and once decompressed.
 
+use std::fmt::Display;
 use std::io::{self, Read};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt as _;
 use hyper::HeaderMap;
-use hyper::body::{Body as _, Incoming};
+use hyper::body::Body;
 use hyper::header::CONTENT_ENCODING;
 
 use super::Limits;
@@ -29,11 +30,15 @@ enum Encoding {
 const SNAPPY_STREAM: &[u8] = b"\xff\x06\x00\x00sNaPpY";
 
 /// Reads and decompresses a body.
-pub(super) async fn read(
+pub(super) async fn read<B>(
     headers: &HeaderMap,
-    body: &mut Incoming,
+    body: &mut B,
     limits: &Limits,
-) -> Result<Bytes, Rejection> {
+) -> Result<Bytes, Rejection>
+where
+    B: Body<Data = Bytes> + Unpin,
+    B::Error: Display,
+{
     let encoding = Encoding::of(headers);
     let limit = limits.body_bytes;
     if body.size_hint().lower() > limit as u64 {
@@ -50,8 +55,38 @@ pub(super) async fn read(
     working_on(bytes.len(), || decode(encoding, &bytes, decoded_max))
 }
 
+/// Refuses what says that it is gzip and does not begin so, of a body that is of no use otherwise: the
+/// Go Pushgateway begins to decode whatever it is asked.
+pub(super) async fn check_encoding<B>(
+    headers: &HeaderMap,
+    body: &mut B,
+    limits: &Limits,
+) -> Result<(), Rejection>
+where
+    B: Body<Data = Bytes> + Unpin,
+    B::Error: Display,
+{
+    if Encoding::of(headers) != Encoding::Gzip {
+        return Ok(());
+    }
+    let seconds = limits.body_timeout.as_secs();
+    let bytes = timed(limits.body_timeout, collect(body, limits.body_bytes))
+        .await
+        .ok_or(Rejection::BodyTimeout { seconds })??;
+    let decoder = flate2::read::GzDecoder::new(&bytes[..]);
+    if decoder.header().is_some() {
+        return Ok(());
+    }
+    let reason = if bytes.is_empty() { "EOF" } else { "invalid gzip header" };
+    Err(Rejection::Encoding { encoding: "gzip", reason: reason.to_owned() })
+}
+
 /// Reads what is left of a body that is of no use, within a bound: as much as Go's server does.
-pub(super) async fn discard(body: &mut Incoming, limits: &Limits) {
+pub(super) async fn discard<B>(body: &mut B, limits: &Limits)
+where
+    B: Body<Data = Bytes> + Unpin,
+    B::Error: Display,
+{
     const BYTES_MAX: usize = 256 * 1024;
     if !body.is_end_stream() {
         // Whatever comes of it, the answer is the one that was found.
@@ -68,7 +103,11 @@ async fn timed<T>(limit: Duration, future: impl Future<Output = T>) -> Option<T>
     tokio::time::timeout(limit, future).await.ok()
 }
 
-async fn collect(body: &mut Incoming, limit: usize) -> Result<Bytes, Rejection> {
+async fn collect<B>(body: &mut B, limit: usize) -> Result<Bytes, Rejection>
+where
+    B: Body<Data = Bytes> + Unpin,
+    B::Error: Display,
+{
     let mut first = Bytes::new();
     let mut rest = BytesMut::new();
     while let Some(frame) = body.frame().await {

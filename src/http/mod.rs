@@ -8,25 +8,54 @@
 //! Deliberately absent
 //! - No judgement about metrics: that is the gateway's.
 
+mod api_v1;
 mod body;
+mod native_buckets;
+mod page;
 mod push;
 mod rejection;
 mod route;
 mod scrape;
 mod server;
 mod service;
+mod web_config;
 
 pub use server::{BindError, Server};
 pub use service::Readiness;
+pub use web_config::WebConfigError;
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// Settings of the server.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a setting of its own")]
 pub struct Options {
     /// `host:port` or `:port`, which is every address of the host.
     pub listen: Vec<String>,
+    /// Whether systemd hands over the sockets instead.
+    pub systemd_socket: bool,
+    /// The YAML file for TLS, users, headers and the rate limit.
+    pub web_config: Option<PathBuf>,
+    pub paths: Paths,
+    /// Whether a request may stop the gateway.
+    pub lifecycle: bool,
+    /// Whether a request may delete everything.
+    pub admin: bool,
+    /// Whether scrapers may have OpenMetrics.
+    pub openmetrics: bool,
+    /// What the API says of the settings.
+    pub flags: Vec<(String, String)>,
     pub limits: Limits,
+}
+
+/// Where things are served.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Paths {
+    /// What all paths begin with: nothing, or with one slash in front and none behind.
+    pub prefix: String,
+    /// Of the exposition, below the prefix.
+    pub telemetry: String,
 }
 
 /// Bounds of what a client may take.

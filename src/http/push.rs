@@ -1,8 +1,10 @@
 //! PUT, POST and DELETE on a group.
 
+use std::fmt::Display;
+
 use bytes::Bytes;
 use http_body_util::Full;
-use hyper::body::Incoming;
+use hyper::body::Body;
 use hyper::header::{CONTENT_TYPE, HeaderName, HeaderValue};
 use hyper::{HeaderMap, Response, StatusCode};
 
@@ -10,31 +12,50 @@ use super::Limits;
 use super::body::{self, working_on};
 use super::rejection::Rejection;
 use crate::exposition::PushFormat;
-use crate::gateway::{Expires, Gateway, PushMode};
+use crate::gateway::{Error, Expires, Gateway, PushMode};
 use crate::model::{GroupingKey, Ttl};
 
 const TTL: HeaderName = HeaderName::from_static("tidegate-ttl");
 const EXPIRES: HeaderName = HeaderName::from_static("tidegate-expires");
 
 /// Stores what the body says under the grouping key.
-pub(super) async fn push(
+///
+/// Where consistency is not checked the answer is 202, whatever became of what contradicts.
+pub(super) async fn push<B>(
     gateway: &Gateway,
     limits: &Limits,
     key: GroupingKey,
     mode: PushMode,
     headers: &HeaderMap,
-    incoming: &mut Incoming,
-) -> Result<Response<Full<Bytes>>, Rejection> {
+    incoming: &mut B,
+) -> Result<Response<Full<Bytes>>, Rejection>
+where
+    B: Body<Data = Bytes> + Unpin,
+    B::Error: Display,
+{
     let ttl = ttl(headers)?;
     let content_type = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
     let format = PushFormat::from_content_type(content_type);
     let body = body::read(headers, incoming, limits).await?;
-    let families = working_on(body.len(), || format.parse(&body))?;
+    let families = working_on(body.len(), || format.parse(&body, gateway.names()))?;
     drop(body);
-    let expires = gateway.push(key, mode, ttl, families).await?;
+    let unchecked = !gateway.checks_consistency();
     let mut response = Response::new(Full::default());
-    response.headers_mut().insert(EXPIRES, expires_value(expires));
-    Ok(response)
+    if unchecked {
+        *response.status_mut() = StatusCode::ACCEPTED;
+    }
+    match gateway.push(key.clone(), mode, ttl, families).await {
+        Ok(expires) => {
+            response.headers_mut().insert(EXPIRES, expires_value(expires));
+            Ok(response)
+        }
+        Err(Error::Refused(reason)) if unchecked && reason.marks_the_group() => {
+            tracing::error!(group = %key, %reason, "a push was accepted and dropped");
+            gateway.refused(reason.reason());
+            Ok(response)
+        }
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// Deletes the group. One that is not there is deleted already.

@@ -85,6 +85,11 @@ impl Rejection {
         }
     }
 
+    /// Whether a push contradicts itself or what is stored.
+    pub(super) fn is_inconsistency(&self) -> bool {
+        matches!(self, Self::Gateway(Error::Refused(refusal)) if refusal.marks_the_group())
+    }
+
     /// For `tidegate_pushes_refused_total`.
     pub(super) fn reason(&self) -> &'static str {
         match self {
@@ -117,9 +122,8 @@ impl Rejection {
     }
 
     pub(super) fn into_response(self) -> Response<Full<Bytes>> {
-        let mut response = text(self.status(), format!("{}\n", self.public_text()));
+        let mut response = error_text(self.status(), &self.public_text());
         let headers = response.headers_mut();
-        headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
         if let Self::MethodNotAllowed { allow } = self {
             headers.insert(ALLOW, HeaderValue::from_static(allow));
         }
@@ -128,6 +132,17 @@ impl Rejection {
         }
         response
     }
+}
+
+/// A response that is there as a whole.
+pub(super) type WholeResponse = Response<Full<Bytes>>;
+
+/// An answer as Go's `http.Error` gives it.
+pub(super) fn error_text(status: StatusCode, message: &str) -> WholeResponse {
+    let mut response = text(status, format!("{message}\n"));
+    let nosniff = HeaderValue::from_static("nosniff");
+    response.headers_mut().insert(X_CONTENT_TYPE_OPTIONS, nosniff);
+    response
 }
 
 /// A plain text answer.

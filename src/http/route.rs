@@ -1,17 +1,20 @@
 //! From method and path to what is asked for. Follows `handler.splitLabels` and
 //! `handler.decodeBase64` of the Go Pushgateway for the grouping key.
 
+use std::borrow::Cow;
+
 use base64::Engine as _;
 use base64::alphabet::URL_SAFE;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
-use hyper::Method;
-use percent_encoding::percent_decode_str;
+use hyper::{Method, StatusCode};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, percent_encode};
 use thiserror::Error;
 
+use super::Paths;
 use super::rejection::Rejection;
 use crate::gateway::PushMode;
-use crate::model::name::{is_label_name, is_reserved_label_name};
-use crate::model::{GroupingKey, GroupingKeyError, Label};
+use crate::model::name::{is_reserved_label_name, unescape};
+use crate::model::{GroupingKey, GroupingKeyError, Label, NameRules};
 
 /// What a request asks for.
 #[derive(Debug, PartialEq)]
@@ -19,12 +22,53 @@ pub(super) enum Route {
     Push(GroupingKey, PushMode),
     Delete(GroupingKey),
     Scrape,
+    /// The page for people.
+    Page,
     Healthy,
     Ready,
+    Quit,
+    /// GET on what only PUT and POST do.
+    QuitHint,
+    ApiStatus,
+    ApiMetrics,
+    /// OPTIONS on anything below the API.
+    ApiOptions,
+    Wipe,
     /// Which methods there are for a path.
     Options {
         allow: &'static str,
     },
+    Redirect {
+        status: StatusCode,
+        location: String,
+    },
+}
+
+/// Knows the paths.
+#[derive(Debug)]
+pub(super) struct Router {
+    paths: Paths,
+    /// Whether what deletes everything is there at all.
+    admin: bool,
+    names: NameRules,
+}
+
+/// What lies at a path, for whichever methods it has.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Target<'a> {
+    /// What follows `/metrics/job`: `/JOB…` or `@base64/JOB…`.
+    Group(&'a str),
+    Scrape,
+    Page,
+    Healthy,
+    Ready,
+    Quit,
+    /// With a prefix, GET has its answer without it, as in the Go Pushgateway.
+    PrefixedQuit,
+    QuitHint,
+    ApiStatus,
+    ApiMetrics,
+    Wipe,
 }
 
 /// Why a push path is no grouping key.
@@ -47,8 +91,24 @@ pub(super) enum RouteError {
 const PUSH_PREFIX: &str = "/metrics/job";
 const BASE64_SUFFIX: &str = "@base64";
 
-const PUSH_METHODS: &str = "DELETE, OPTIONS, POST, PUT";
-const READ_METHODS: &str = "GET, HEAD, OPTIONS";
+const API: &str = "/api/v1";
+const QUIT: &str = "/-/quit";
+
+/// What Go leaves as it is in the path of a URL (`net/url`, `shouldEscape`).
+const PATH: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'_')
+    .remove(b'.')
+    .remove(b'~')
+    .remove(b'$')
+    .remove(b'&')
+    .remove(b'+')
+    .remove(b',')
+    .remove(b'/')
+    .remove(b':')
+    .remove(b';')
+    .remove(b'=')
+    .remove(b'@');
 
 /// Accepts padding and does without, as Go's `RawURLEncoding` does here once padding is cut.
 const BASE64: GeneralPurpose = GeneralPurpose::new(
@@ -58,31 +118,210 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
         .with_decode_allow_trailing_bits(true),
 );
 
-/// Finds what `method` on the still encoded `path` asks for.
-pub(super) fn route(method: &Method, path: &str) -> Result<Route, Rejection> {
-    // Routing is on the decoded path: an encoded slash separates as any other.
-    let path =
-        percent_decode_str(path).decode_utf8().map_err(|_| RouteError::NotUtf8(path.to_owned()))?;
-    if let Some(rest) = push_path(&path) {
-        return match *method {
-            Method::PUT => Ok(Route::Push(grouping_key(rest)?, PushMode::Replace)),
-            Method::POST => Ok(Route::Push(grouping_key(rest)?, PushMode::Update)),
-            Method::DELETE => Ok(Route::Delete(grouping_key(rest)?)),
-            Method::OPTIONS => Ok(Route::Options { allow: PUSH_METHODS }),
-            _ => Err(Rejection::MethodNotAllowed { allow: PUSH_METHODS }),
+impl Router {
+    pub(super) fn new(options: &super::Options, names: NameRules) -> Self {
+        Self { paths: options.paths.clone(), admin: options.admin, names }
+    }
+
+    /// Finds what `method` on the still encoded path and its query asks for.
+    ///
+    /// Follows `ServeMux` and `httprouter`, by which the Go Pushgateway routes: on the decoded path,
+    /// in which an encoded slash separates as any other; what is not clean is redirected to what is,
+    /// and so is what is there but for its case or a slash at its end.
+    pub(super) fn route(
+        &self,
+        method: &Method,
+        path: &str,
+        query: Option<&str>,
+    ) -> Result<Route, Rejection> {
+        let decoded: Cow<'_, [u8]> = percent_decode_str(path).into();
+        if let Some(clean) = cleaned(&decoded) {
+            return Ok(redirect(StatusCode::MOVED_PERMANENTLY, &clean, query));
+        }
+        let Ok(decoded) = std::str::from_utf8(&decoded) else {
+            let lossy = String::from_utf8_lossy(&decoded);
+            return Err(match self.target(&lossy, method) {
+                Some(Target::Group(_)) => RouteError::NotUtf8(path.to_owned()).into(),
+                _ => Rejection::NotFound,
+            });
         };
+        if let Some(below) = self.local(decoded).and_then(|local| local.strip_prefix(API)) {
+            if below.is_empty() {
+                let slash = format!("{decoded}/");
+                return Ok(redirect(StatusCode::MOVED_PERMANENTLY, slash.as_bytes(), query));
+            }
+            if below.starts_with('/') && *method == Method::OPTIONS {
+                return Ok(Route::ApiOptions);
+            }
+        }
+        let Some(target) = self.target(decoded, method) else {
+            return match self.repaired(decoded, method) {
+                Some(there) => {
+                    let get = matches!(*method, Method::GET | Method::HEAD);
+                    let status = if get {
+                        StatusCode::MOVED_PERMANENTLY
+                    } else {
+                        StatusCode::TEMPORARY_REDIRECT
+                    };
+                    Ok(redirect(status, there.as_bytes(), query))
+                }
+                None => Err(Rejection::NotFound),
+            };
+        };
+        if *method == Method::OPTIONS {
+            return Ok(Route::Options { allow: target.allow() });
+        }
+        if !target.has(method) {
+            return Err(Rejection::MethodNotAllowed { allow: target.allow() });
+        }
+        Ok(match target {
+            Target::Group(rest) => {
+                let key = grouping_key(rest, self.names)?;
+                match *method {
+                    Method::PUT => Route::Push(key, PushMode::Replace),
+                    Method::POST => Route::Push(key, PushMode::Update),
+                    _ => Route::Delete(key),
+                }
+            }
+            Target::Scrape => Route::Scrape,
+            Target::Page => Route::Page,
+            Target::Healthy => Route::Healthy,
+            Target::Ready => Route::Ready,
+            Target::Quit if matches!(*method, Method::GET | Method::HEAD) => Route::QuitHint,
+            Target::Quit | Target::PrefixedQuit => Route::Quit,
+            Target::QuitHint => Route::QuitHint,
+            Target::ApiStatus => Route::ApiStatus,
+            Target::ApiMetrics => Route::ApiMetrics,
+            Target::Wipe => Route::Wipe,
+        })
     }
-    let route = match &*path {
-        "/metrics" => Route::Scrape,
-        "/-/healthy" => Route::Healthy,
-        "/-/ready" => Route::Ready,
-        _ => return Err(Rejection::NotFound),
-    };
-    match *method {
-        Method::GET | Method::HEAD => Ok(route),
-        Method::OPTIONS => Ok(Route::Options { allow: READ_METHODS }),
-        _ => Err(Rejection::MethodNotAllowed { allow: READ_METHODS }),
+
+    /// The path without the prefix.
+    fn local<'a>(&self, path: &'a str) -> Option<&'a str> {
+        path.strip_prefix(self.paths.prefix.as_str())
     }
+
+    fn target<'a>(&self, path: &'a str, method: &Method) -> Option<Target<'a>> {
+        let Some(local) = self.local(path) else {
+            return (path == QUIT).then_some(Target::QuitHint);
+        };
+        let group = push_path(local);
+        let reads = matches!(*method, Method::GET | Method::HEAD);
+        if local == self.paths.telemetry && (group.is_none() || reads) {
+            return Some(Target::Scrape);
+        }
+        if let Some(group) = group {
+            return Some(Target::Group(group));
+        }
+        Some(match local {
+            "/" | "/status" => Target::Page,
+            "/-/healthy" => Target::Healthy,
+            "/-/ready" => Target::Ready,
+            QUIT if self.paths.prefix.is_empty() => Target::Quit,
+            QUIT => Target::PrefixedQuit,
+            "/api/v1/status" => Target::ApiStatus,
+            "/api/v1/metrics" => Target::ApiMetrics,
+            "/api/v1/admin/wipe" if self.admin => Target::Wipe,
+            _ => return None,
+        })
+    }
+
+    /// The path that is there, where this one differs from it in case or by a slash at its end.
+    fn repaired(&self, path: &str, method: &Method) -> Option<String> {
+        let Paths { prefix, telemetry } = &self.paths;
+        let local = [
+            "/",
+            "/status",
+            telemetry,
+            "/-/healthy",
+            "/-/ready",
+            QUIT,
+            "/api/v1/status",
+            "/api/v1/metrics",
+            "/api/v1/admin/wipe",
+        ];
+        let trimmed = |path: &str| path.strip_suffix('/').unwrap_or(path).to_ascii_lowercase();
+        let wanted = trimmed(path);
+        for known in local.map(|local| format!("{prefix}{local}")) {
+            if trimmed(&known) == wanted {
+                let has = self.target(&known, method).is_some_and(|target| target.has(method));
+                return has.then_some(known);
+            }
+        }
+        if !matches!(*method, Method::PUT | Method::POST | Method::DELETE) {
+            return None;
+        }
+        let known = format!("{prefix}{PUSH_PREFIX}");
+        let (start, rest) = path.split_at_checked(known.len())?;
+        if !start.eq_ignore_ascii_case(&known) {
+            return None;
+        }
+        if rest == "/" {
+            // Where nothing is either; but that is where the Go Pushgateway sends its clients.
+            return Some(known);
+        }
+        let suffix = rest.get(..BASE64_SUFFIX.len()).unwrap_or("");
+        let repaired = if suffix.eq_ignore_ascii_case(BASE64_SUFFIX) {
+            let value = rest.get(BASE64_SUFFIX.len()..).unwrap_or("");
+            format!("{known}{BASE64_SUFFIX}{value}")
+        } else {
+            format!("{known}{rest}")
+        };
+        (repaired != path && self.target(&repaired, method).is_some()).then_some(repaired)
+    }
+}
+
+impl Target<'_> {
+    fn allow(self) -> &'static str {
+        match self {
+            Self::Group(_) => "DELETE, OPTIONS, POST, PUT",
+            Self::Quit => "GET, HEAD, OPTIONS, POST, PUT",
+            Self::PrefixedQuit => "OPTIONS, POST, PUT",
+            Self::Wipe => "OPTIONS, PUT",
+            Self::Scrape
+            | Self::Page
+            | Self::Healthy
+            | Self::Ready
+            | Self::QuitHint
+            | Self::ApiStatus
+            | Self::ApiMetrics => "GET, HEAD, OPTIONS",
+        }
+    }
+
+    fn has(self, method: &Method) -> bool {
+        self.allow().split(", ").any(|allowed| allowed == method.as_str())
+    }
+}
+
+/// A redirection to a decoded path.
+fn redirect(status: StatusCode, path: &[u8], query: Option<&str>) -> Route {
+    let mut location = percent_encode(path, PATH).to_string();
+    if let Some(query) = query {
+        location.push('?');
+        location.push_str(query);
+    }
+    Route::Redirect { status, location }
+}
+
+/// The path without empty components and dots (Go's `cleanPath`); `None` if it is clean.
+fn cleaned(path: &[u8]) -> Option<Vec<u8>> {
+    if path.first() == Some(&b'/') && !path.windows(2).any(|pair| pair == b"//" || pair == b"/.") {
+        return None;
+    }
+    let mut components: Vec<&[u8]> = Vec::new();
+    for component in path.split(|byte| *byte == b'/') {
+        match component {
+            b"" | b"." => {}
+            b".." => drop(components.pop()),
+            other => components.push(other),
+        }
+    }
+    let mut clean = vec![b'/'];
+    clean.extend(components.join(&b'/'));
+    if path.ends_with(b"/") && clean != b"/" {
+        clean.push(b'/');
+    }
+    (clean != path).then_some(clean)
 }
 
 /// What follows `/metrics/job`, if that is followed by a job: `/JOB…` or `@base64/JOB…`.
@@ -92,7 +331,7 @@ fn push_path(path: &str) -> Option<&str> {
     (!job.is_empty() && !job.starts_with('/')).then_some(rest)
 }
 
-fn grouping_key(rest: &str) -> Result<GroupingKey, RouteError> {
+fn grouping_key(rest: &str, names: NameRules) -> Result<GroupingKey, RouteError> {
     let (job_is_base64, rest) = match rest.strip_prefix(BASE64_SUFFIX) {
         Some(rest) => (true, rest),
         None => (false, rest),
@@ -105,13 +344,13 @@ fn grouping_key(rest: &str) -> Result<GroupingKey, RouteError> {
     } else {
         job.to_owned()
     };
-    let mut labels = split_labels(labels)?;
+    let mut labels = split_labels(labels, names)?;
     // Last, so that it counts over a `job` among the labels.
     labels.push(Label::new("job", job));
     Ok(GroupingKey::new(labels)?)
 }
 
-fn split_labels(text: &str) -> Result<Vec<Label>, RouteError> {
+fn split_labels(text: &str, names: NameRules) -> Result<Vec<Label>, RouteError> {
     if text.len() <= 1 {
         return Ok(Vec::new());
     }
@@ -120,19 +359,26 @@ fn split_labels(text: &str) -> Result<Vec<Label>, RouteError> {
     if !odd.is_empty() {
         return Err(RouteError::OddComponents(text.to_owned()));
     }
-    pairs.iter().map(|[name, value]| label(name, value)).collect()
+    pairs.iter().map(|[name, value]| label(name, value, names)).collect()
 }
 
-fn label(name: &str, value: &str) -> Result<Label, RouteError> {
+fn label(name: &str, value: &str, names: NameRules) -> Result<Label, RouteError> {
     let trimmed = name.strip_suffix(BASE64_SUFFIX).unwrap_or(name);
-    if !is_label_name(trimmed) || is_reserved_label_name(trimmed) {
+    let unescaped = match names {
+        NameRules::Legacy => Cow::Borrowed(trimmed),
+        NameRules::Utf8 => unescape(trimmed),
+    };
+    // Both before and after: the Go Pushgateway looks before only, and can no longer be scraped once
+    // it has taken a name that is reserved after.
+    let reserved = is_reserved_label_name(trimmed) || is_reserved_label_name(&unescaped);
+    if reserved || !names.is_label_name(&unescaped) {
         return Err(RouteError::LabelName(trimmed.to_owned()));
     }
     if trimmed == name {
-        return Ok(Label::new(name, value));
+        return Ok(Label::new(unescaped, value));
     }
     match decode_base64(value) {
-        Ok(decoded) => Ok(Label::new(trimmed, decoded)),
+        Ok(decoded) => Ok(Label::new(unescaped, decoded)),
         Err(reason) => Err(RouteError::LabelBase64 {
             name: trimmed.to_owned(),
             value: value.to_owned(),
@@ -157,6 +403,66 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    fn router(prefix: &str, names: NameRules) -> Router {
+        let paths = Paths { prefix: prefix.into(), telemetry: "/metrics".into() };
+        Router { paths, admin: false, names }
+    }
+
+    fn route(method: &Method, path: &str) -> Result<Route, Rejection> {
+        router("", NameRules::Legacy).route(method, path, None)
+    }
+
+    fn location(prefix: &str, method: &Method, path: &str) -> Option<(u16, String)> {
+        match router(prefix, NameRules::Legacy).route(method, path, Some("q=1")) {
+            Ok(Route::Redirect { status, location }) => {
+                let location = location.strip_suffix("?q=1").expect("the query is kept");
+                Some((status.as_u16(), location.to_owned()))
+            }
+            _ => None,
+        }
+    }
+
+    #[test]
+    fn what_is_not_clean_or_nearly_there_is_redirected() {
+        let (get, put) = (&Method::GET, &Method::PUT);
+        for (prefix, method, path, expected) in [
+            ("", get, "//metrics", Some((301, "/metrics"))),
+            ("", put, "/metrics/job/x//y", Some((301, "/metrics/job/x/y"))),
+            ("", put, "/metrics/job/%2Fx%20y", Some((301, "/metrics/job/x%20y"))),
+            ("", get, "/a/%2E%2e/metrics", Some((301, "/metrics"))),
+            ("", get, "/metrics/", Some((301, "/metrics"))),
+            ("", put, "/metrics/", None),
+            ("", get, "/STATUS/", Some((301, "/status"))),
+            ("", put, "/Metrics/JOB/X/a/B", Some((307, "/metrics/job/X/a/B"))),
+            ("", put, "/metrics/JOB@BASE64/eA", Some((307, "/metrics/job@base64/eA"))),
+            ("", put, "/metrics/job/", Some((307, "/metrics/job"))),
+            ("", get, "/metrics/job/", None),
+            ("", get, "/api/v1", Some((301, "/api/v1/"))),
+            ("", get, "/api/v1/status/", Some((301, "/api/v1/status"))),
+            ("/foo", get, "/foo", Some((301, "/foo/"))),
+            ("/foo", get, "/Foo/metrics", Some((301, "/foo/metrics"))),
+            ("/foo", get, "/metrics", None),
+            ("", get, "/metrics/job/x/..", Some((301, "/metrics/job"))),
+            ("", get, "/.", Some((301, "/"))),
+        ] {
+            let expected = expected.map(|(status, path): (u16, &str)| (status, path.to_owned()));
+            assert_eq!(location(prefix, method, path), expected, "{method} {path}");
+        }
+    }
+
+    #[test]
+    fn with_utf8_names_labels_are_unescaped() {
+        let router = router("", NameRules::Utf8);
+        let key = |path: &str| match router.route(&Method::PUT, path, None) {
+            Ok(Route::Push(key, _)) => key.to_string(),
+            other => format!("{other:?}"),
+        };
+        assert_eq!(key("/metrics/job/x/U__a_2e_b@base64/YQ"), r#"{"a.b"="a",job="x"}"#);
+        assert_eq!(key("/metrics/job/x/a.b/c"), r#"{"a.b"="c",job="x"}"#);
+        assert!(key("/metrics/job/x/U______x/c").contains("LabelName"));
+        assert!(key("/metrics/job/x/__x/c").contains("LabelName"));
+    }
 
     fn key(path: &str) -> String {
         match route(&Method::PUT, path) {
@@ -200,7 +506,6 @@ mod tests {
             ("/metrics/job/x/a/b/c", "odd number of components"),
             ("/metrics/job/x/a-b/1", "improper label name \"a-b\""),
             ("/metrics/job/x/__a/1", "improper label name \"__a\""),
-            ("/metrics/job/x//1", "improper label name \"\""),
             ("/metrics/job/x/__a@base64/MQ", "improper label name \"__a\""),
             (
                 "/metrics/job/x/a@base64/foo.bar",
@@ -226,7 +531,7 @@ mod tests {
             route(&Method::POST, "/metrics/job/x"),
             Ok(Route::Push(_, PushMode::Update))
         ));
-        for path in ["/", "/metrics/", "/metrics/job", "/metrics/job/", "/metrics/jobs/x", "/x"] {
+        for path in ["/metrics/", "/metrics/job", "/metrics/jobs/x", "/x"] {
             assert!(matches!(route(&Method::PUT, path), Err(Rejection::NotFound)), "{path}");
         }
         for (method, path, allowed) in [

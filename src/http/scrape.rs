@@ -1,4 +1,4 @@
-//! GET on the exposition: streams runs, compressed where the client wants that.
+//! GET on the exposition: streams runs, in the format and the encoding that the scraper wants.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
@@ -8,14 +8,15 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use hyper::body::{Body, Frame, SizeHint};
-use hyper::header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, HeaderValue, VARY};
+use hyper::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, HeaderValue, VARY};
 use hyper::{HeaderMap, Response};
 
-use crate::exposition::TEXT_CONTENT_TYPE;
 use crate::exposition::gzip::{self, Member};
-use crate::gateway::{Exposition, Gateway, beside_other_tasks};
+use crate::exposition::{ContentEncoding, ScrapeFormat};
+use crate::gateway::{Compressed, Exposition, Gateway, ScrapeOptions};
 
-/// The body of a scrape. Holds what is still to be sent by reference; renders nothing.
+/// The body of a scrape. Holds what is still to be sent by reference; renders nothing that has not
+/// changed.
 #[derive(Debug)]
 pub(super) struct ScrapeBody {
     gateway: Gateway,
@@ -23,65 +24,89 @@ pub(super) struct ScrapeBody {
     began: Instant,
     /// Cut from the exposition, not yet sent.
     frames: VecDeque<Bytes>,
-    gzip: Option<GzipState>,
+    encoder: Encoder,
     left: Option<u64>,
     ended: bool,
 }
 
 #[derive(Debug)]
-struct GzipState {
-    member: Member,
-    len: u64,
-    scrape: u64,
+enum Encoder {
+    Identity,
+    /// With the length so far.
+    Gzip(Member, u64),
+    Zstd,
 }
 
 /// Answers a scrape.
-pub(super) async fn scrape(gateway: &Gateway, headers: &HeaderMap) -> Response<ScrapeBody> {
+pub(super) async fn scrape(
+    gateway: &Gateway,
+    headers: &HeaderMap,
+    openmetrics: bool,
+) -> Response<ScrapeBody> {
     let began = Instant::now();
-    let exposition = gateway.scrape().await;
-    let body = ScrapeBody::new(gateway.clone(), exposition, began, accepts_gzip(headers));
-    let compressed = body.gzip.is_some();
-    let mut response = Response::new(body);
+    // The first value alone, as in Go.
+    let accept = headers.get(ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or("");
+    let encodings = headers.get_all(ACCEPT_ENCODING).iter();
+    let options = ScrapeOptions {
+        format: ScrapeFormat::negotiate(accept, openmetrics),
+        encoding: ContentEncoding::negotiate(encodings.filter_map(|value| value.to_str().ok())),
+    };
+    let exposition = gateway.scrape(options).await;
+    let mut response =
+        Response::new(ScrapeBody::new(gateway.clone(), exposition, began, options.encoding));
     let headers = response.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static(TEXT_CONTENT_TYPE));
-    headers.insert(VARY, HeaderValue::from_static("Accept-Encoding"));
-    if compressed {
-        headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+    let content_type = HeaderValue::try_from(options.format.content_type());
+    headers.insert(CONTENT_TYPE, content_type.expect("the names of formats are ASCII"));
+    headers.insert(VARY, HeaderValue::from_static("Accept, Accept-Encoding"));
+    if options.encoding != ContentEncoding::Identity {
+        let name = HeaderValue::from_static(options.encoding.as_str());
+        headers.insert(CONTENT_ENCODING, name);
     }
     response
 }
 
 impl ScrapeBody {
-    fn new(gateway: Gateway, exposition: Exposition, began: Instant, compress: bool) -> Self {
+    fn new(
+        gateway: Gateway,
+        exposition: Exposition,
+        began: Instant,
+        encoding: ContentEncoding,
+    ) -> Self {
         let mut frames = VecDeque::new();
-        let gzip = compress.then(|| {
-            frames.push_back(Bytes::from_static(&gzip::HEADER));
-            GzipState { member: Member::default(), len: 0, scrape: gateway.gzip_cache().begin() }
-        });
-        let left = if compress { None } else { exposition.len() };
-        Self { gateway, exposition, began, frames, gzip, left, ended: false }
+        let (encoder, left) = match encoding {
+            ContentEncoding::Identity => (Encoder::Identity, exposition.len()),
+            ContentEncoding::Gzip => {
+                frames.push_back(Bytes::from_static(&gzip::HEADER));
+                (Encoder::Gzip(Member::default(), 0), None)
+            }
+            ContentEncoding::Zstd => (Encoder::Zstd, None),
+        };
+        Self { gateway, exposition, began, frames, encoder, left, ended: false }
     }
 
     /// Cuts more frames, if there are any.
     fn refill(&mut self) {
-        match (self.exposition.next_run(), &mut self.gzip) {
-            (Some(run), None) => self.frames.extend(run.into_frames()),
-            (Some(run), Some(gzip)) => {
-                let cache = self.gateway.gzip_cache();
-                let deflated = cache.get(&run, gzip.scrape).unwrap_or_else(|| {
-                    // Half a millisecond each: not where it holds up pushes.
-                    beside_other_tasks(true, || cache.deflate(&run, gzip.scrape))
-                });
-                gzip.len += run.len() as u64;
-                self.frames.push_back(gzip.member.join(&deflated));
+        let Some(run) = self.exposition.next_run() else {
+            if let Encoder::Gzip(member, len) = &self.encoder {
+                self.frames.push_back(member.clone().finish(*len));
             }
-            (None, gzip) => {
-                self.ended = true;
-                if let Some(gzip) = gzip.take() {
-                    self.gateway.gzip_cache().end(gzip.scrape);
-                    self.frames.push_back(gzip.member.finish(gzip.len));
+            self.ended = true;
+            self.exposition.finish();
+            self.gateway.scraped(self.began);
+            return;
+        };
+        match &mut self.encoder {
+            Encoder::Identity => self.frames.extend(run.into_frames()),
+            Encoder::Gzip(member, len) => {
+                *len += run.len() as u64;
+                if let Compressed::Gzip(part) = self.exposition.gzip(&run) {
+                    self.frames.push_back(member.join(&part));
                 }
-                self.gateway.scraped(self.began);
+            }
+            Encoder::Zstd => {
+                if let Compressed::Zstd(frame) = self.exposition.zstd(&run) {
+                    self.frames.push_back(frame);
+                }
             }
         }
     }
@@ -109,51 +134,5 @@ impl Body for ScrapeBody {
 
     fn size_hint(&self) -> SizeHint {
         self.left.map_or_else(SizeHint::default, SizeHint::with_exact)
-    }
-}
-
-/// Whether the client prefers gzip to identity (RFC 9110, 12.5.3). A tie goes to identity, and `*`
-/// by itself means that too, as in the Go client library.
-fn accepts_gzip(headers: &HeaderMap) -> bool {
-    let (mut gzip, mut identity) = (0.0, None);
-    for value in headers.get_all(ACCEPT_ENCODING) {
-        for clause in value.to_str().unwrap_or("").split(',') {
-            let mut parts = clause.split(';').map(str::trim);
-            let name = parts.next().unwrap_or("");
-            let quality = parts.find_map(|part| part.strip_prefix("q=")).unwrap_or("1");
-            let quality = quality.parse::<f32>().unwrap_or(0.0);
-            if name.eq_ignore_ascii_case("gzip") {
-                gzip = quality;
-            } else if name.eq_ignore_ascii_case("identity") {
-                identity = Some(quality);
-            }
-        }
-    }
-    gzip > identity.unwrap_or(0.0)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn gzip_is_used_where_it_is_preferred() {
-        for (value, expected) in [
-            ("gzip", true),
-            ("gzip, deflate, br", true),
-            ("identity", false),
-            ("", false),
-            ("*", false),
-            ("gzip;q=0", false),
-            ("gzip;q=0.5, identity", false),
-            ("gzip, identity", false),
-            ("gzip;q=0.8, identity;q=0.2", true),
-            ("deflate, GZIP ; q=0.1", true),
-        ] {
-            let mut headers = HeaderMap::new();
-            headers.insert(ACCEPT_ENCODING, value.parse().unwrap());
-            assert_eq!(accepts_gzip(&headers), expected, "{value}");
-        }
-        assert!(!accepts_gzip(&HeaderMap::new()));
     }
 }

@@ -1,35 +1,54 @@
 //! Listens, accepts within a bound, serves, and drains.
 
+use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hyper::server::conn::http1;
+use hyper::body::Incoming;
+use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::server::graceful::GracefulShutdown;
+use hyper::{Request, Response};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use thiserror::Error;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpSocket, TcpStream, lookup_host};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
 
-use super::service::{Readiness, Service};
-use super::{Limits, Options};
+use super::route::Router;
+use super::service::{Readiness, ResponseBody, Service};
+use super::web_config::{WebConfig, WebConfigError};
+use super::{Options, body};
+use crate::model::NameRules;
+use crate::time::UnixNanos;
 
 /// Bound sockets, not yet served.
 #[derive(Debug)]
 pub struct Server {
     listeners: Vec<TcpListener>,
-    limits: Limits,
+    options: Options,
+    web_config: Option<Arc<WebConfig>>,
+    quit: Arc<Notify>,
 }
 
-/// Why an address cannot be listened on.
+/// Why nothing can be listened on.
 #[derive(Debug, Error)]
-#[error("cannot listen on {address} (web.listen-address)")]
-pub struct BindError {
-    address: String,
-    source: io::Error,
+pub enum BindError {
+    #[error("cannot listen on {address} (web.listen-address)")]
+    Address { address: String, source: io::Error },
+    #[error(
+        "systemd has handed over no socket (web.systemd-socket); it does so for a unit with a .socket unit beside it"
+    )]
+    NoSystemdSocket,
+    #[error("cannot use a socket that systemd has handed over (web.systemd-socket)")]
+    SystemdSocket(#[source] io::Error),
+    #[error(transparent)]
+    WebConfig(#[from] WebConfigError),
 }
 
 /// Connections that the kernel keeps for us while we are busy.
@@ -39,13 +58,19 @@ const ACCEPT_BACKOFF: Duration = Duration::from_millis(100);
 
 impl Server {
     /// Binds every address.
-    pub async fn bind(options: &Options) -> Result<Self, BindError> {
+    pub async fn bind(options: Options) -> Result<Self, BindError> {
+        let web_config = options.web_config.as_deref().map(WebConfig::load).transpose()?;
         let mut listeners = Vec::new();
-        for address in &options.listen {
-            let failed = |source| BindError { address: address.clone(), source };
-            listeners.push(listen(address).await.map_err(failed)?);
+        if options.systemd_socket {
+            listeners = from_systemd()?;
+        } else {
+            for address in &options.listen {
+                let failed = |source| BindError::Address { address: address.clone(), source };
+                listeners.push(listen(address).await.map_err(failed)?);
+            }
         }
-        Ok(Self { listeners, limits: options.limits })
+        let web_config = web_config.map(Arc::new);
+        Ok(Self { listeners, options, web_config, quit: Arc::default() })
     }
 
     /// The addresses that were bound.
@@ -53,24 +78,44 @@ impl Server {
         self.listeners.iter().filter_map(|listener| listener.local_addr().ok()).collect()
     }
 
+    /// Whether connections have to speak TLS. Decided once: a later change of the file changes how,
+    /// not whether.
+    pub fn is_tls(&self) -> bool {
+        self.web_config.as_ref().is_some_and(|web_config| {
+            web_config.current().is_ok_and(|settings| settings.tls().is_some())
+        })
+    }
+
+    /// Notified when a request asks the gateway to stop.
+    pub fn quit(&self) -> Arc<Notify> {
+        Arc::clone(&self.quit)
+    }
+
     /// Serves until `stop` completes, then lets the requests under way finish for at most `grace`.
     /// Returns how many connections had to be cut off.
     pub async fn serve(
         self,
         readiness: Readiness,
+        names: NameRules,
+        started: UnixNanos,
         stop: impl Future<Output = ()>,
         grace: Duration,
     ) -> usize {
-        let service = Service { readiness, limits: self.limits };
-        let slots = Arc::new(Semaphore::new(self.limits.connections));
-        let mut builder = http1::Builder::new();
-        builder.timer(TokioTimer::new()).header_read_timeout(self.limits.header_timeout);
-        builder.half_close(true);
+        let is_tls = self.is_tls();
+        let Self { listeners, options, web_config, quit } = self;
+        let limits = options.limits;
+        let slots = Arc::new(Semaphore::new(limits.connections));
+        let router = Router::new(&options, names);
+        let served = Arc::new(Served {
+            service: Service { readiness, options, router, quit, started },
+            web_config,
+            is_tls,
+        });
         let graceful = GracefulShutdown::new();
         let mut connections = JoinSet::new();
         let mut accepting = JoinSet::new();
         let (send, mut accepted) = tokio::sync::mpsc::channel(64);
-        for listener in self.listeners {
+        for listener in listeners {
             let (send, slots) = (send.clone(), Arc::clone(&slots));
             accepting.spawn(async move {
                 loop {
@@ -88,15 +133,11 @@ impl Server {
                 Some(_) = connections.join_next() => continue,
                 () = &mut stop => break,
             };
-            let service = service.clone();
-            let serve = service_fn(move |request| service.clone().serve(request));
-            let connection = builder.serve_connection(TokioIo::new(stream), serve);
             // Watched before it is spawned: a stop in between must not miss it.
-            let watched = graceful.watch(connection);
+            let watcher = graceful.watcher();
+            let served = Arc::clone(&served);
             connections.spawn(async move {
-                if let Err(error) = watched.await {
-                    tracing::debug!(%error, "connection ended");
-                }
+                served.connection(stream, watcher).await;
                 drop(slot);
             });
         }
@@ -109,6 +150,111 @@ impl Server {
         connections.shutdown().await;
         cut_off
     }
+}
+
+/// What connections are served with.
+struct Served {
+    service: Service,
+    web_config: Option<Arc<WebConfig>>,
+    is_tls: bool,
+}
+
+impl Served {
+    /// Serves one connection to its end.
+    async fn connection(self: Arc<Self>, stream: TcpStream, watcher: Watcher) {
+        if !self.is_tls {
+            return self.http1(stream, watcher).await;
+        }
+        let limit = self.service.options.limits.header_timeout;
+        match tokio::time::timeout(limit, self.handshake(stream)).await {
+            Ok(Ok(stream)) if stream.get_ref().1.alpn_protocol() == Some(b"h2") => {
+                self.http2(stream, watcher).await;
+            }
+            Ok(Ok(stream)) => self.http1(stream, watcher).await,
+            Ok(Err(error)) => tracing::debug!(%error, "TLS handshake failed"),
+            Err(_) => tracing::debug!("TLS handshake timed out"),
+        }
+    }
+
+    async fn handshake(&self, stream: TcpStream) -> io::Result<TlsStream<TcpStream>> {
+        let settings = self.web_config.as_ref().map(|web_config| web_config.current());
+        let config = match settings {
+            Some(Ok(settings)) => settings.tls().map(Arc::clone),
+            _ => None,
+        };
+        let config = config.ok_or_else(|| io::Error::other("web.config.file is of no use"))?;
+        TlsAcceptor::from(config).accept(stream).await
+    }
+
+    async fn http1<S>(self: Arc<Self>, stream: S, watcher: Watcher)
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let limits = self.service.options.limits;
+        let mut builder = http1::Builder::new();
+        builder.timer(TokioTimer::new()).header_read_timeout(limits.header_timeout);
+        builder.half_close(true);
+        let connection =
+            builder.serve_connection(TokioIo::new(stream), service_fn(|r| self.serve(r)));
+        if let Err(error) = watcher.watch(connection).await {
+            tracing::debug!(%error, "connection ended");
+        }
+    }
+
+    async fn http2<S>(self: Arc<Self>, stream: S, watcher: Watcher)
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        /// Requests at a time on one connection, as Go's server has it.
+        const STREAMS_MAX: u32 = 250;
+        let limits = self.service.options.limits;
+        let mut builder = http2::Builder::new(TokioExecutor::new());
+        builder.timer(TokioTimer::new()).max_concurrent_streams(STREAMS_MAX);
+        builder.keep_alive_interval(limits.header_timeout);
+        let served = Arc::clone(&self);
+        let serve = service_fn(move |request| {
+            let served = Arc::clone(&served);
+            async move { served.serve(request).await }
+        });
+        let connection = builder.serve_connection(TokioIo::new(stream), serve);
+        if let Err(error) = watcher.watch(connection).await {
+            tracing::debug!(%error, "connection ended");
+        }
+    }
+
+    async fn serve(
+        &self,
+        request: Request<Incoming>,
+    ) -> Result<Response<ResponseBody>, Infallible> {
+        let Some(web_config) = &self.web_config else {
+            return Ok(self.service.serve(request).await);
+        };
+        Ok(match web_config.admit(request.headers()).await {
+            Ok(headers) => {
+                let mut response = self.service.serve(request).await;
+                response.headers_mut().extend(headers);
+                response
+            }
+            Err(refused) => {
+                let mut body = request.into_body();
+                body::discard(&mut body, &self.service.options.limits).await;
+                refused.map(ResponseBody::Whole)
+            }
+        })
+    }
+}
+
+/// The sockets of systemd's socket activation (`sd_listen_fds`).
+fn from_systemd() -> Result<Vec<TcpListener>, BindError> {
+    let mut passed = listenfd::ListenFd::from_env();
+    let mut listeners = Vec::new();
+    for at in 0..passed.len() {
+        let socket = passed.take_tcp_listener(at).map_err(BindError::SystemdSocket)?;
+        let Some(socket) = socket else { continue };
+        let listener = socket.set_nonblocking(true).and_then(|()| TcpListener::from_std(socket));
+        listeners.push(listener.map_err(BindError::SystemdSocket)?);
+    }
+    if listeners.is_empty() { Err(BindError::NoSystemdSocket) } else { Ok(listeners) }
 }
 
 /// Waits for a free slot, then for a connection.

@@ -1,21 +1,27 @@
 //! One request in, one response out.
 
 use std::convert::Infallible;
+use std::pin::Pin;
 use std::sync::{Arc, PoisonError, RwLock};
+use std::task::{Context, Poll};
+use std::time::Instant;
 
 use bytes::Bytes;
-use http_body_util::{Either, Full};
-use hyper::body::Incoming;
-use hyper::header::{ALLOW, HeaderValue};
+use http_body_util::Full;
+use hyper::body::{Body, Frame, SizeHint};
+use hyper::header::{ALLOW, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue, LOCATION};
 use hyper::http::request::Parts;
 use hyper::{Method, Request, Response, StatusCode};
+use tokio::sync::Notify;
 
-use super::Limits;
+use super::api_v1::GroupsBody;
 use super::rejection::{Rejection, text};
-use super::route::{Route, route};
+use super::route::{Route, Router};
 use super::scrape::ScrapeBody;
-use super::{body, push, scrape};
-use crate::gateway::Gateway;
+use super::{Options, api_v1, body, page, push, scrape};
+use crate::gateway::{Fault, Gateway, beside_other_tasks};
+use crate::store::ReadError;
+use crate::time::UnixNanos;
 
 /// How far the gateway is. Moves forward only: starting, ready, stopping.
 #[derive(Clone, Debug, Default)]
@@ -59,59 +65,163 @@ impl Readiness {
 }
 
 /// What requests are served with.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(super) struct Service {
     pub(super) readiness: Readiness,
-    pub(super) limits: Limits,
+    pub(super) options: Options,
+    pub(super) router: Router,
+    /// Notified by whoever asks the gateway to stop.
+    pub(super) quit: Arc<Notify>,
+    pub(super) started: UnixNanos,
 }
 
-pub(super) type ResponseBody = Either<Full<Bytes>, ScrapeBody>;
+/// What is sent back.
+#[derive(Debug)]
+pub(super) enum ResponseBody {
+    Whole(Full<Bytes>),
+    Scrape(Box<ScrapeBody>),
+    Groups(GroupsBody),
+}
+
+impl Body for ResponseBody {
+    type Data = Bytes;
+    type Error = ReadError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, ReadError>>> {
+        let never = |frame: Option<Result<_, Infallible>>| {
+            frame.map(|frame| frame.map_err(|never| match never {}))
+        };
+        match self.get_mut() {
+            Self::Whole(body) => Pin::new(body).poll_frame(context).map(never),
+            Self::Scrape(body) => Pin::new(body).poll_frame(context).map(never),
+            Self::Groups(body) => Pin::new(body).poll_frame(context),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Whole(body) => body.is_end_stream(),
+            Self::Scrape(body) => body.is_end_stream(),
+            Self::Groups(body) => body.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Whole(body) => body.size_hint(),
+            Self::Scrape(body) => body.size_hint(),
+            Self::Groups(body) => body.size_hint(),
+        }
+    }
+}
 
 impl Service {
     /// Serves a request. Never fails: what cannot be served is answered too.
-    pub(super) async fn serve(
-        self,
-        request: Request<Incoming>,
-    ) -> Result<Response<ResponseBody>, Infallible> {
+    pub(super) async fn serve<B>(&self, request: Request<B>) -> Response<ResponseBody>
+    where
+        B: Body<Data = Bytes> + Unpin,
+        B::Error: std::fmt::Display,
+    {
+        let began = Instant::now();
         let (head, mut body) = request.into_parts();
-        let result = self.try_serve(&head, &mut body).await;
+        let routed = self.router.route(&head.method, head.uri.path(), head.uri.query());
+        let handler = handler(&head.method, &routed);
+        let result = match routed {
+            Ok(route) => self.try_serve(route, &head, &mut body).await,
+            Err(rejection) => Err(rejection),
+        };
         // A body that nobody wanted would have the connection closed behind the answer, and a
         // client that sends its next request at that moment would get none.
-        body::discard(&mut body, &self.limits).await;
-        Ok(result.unwrap_or_else(|rejection| {
-            self.note(&head.method, &rejection);
-            rejection.into_response().map(Either::Left)
-        }))
+        body::discard(&mut body, &self.options.limits).await;
+        let undecodable = matches!(&result, Err(Rejection::Encoding { .. }));
+        let response = result.unwrap_or_else(|rejection| {
+            self.note(&head, &rejection);
+            rejection.into_response().map(ResponseBody::Whole)
+        });
+        if let Some(handler) = handler.filter(|_| !undecodable)
+            && let Ok(gateway) = self.readiness.gateway()
+        {
+            let method = head.method.as_str().to_ascii_lowercase();
+            if handler == "push" {
+                gateway.push_served(&method, began, request_size(&head));
+            }
+            gateway.served(handler, &method, response.status().as_u16());
+        }
+        response
     }
 
-    async fn try_serve(
+    async fn try_serve<B>(
         &self,
+        route: Route,
         head: &Parts,
-        body: &mut Incoming,
-    ) -> Result<Response<ResponseBody>, Rejection> {
-        match route(&head.method, head.uri.path())? {
+        body: &mut B,
+    ) -> Result<Response<ResponseBody>, Rejection>
+    where
+        B: Body<Data = Bytes> + Unpin,
+        B::Error: std::fmt::Display,
+    {
+        let limits = &self.options.limits;
+        let is_api =
+            matches!(route, Route::ApiStatus | Route::ApiMetrics | Route::ApiOptions | Route::Wipe);
+        if !is_api && !matches!(route, Route::Push(..) | Route::Redirect { .. }) {
+            body::check_encoding(&head.headers, body, limits).await?;
+        }
+        let response = match route {
             Route::Push(key, mode) => {
                 let gateway = self.readiness.gateway()?;
-                let response =
-                    push::push(&gateway, &self.limits, key, mode, &head.headers, body).await?;
-                Ok(response.map(Either::Left))
+                push::push(&gateway, limits, key, mode, &head.headers, body).await?
             }
-            Route::Delete(key) => {
-                let gateway = self.readiness.gateway()?;
-                Ok(push::delete(&gateway, key).await?.map(Either::Left))
-            }
+            Route::Delete(key) => push::delete(&self.readiness.gateway()?, key).await?,
             Route::Scrape => {
                 let gateway = self.readiness.gateway()?;
-                Ok(scrape::scrape(&gateway, &head.headers).await.map(Either::Right))
+                let openmetrics = self.options.openmetrics;
+                let response = scrape::scrape(&gateway, &head.headers, openmetrics).await;
+                return Ok(response.map(|body| ResponseBody::Scrape(Box::new(body))));
             }
-            Route::Healthy => Ok(text(StatusCode::OK, "OK").map(Either::Left)),
-            Route::Ready => Ok(self.ready().map(Either::Left)),
+            Route::Page => {
+                let gateway = self.readiness.gateway()?;
+                let make = || page::page(&gateway, &self.options.flags, self.started);
+                beside_other_tasks(true, make).map_err(Fault::from)?
+            }
+            Route::Healthy => text(StatusCode::OK, "OK"),
+            Route::Ready => self.ready(),
+            Route::QuitHint => {
+                text(StatusCode::METHOD_NOT_ALLOWED, "Only POST or PUT requests allowed.")
+            }
+            Route::Quit if self.options.lifecycle => {
+                tracing::warn!("a request asked the gateway to stop");
+                self.quit.notify_one();
+                text(StatusCode::OK, "Requesting termination... Goodbye!")
+            }
+            Route::Quit => text(StatusCode::FORBIDDEN, "Lifecycle API is not enabled."),
+            Route::ApiStatus => api_v1::status(&self.options.flags, self.started),
+            Route::ApiMetrics => {
+                let gateway = self.readiness.gateway()?;
+                return Ok(api_v1::metrics(gateway).map(ResponseBody::Groups));
+            }
+            Route::ApiOptions => {
+                let mut response = Response::new(Full::default());
+                api_v1::headers(response.headers_mut());
+                response
+            }
+            Route::Wipe => {
+                self.readiness.gateway()?.wipe().await?;
+                let mut response = Response::new(Full::default());
+                *response.status_mut() = StatusCode::ACCEPTED;
+                api_v1::headers(response.headers_mut());
+                response
+            }
             Route::Options { allow } => {
                 let mut response = Response::new(Full::default());
                 response.headers_mut().insert(ALLOW, HeaderValue::from_static(allow));
-                Ok(response.map(Either::Left))
+                response
             }
-        }
+            Route::Redirect { status, location } => redirect(&head.method, status, &location),
+        };
+        Ok(response.map(ResponseBody::Whole))
     }
 
     fn ready(&self) -> Response<Full<Bytes>> {
@@ -124,7 +234,8 @@ impl Service {
     }
 
     /// Counts and logs a request that was not served.
-    fn note(&self, method: &Method, rejection: &Rejection) {
+    fn note(&self, head: &Parts, rejection: &Rejection) {
+        let method = &head.method;
         let pushes = matches!(*method, Method::PUT | Method::POST);
         if pushes && let Ok(gateway) = self.readiness.gateway() {
             gateway.refused(rejection.reason());
@@ -136,8 +247,64 @@ impl Service {
                 .map(ToString::to_string)
                 .collect();
             tracing::error!(%method, status, error = %rejection, causes = causes.join(": "), "request failed");
+        } else if rejection.is_inconsistency() {
+            tracing::error!(%method, path = head.uri.path(), error = %rejection, "push refused");
         } else {
             tracing::debug!(%method, status, error = %rejection, "request refused");
         }
     }
+}
+
+/// The name under which a request is counted, as the Go Pushgateway names it.
+fn handler(method: &Method, routed: &Result<Route, Rejection>) -> Option<&'static str> {
+    Some(match routed {
+        Ok(Route::Delete(_)) => "delete",
+        Err(Rejection::Route(_)) if *method == Method::DELETE => "delete",
+        Ok(Route::Push(..)) | Err(Rejection::Route(_)) => "push",
+        Ok(Route::Healthy) => "healthy",
+        Ok(Route::Ready) => "ready",
+        Ok(Route::Page) => "status",
+        Ok(Route::Wipe) => "wipe",
+        Ok(Route::ApiStatus) => "api/v1/status",
+        Ok(Route::ApiMetrics) => "api/v1/metrics",
+        Ok(Route::ApiOptions) => "api/v1/options",
+        Ok(
+            Route::Scrape
+            | Route::Quit
+            | Route::QuitHint
+            | Route::Options { .. }
+            | Route::Redirect { .. },
+        )
+        | Err(_) => return None,
+    })
+}
+
+/// About how many bytes a request has, as the Go client library counts them.
+fn request_size(head: &Parts) -> u64 {
+    let length =
+        head.headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
+    let uri = head.uri.path().len() + head.uri.query().map_or(0, |query| query.len() + 1);
+    let headers = head.headers.iter().map(|(name, value)| name.as_str().len() + value.len());
+    let line = head.method.as_str().len() + "HTTP/1.1".len();
+    (uri + line + headers.sum::<usize>()) as u64 + length.unwrap_or(0)
+}
+
+/// A redirection. Who reads gets a link, as from Go's `http.Redirect`.
+fn redirect(method: &Method, status: StatusCode, location: &str) -> Response<Full<Bytes>> {
+    let mut body = Bytes::new();
+    let reads = matches!(*method, Method::GET | Method::HEAD);
+    if reads {
+        let reason = status.canonical_reason().unwrap_or_default();
+        let link = maud::html! { a href=(location) { (reason) } }.into_string();
+        body = format!("{link}.\n\n").into();
+    }
+    let mut response = Response::new(Full::new(body));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    if reads {
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));
+    }
+    let location = HeaderValue::try_from(location);
+    headers.insert(LOCATION, location.expect("a path is percent-encoded, a query was a header"));
+    response
 }

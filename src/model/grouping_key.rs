@@ -6,6 +6,7 @@ use std::sync::Arc;
 use thiserror::Error;
 
 use super::labels::Label;
+use super::name::is_label_name;
 
 /// The labels of a push path: `job`, and whatever follows it. Cheap to clone.
 ///
@@ -123,7 +124,11 @@ impl fmt::Display for GroupingKey {
         f.write_str("{")?;
         for (n, (name, value)) in self.labels().enumerate() {
             let comma = if n > 0 { "," } else { "" };
-            write!(f, "{comma}{name}={value:?}")?;
+            if is_label_name(name) {
+                write!(f, "{comma}{name}={value:?}")?;
+            } else {
+                write!(f, "{comma}{name:?}={value:?}")?;
+            }
         }
         f.write_str("}")
     }

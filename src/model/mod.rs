@@ -13,6 +13,7 @@ pub use family::{
 };
 pub use grouping_key::{GroupingKey, GroupingKeyError};
 pub use labels::Label;
+pub use name::{Escaping, NameRules};
 pub use selector::Selector;
 pub use ttl::{Ttl, TtlPolicy, TtlRule, TtlSource};
 
@@ -20,3 +21,8 @@ pub use ttl::{Ttl, TtlPolicy, TtlRule, TtlSource};
 pub const PUSH_TIME_NAME: &str = "push_time_seconds";
 /// The gauge that says when a push was last refused for what it contained.
 pub const PUSH_FAILURE_TIME_NAME: &str = "push_failure_time_seconds";
+/// What the Go Pushgateway says of the two.
+pub const PUSH_TIME_HELP: &str =
+    "Last Unix time when changing this group in the Pushgateway succeeded.";
+pub const PUSH_FAILURE_TIME_HELP: &str =
+    "Last Unix time when changing this group in the Pushgateway failed.";

@@ -171,6 +171,24 @@ impl Store {
         })
     }
 
+    /// The numbers of a group's chunks beside its head.
+    pub fn chunks_of(&self, group: u64) -> Result<Vec<u32>, ReadError> {
+        let first = ChunkKey { group, chunk: 1 }.piece(0);
+        let mut chunks = Vec::new();
+        for key in self.groups.range(first..).keys() {
+            let key = key.map_err(|source| ReadError::Sled { id: group, chunk: 1, source })?;
+            match ChunkKey::from_piece(&key) {
+                Some((key, _)) if key.group == group => {
+                    if chunks.last() != Some(&key.chunk) {
+                        chunks.push(key.chunk);
+                    }
+                }
+                _ => break,
+            }
+        }
+        Ok(chunks)
+    }
+
     /// Applies a batch, whole or not at all. Durable after the next [`Store::sync`].
     pub fn apply(&self, batch: &Batch) -> Result<(), CommitError> {
         let mut writes = sled::Batch::default();

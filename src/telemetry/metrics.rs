@@ -9,9 +9,13 @@ use prometheus::{
     Registry,
 };
 
+use super::build::{BUILD, Build};
+use super::process;
+use super::summary::SummaryVec;
 use crate::model::{
     Bucket, Histogram as HistogramValue, Label, Metric, MetricFamily, MetricType, MetricValue,
 };
+use crate::time::UnixMillis;
 
 /// The metrics about the gateway.
 #[derive(Debug)]
@@ -30,6 +34,9 @@ pub struct SelfMetrics {
     commit_duration: Histogram,
     commit_batch: Histogram,
     scrape_duration: Histogram,
+    requests: IntCounterVec,
+    push_duration: SummaryVec,
+    push_size: SummaryVec,
 }
 
 /// Values that are read off the gateway at each scrape.
@@ -43,6 +50,7 @@ pub struct Readings {
     /// Push, rule, default.
     pub by_ttl_source: [u64; 3],
     pub queue_length: usize,
+    pub now: UnixMillis,
 }
 
 /// Every reason that `tidegate_pushes_refused_total` can have, so that each series is there from
@@ -83,6 +91,27 @@ impl SelfMetrics {
             Opts::new("tidegate_groups_by_ttl_source", "Groups by where their TTL comes from."),
             &["source"],
         )?;
+        let requests = IntCounterVec::new(
+            Opts::new(
+                "pushgateway_http_requests_total",
+                "Total HTTP requests processed by the Pushgateway, excluding scrapes.",
+            ),
+            &["code", "handler", "method"],
+        )?;
+        let build_info = IntGaugeVec::new(
+            Opts::new(
+                "pushgateway_build_info",
+                "A metric with a constant '1' value labeled by version, revision, branch, \
+                 goversion from which pushgateway was built, and the goos and goarch for the build.",
+            ),
+            &["branch", "goarch", "goos", "goversion", "revision", "tags", "version"],
+        )?;
+        let Build { version, revision, branch, compiler, .. } = BUILD;
+        let (arch, os) = (std::env::consts::ARCH, std::env::consts::OS);
+        build_info
+            .with_label_values(&[branch, arch, os, compiler, revision, "tidegate", version])
+            .set(1);
+        registered(&registry, build_info)?;
         let next_deadline = Gauge::new(
             "tidegate_next_deadline_timestamp_seconds",
             "Unix time of the next deadline of a group, +Inf if there is none.",
@@ -124,6 +153,15 @@ impl SelfMetrics {
                 "Time from the start of a scrape until its last byte was handed to the connection.",
                 prometheus::exponential_buckets(0.000_5, 2.0, 15)?,
             )?,
+            requests: registered(&registry, requests)?,
+            push_duration: SummaryVec::new(
+                "pushgateway_http_push_duration_seconds",
+                "HTTP request duration for pushes to the Pushgateway.",
+            ),
+            push_size: SummaryVec::new(
+                "pushgateway_http_push_size_bytes",
+                "HTTP request size for pushes to the Pushgateway.",
+            ),
             registry,
         })
     }
@@ -140,6 +178,18 @@ impl SelfMetrics {
         self.expired_groups.inc();
         self.expired_series.inc_by(u64::from(series));
         self.expiry_lag.observe(lag.as_secs_f64());
+    }
+
+    /// A request was answered.
+    pub fn served(&self, handler: &str, method: &str, status: u16) {
+        self.requests.with_label_values(&[status.to_string().as_str(), handler, method]).inc();
+    }
+
+    /// A push was answered.
+    pub fn push_served(&self, method: &str, took: Duration, bytes: u64, now: UnixMillis) {
+        self.push_duration.observe(method, took.as_secs_f64(), now);
+        #[expect(clippy::cast_precision_loss, reason = "no body is that large")]
+        self.push_size.observe(method, bytes as f64, now);
     }
 
     /// A push was refused.
@@ -165,7 +215,24 @@ impl SelfMetrics {
         for (source, groups) in ["push", "rule", "default"].iter().zip(readings.by_ttl_source) {
             set(&self.by_ttl_source.with_label_values(&[*source]), groups);
         }
-        self.registry.gather().into_iter().map(family).collect()
+        let mut families: Vec<_> = self.registry.gather().into_iter().map(family).collect();
+        families.extend(self.push_duration.family(readings.now));
+        families.extend(self.push_size.family(readings.now));
+        families.extend(process::families());
+        families.sort_by(|a, b| a.name.cmp(&b.name));
+        families
+    }
+
+    /// The type of every family that there may be.
+    pub fn types(&self) -> impl Iterator<Item = (String, MetricType)> {
+        let later = [
+            ("pushgateway_http_push_duration_seconds", MetricType::Summary),
+            ("pushgateway_http_push_size_bytes", MetricType::Summary),
+            ("pushgateway_http_requests_total", MetricType::Counter),
+        ];
+        let later = later.into_iter().map(|(name, kind)| (name.to_owned(), kind));
+        let now = self.families(&Readings::default()).into_iter();
+        now.map(|family| (family.name, family.kind)).chain(later)
     }
 }
 

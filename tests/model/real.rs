@@ -6,10 +6,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tempfile::TempDir;
-use tidegate::gateway::{Error, Gateway, LaneHandle, Limits, Options, PushMode, Sync};
+use tidegate::gateway::{
+    Error, Gateway, LaneHandle, Limits, Options, PushMode, ScrapeOptions, Sync,
+};
 use tidegate::model::{
-    GroupingKey, Histogram, Label, Metric, MetricFamily, MetricType, MetricValue, Selector,
-    Summary, Ttl, TtlPolicy, TtlRule,
+    GroupingKey, Histogram, Label, Metric, MetricFamily, MetricType, MetricValue, NameRules,
+    Selector, Summary, Ttl, TtlPolicy, TtlRule,
 };
 use tidegate::store::{self, Store};
 use tidegate::telemetry::metrics::SelfMetrics;
@@ -98,7 +100,7 @@ impl Real {
     }
 
     pub(crate) fn scrape(&self) -> Scrape {
-        let mut exposition = self.runtime.block_on(self.gateway().scrape());
+        let mut exposition = self.runtime.block_on(self.gateway().scrape(ScrapeOptions::default()));
         let mut bytes = Vec::new();
         while let Some(run) = exposition.next_run() {
             bytes.extend(run.into_frames().flatten());
@@ -135,6 +137,8 @@ fn open(folder: &TempDir, clock: &ManualClock) -> (Gateway, LaneHandle) {
         // What a power cut would leave is not looked at here.
         sync: Sync::Within(Duration::from_secs(3600)),
         limits: Limits::UNLIMITED,
+        names: NameRules::Legacy,
+        consistency_check: true,
     };
     let metrics = Arc::new(SelfMetrics::new().expect("the names of the self metrics differ"));
     let clock = Arc::new(clock.clone());

@@ -7,16 +7,15 @@ use prost::Message;
 
 use super::messages as wire;
 use crate::exposition::error::ParseError;
-use crate::model::name::is_metric_name;
 use crate::model::{
     Bucket, BucketSpan, Exemplar, Histogram, Label, Metric, MetricFamily, MetricType, MetricValue,
-    NativeBuckets, Quantile, Summary, Timestamp,
+    NameRules, NativeBuckets, Quantile, Summary, Timestamp,
 };
 
 /// Decodes a whole body. A family whose name occurs again replaces the earlier one, as in the Go
 /// Pushgateway. Names obey the rules of the text format, unlike there: a name that text cannot
 /// carry would break every text scrape.
-pub fn decode(body: &[u8]) -> Result<Vec<MetricFamily>, ParseError> {
+pub fn decode(body: &[u8], names: NameRules) -> Result<Vec<MetricFamily>, ParseError> {
     let mut families: Vec<MetricFamily> = Vec::new();
     let mut by_name = HashMap::new();
     let mut rest = body;
@@ -26,7 +25,7 @@ pub fn decode(body: &[u8]) -> Result<Vec<MetricFamily>, ParseError> {
         let failed = |reason: String| ParseError::Protobuf { message, reason };
         let decoded = wire::MetricFamily::decode_length_delimited(&mut rest)
             .map_err(|error| failed(error.to_string()))?;
-        let family = family(decoded).map_err(failed)?;
+        let family = family(decoded, names).map_err(failed)?;
         match by_name.entry(family.name.clone()) {
             Entry::Vacant(entry) => {
                 entry.insert(families.len());
@@ -42,9 +41,9 @@ pub fn decode(body: &[u8]) -> Result<Vec<MetricFamily>, ParseError> {
     Ok(families)
 }
 
-fn family(from: wire::MetricFamily) -> Result<MetricFamily, String> {
+fn family(from: wire::MetricFamily, names: NameRules) -> Result<MetricFamily, String> {
     let name = from.name.unwrap_or_default();
-    if !is_metric_name(&name) {
+    if !names.is_metric_name(&name) {
         return Err(format!("invalid metric name {name:?}"));
     }
     // proto2: an unset enum is its first value.
@@ -57,7 +56,7 @@ fn family(from: wire::MetricFamily) -> Result<MetricFamily, String> {
 
 /// A metric with its value of the family's type. Where it has none, with a value of another type:
 /// the consistency check refuses that, as the Go Pushgateway's does.
-fn metric(kind: MetricType, from: wire::Metric) -> Metric {
+pub(super) fn metric(kind: MetricType, from: wire::Metric) -> Metric {
     let value = match kind {
         MetricType::Counter => from.counter.map(|from| MetricValue::Counter {
             value: from.value.unwrap_or(0.0),
@@ -182,7 +181,9 @@ mod tests {
 
     #[test]
     fn a_later_family_of_a_name_replaces_the_earlier_in_its_place() {
-        let families = decode(&body(&[gauge("a", 1.0), gauge("b", 2.0), gauge("a", 3.0)])).unwrap();
+        let families =
+            decode(&body(&[gauge("a", 1.0), gauge("b", 2.0), gauge("a", 3.0)]), NameRules::Legacy)
+                .unwrap();
         let values: Vec<_> = families
             .iter()
             .map(|family| (family.name.as_str(), &family.metrics[0].value))
@@ -219,7 +220,7 @@ mod tests {
             metric: vec![wire::Metric { histogram: Some(native), ..wire::Metric::default() }],
             ..wire::MetricFamily::default()
         };
-        let families = decode(&body(&[family])).unwrap();
+        let families = decode(&body(&[family]), NameRules::Legacy).unwrap();
         assert_eq!(families[0].unit.as_deref(), Some("seconds"));
         let MetricValue::Histogram(histogram) = &families[0].metrics[0].value else { panic!() };
         assert_eq!(histogram.negative.deltas, [1, -1, 0]);
@@ -235,7 +236,7 @@ mod tests {
     fn a_value_of_another_type_stays_recognisable() {
         // proto2: a family without a type is a counter.
         let families = [wire::MetricFamily { kind: None, ..gauge("a", 1.0) }];
-        let families = decode(&body(&families)).unwrap();
+        let families = decode(&body(&families), NameRules::Legacy).unwrap();
         assert_eq!(families[0].kind, MetricType::Counter);
         assert!(!families[0].metrics[0].value.is_of(MetricType::Counter));
     }
@@ -248,18 +249,18 @@ mod tests {
             (vec![gauge("dotted.name", 1.0)], "message 1: invalid metric name"),
             (vec![unknown], "unknown type 17"),
         ] {
-            let error = decode(&body(&families)).unwrap_err().to_string();
+            let error = decode(&body(&families), NameRules::Legacy).unwrap_err().to_string();
             assert!(error.contains(reason), "{error}");
         }
         let cut = body(&[gauge("a", 1.0)]);
-        assert!(decode(&cut[..cut.len() - 1]).is_err());
-        assert_eq!(decode(b""), Ok(vec![]));
+        assert!(decode(&cut[..cut.len() - 1], NameRules::Legacy).is_err());
+        assert_eq!(decode(b"", NameRules::Legacy), Ok(vec![]));
     }
 
     proptest! {
         #[test]
         fn no_body_makes_the_decoder_panic(body in prop::collection::vec(any::<u8>(), 0..200)) {
-            let _ = decode(&body);
+            let _ = decode(&body, NameRules::Legacy);
         }
     }
 }

@@ -1,7 +1,8 @@
-//! The delimited protobuf format: a stream of `io.prometheus.client.MetricFamily`, each behind its
-//! length as a varint.
+//! The protobuf format: `io.prometheus.client.MetricFamily` messages, delimited by their lengths.
 
 mod decode;
+pub mod encode;
 mod messages;
+pub mod prototext;
 
 pub use decode::decode;

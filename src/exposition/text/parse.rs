@@ -12,15 +12,15 @@ use memchr::{memchr, memchr3};
 
 use crate::exposition::error::ParseError;
 use crate::exposition::number::parse_float;
-use crate::model::name::{is_label_name, is_metric_name};
 use crate::model::{
-    Bucket, Histogram, Label, Metric, MetricFamily, MetricType, MetricValue, Quantile,
+    Bucket, Histogram, Label, Metric, MetricFamily, MetricType, MetricValue, NameRules, Quantile,
 };
 
 /// Parses a whole body. Families come in the order of their first line, without those that have no
 /// sample.
-pub fn parse(body: &[u8]) -> Result<Vec<MetricFamily>, ParseError> {
-    let mut parser = Parser { input: body, at: 0, families: Families::default() };
+pub fn parse(body: &[u8], names: NameRules) -> Result<Vec<MetricFamily>, ParseError> {
+    let families = Families { names, ..Families::default() };
+    let mut parser = Parser { input: body, at: 0, families };
     match parser.body() {
         Ok(()) => Ok(parser.families.finish()),
         Err(Reason(reason)) => Err(ParseError::Text { line: parser.line(), reason }),
@@ -43,6 +43,7 @@ struct Parser<'a> {
 /// Families under construction.
 #[derive(Default)]
 struct Families {
+    names: NameRules,
     list: Vec<Building>,
     /// Places in `list`, by the hash of the name.
     by_name: HashTable<usize>,
@@ -279,7 +280,7 @@ impl Parser<'_> {
         if name == "__name__" {
             return fail(format!("label name {name:?} is reserved"));
         }
-        if !is_label_name(&name) {
+        if !self.families.names.is_label_name(&name) {
             return fail(format!("invalid label name {name:?}"));
         }
         if list.labels.iter().any(|label| label.name == name) {
@@ -477,7 +478,7 @@ impl Families {
         if self.list.last().is_some_and(|last| last.family.name == name) {
             return Ok((self.list.len() - 1, Part::Plain));
         }
-        if !is_metric_name(name) {
+        if !self.names.is_metric_name(name) {
             return fail(format!("invalid metric name {name:?}"));
         }
         if let Some(index) = self.find(name) {

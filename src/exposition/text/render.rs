@@ -1,6 +1,8 @@
-//! Families into text 0.0.4, byte for byte as Prometheus's Go encoder writes them.
+//! Families into text 0.0.4, byte for byte as Prometheus's Go encoder writes them. Names beyond the
+//! legacy charset are quoted: what is kept is the form that loses nothing.
 
 use crate::exposition::number::{push_float, push_integer};
+use crate::model::name::is_metric_name;
 use crate::model::{
     Bucket, GroupingKey, Histogram, Label, Metric, MetricFamily, MetricType, MetricValue, Summary,
 };
@@ -19,13 +21,13 @@ pub fn header(name: &str, help: Option<&str>, kind: MetricType) -> Vec<u8> {
     let mut out = Vec::with_capacity(64 + help.map_or(0, str::len));
     if let Some(help) = help {
         out.extend_from_slice(b"# HELP ");
-        out.extend_from_slice(name.as_bytes());
+        push_name(&mut out, name);
         out.push(b' ');
         push_escaped(&mut out, help, false);
         out.push(b'\n');
     }
     out.extend_from_slice(b"# TYPE ");
-    out.extend_from_slice(name.as_bytes());
+    push_name(&mut out, name);
     out.push(b' ');
     out.extend_from_slice(kind.as_text().as_bytes());
     out.push(b'\n');
@@ -35,15 +37,16 @@ pub fn header(name: &str, help: Option<&str>, kind: MetricType) -> Vec<u8> {
 /// Appends the lines of a family's metrics, whose labels are sorted by name. A label that both the
 /// metric and the block have is the metric's.
 pub fn lines(out: &mut Vec<u8>, family: &MetricFamily, block: &LabelBlock) {
+    let quoted = !is_metric_name(&family.name);
     for metric in &family.metrics {
-        let sample = Sample { out, name: &family.name, labels: &metric.labels, block };
+        let sample = Sample { out, name: &family.name, quoted, labels: &metric.labels, block };
         sample.metric(metric);
     }
 }
 
 /// Appends the line of a gauge that has the block's labels only.
 pub fn gauge_line(out: &mut Vec<u8>, name: &str, value: f64, block: &LabelBlock) {
-    Sample { out, name, labels: &[], block }.line("", None, value, None);
+    Sample { out, name, quoted: false, labels: &[], block }.line("", None, value, None);
 }
 
 impl LabelBlock {
@@ -74,6 +77,8 @@ impl LabelBlock {
 struct Sample<'a> {
     out: &'a mut Vec<u8>,
     name: &'a str,
+    /// Whether the name has to stand in quotes, inside the braces.
+    quoted: bool,
     labels: &'a [Label],
     block: &'a LabelBlock,
 }
@@ -120,9 +125,18 @@ impl Sample<'_> {
         value: f64,
         timestamp_ms: Option<i64>,
     ) {
-        self.out.extend_from_slice(self.name.as_bytes());
-        self.out.extend_from_slice(suffix.as_bytes());
-        self.push_labels(extra);
+        let mut separator = b'{';
+        if self.quoted {
+            self.out.extend_from_slice(b"{\"");
+            push_escaped(self.out, self.name, true);
+            self.out.extend_from_slice(suffix.as_bytes());
+            self.out.push(b'"');
+            separator = b',';
+        } else {
+            self.out.extend_from_slice(self.name.as_bytes());
+            self.out.extend_from_slice(suffix.as_bytes());
+        }
+        self.push_labels(separator, extra);
         self.out.push(b' ');
         push_float(self.out, value);
         if let Some(timestamp) = timestamp_ms {
@@ -135,9 +149,9 @@ impl Sample<'_> {
         self.out.push(b'\n');
     }
 
-    fn push_labels(&mut self, extra: Option<(&str, f64)>) {
+    /// `separator` is a comma where the name stands inside the braces.
+    fn push_labels(&mut self, mut separator: u8, extra: Option<(&str, f64)>) {
         let out = &mut *self.out;
-        let mut separator = b'{';
         if self.labels.is_empty() {
             if !self.block.joined.is_empty() {
                 out.push(separator);
@@ -196,15 +210,27 @@ fn whole(count: Option<u64>) -> f64 {
     count.unwrap_or(0) as f64
 }
 
-fn push_label(out: &mut Vec<u8>, name: &str, value: &str) {
-    out.extend_from_slice(name.as_bytes());
+/// A label, its name in quotes where it needs them.
+pub fn push_label(out: &mut Vec<u8>, name: &str, value: &str) {
+    push_name(out, name);
     out.extend_from_slice(b"=\"");
     push_escaped(out, value, true);
     out.push(b'"');
 }
 
+/// The Go encoder quotes what is no legacy metric name, in labels too.
+pub fn push_name(out: &mut Vec<u8>, name: &str) {
+    if is_metric_name(name) {
+        out.extend_from_slice(name.as_bytes());
+    } else {
+        out.push(b'"');
+        push_escaped(out, name, true);
+        out.push(b'"');
+    }
+}
+
 /// Escapes backslashes and newlines, in label values quotes too.
-fn push_escaped(out: &mut Vec<u8>, text: &str, quotes: bool) {
+pub fn push_escaped(out: &mut Vec<u8>, text: &str, quotes: bool) {
     for byte in text.bytes() {
         match byte {
             b'\\' => out.extend_from_slice(b"\\\\"),
@@ -219,7 +245,7 @@ fn push_escaped(out: &mut Vec<u8>, text: &str, quotes: bool) {
 mod tests {
     use super::*;
     use crate::exposition::text::parse;
-    use crate::model::Quantile;
+    use crate::model::{NameRules, Quantile};
     use proptest::prelude::*;
 
     fn render(family: &MetricFamily, block: &LabelBlock) -> String {
@@ -312,7 +338,7 @@ mod tests {
         #[test]
         fn what_is_rendered_parses_to_the_same(family in families()) {
             let body = render(&family, &LabelBlock::empty());
-            prop_assert_eq!(parse(body.as_bytes()).unwrap(), vec![family]);
+            prop_assert_eq!(parse(body.as_bytes(), NameRules::Legacy).unwrap(), vec![family]);
         }
     }
 }

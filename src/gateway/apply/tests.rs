@@ -6,8 +6,8 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::exposition::text::parse;
-use crate::gateway::prepare::{SeriesHasher, prepare};
-use crate::model::Label;
+use crate::gateway::prepare::{Rules, SeriesHasher, prepare};
+use crate::model::{Label, NameRules};
 use crate::store::{ChunkKey, Options};
 
 use PushMode::{Replace, Update};
@@ -19,7 +19,13 @@ struct Bench {
     store: Store,
     hasher: SeriesHasher,
     now: u64,
+    /// Whether pushes leave out what contradicts.
+    lenient: bool,
     _folder: TempDir,
+}
+
+fn rules(judge: &Judge, lenient: bool) -> Rules<'_> {
+    Rules { limits: &judge.limits, names: NameRules::Legacy, lenient }
 }
 
 impl Bench {
@@ -33,7 +39,8 @@ impl Bench {
             limits: Limits::UNLIMITED,
             self_types: own.map(|(name, kind)| (name.to_owned(), kind)).into(),
         };
-        Self { judge, store: Store::open(&options).unwrap(), hasher, now: 0, _folder: folder }
+        let store = Store::open(&options).unwrap();
+        Self { judge, store, hasher, now: 0, lenient: false, _folder: folder }
     }
 
     /// With these groups stored.
@@ -60,13 +67,14 @@ impl Bench {
     ) -> Result<UnixMillis, Refusal> {
         self.now += 1;
         let key = self::key(key);
-        let families = parse(body.as_bytes()).unwrap();
+        let families = parse(body.as_bytes(), NameRules::Legacy).unwrap();
         let push = Push {
             mode,
             block: LabelBlock::of_group(&key),
             ttl: None,
             policy_ttl: (Ttl::After(Duration::from_millis(TTL_MILLIS)), TtlSource::Default),
-            families: prepare(&key, self.hasher, &self.judge.limits, families),
+            families: prepare(&key, self.hasher, rules(&self.judge, self.lenient), families),
+            lenient: self.lenient,
             key,
         };
         let at = self.at();
@@ -467,13 +475,14 @@ fn a_record_that_cannot_be_read_fails_the_push_and_changes_nothing() {
     batch.remove(lost, group.chunks[0]);
     bench.store.apply(&batch).unwrap();
     let key = key("job=a");
-    let families = parse(b"m_0 2\n").unwrap();
+    let families = parse(b"m_0 2\n", NameRules::Legacy).unwrap();
     let push = Push {
         mode: Update,
         block: LabelBlock::of_group(&key),
         ttl: None,
         policy_ttl: (Ttl::Never, TtlSource::Default),
-        families: prepare(&key, bench.hasher, &bench.judge.limits, families),
+        families: prepare(&key, bench.hasher, rules(&bench.judge, false), families),
+        lenient: false,
         key,
     };
     let mut stage = Stage::default();

@@ -11,6 +11,7 @@ use slab::Slab;
 use super::*;
 use crate::exposition::gzip::Member;
 use crate::gateway::index::{FamilyId, GroupState};
+use crate::gateway::segment::Rendered;
 use crate::gateway::view::{Change, View};
 use crate::model::{Metric, MetricType, MetricValue, Ttl, TtlSource};
 use crate::time::{UnixMillis, UnixNanos};
@@ -37,7 +38,7 @@ struct Bench {
     ids: Slab<()>,
     families: BTreeMap<&'static str, Family>,
     groups: BTreeMap<GroupId, Group>,
-    cache: GzipCache,
+    cache: Arc<ScrapeCache>,
     changes: usize,
 }
 
@@ -55,13 +56,13 @@ struct Group {
 
 impl Bench {
     fn new() -> Self {
-        let stamps = STAMPS.map(|name| (name, Bytes::from(format!("# TYPE {name} gauge\n"))));
+        let stamps = STAMPS.map(|name| (name, "stamp"));
         Self {
             view: View::new(stamps),
             ids: Slab::new(),
             families: BTreeMap::new(),
             groups: BTreeMap::new(),
-            cache: GzipCache::default(),
+            cache: Arc::default(),
             changes: 0,
         }
     }
@@ -73,10 +74,15 @@ impl Bench {
             Family { id, header: String::new() }
         });
         self.changes += 1;
-        family.header = format!("# HELP {name} {}\n# TYPE {name} gauge\n", self.changes);
-        let header = family.header.clone().into();
-        let name = name.into();
-        self.view.publish(Change::Header { family: family.id, name, header, help_giver: None });
+        let help = self.changes.to_string();
+        family.header = format!("# HELP {name} {help}\n# TYPE {name} gauge\n");
+        self.view.publish(Change::Header {
+            family: family.id,
+            name: name.into(),
+            kind: MetricType::Gauge,
+            help: Some(help.into()),
+            help_giver: None,
+        });
         family.id
     }
 
@@ -94,7 +100,7 @@ impl Bench {
                 lines =
                     format!("{name}{{group=\"{id}\",x=\"{}\"}} {version}\n", "x".repeat(*bytes));
             }
-            changed.push((family, Bytes::from(lines.clone())));
+            changed.push((family, rendered(&lines)));
             self.groups.entry(id).or_default().lines.insert(name, lines);
         }
         let group = self.groups.entry(id).or_default();
@@ -110,7 +116,15 @@ impl Bench {
             pushes: 1,
         };
         let stamps = group.stamps.clone().map(Bytes::from);
-        self.view.publish(Change::Group { id, state, series: 0, stamps, lines: changed });
+        let stored_id = u64::from(id);
+        self.view.publish(Change::Group {
+            id,
+            stored_id,
+            state,
+            series: 0,
+            stamps,
+            lines: changed,
+        });
     }
 
     fn leave(&mut self, id: GroupId, families: &BTreeSet<usize>) {
@@ -146,8 +160,9 @@ impl Bench {
         });
     }
 
-    fn exposition(&self, now: u64) -> Exposition {
-        Exposition::new(self.view.snapshot(UnixMillis(now)), &own())
+    fn exposition(&self, now: u64, options: ScrapeOptions) -> Exposition {
+        let snapshot = self.view.snapshot(UnixMillis(now));
+        Exposition::new(snapshot, &own(), options, false, Arc::clone(&self.cache))
     }
 
     /// The exposition, from scratch.
@@ -161,7 +176,8 @@ impl Bench {
         }
         for (at, name) in STAMPS.into_iter().enumerate() {
             let lines = alive().map(|group| group.stamps[at].clone()).collect();
-            shown.insert(name, (format!("# TYPE {name} gauge\n"), lines));
+            let header = format!("# HELP {name} stamp\n# TYPE {name} gauge\n");
+            shown.insert(name, (header, lines));
         }
         shown.retain(|_, (_, lines)| !lines.is_empty());
         for name in OWN {
@@ -174,7 +190,7 @@ impl Bench {
 
     fn check(&self, now: u64) {
         let expected = self.expected(now);
-        let mut exposition = self.exposition(now);
+        let mut exposition = self.exposition(now, ScrapeOptions::default());
         let len = exposition.len();
         let expired = self.groups.values().any(|group| group.deadline <= now);
         assert!(len.is_some() || expired, "nothing has expired, so the length can be told");
@@ -193,23 +209,29 @@ impl Bench {
     /// The exposition compressed as `http` does it, and decompressed. Says which of its runs were
     /// in the cache.
     fn gunzipped(&self, now: u64) -> (Vec<u8>, Vec<bool>) {
-        let mut exposition = self.exposition(now);
-        let scrape = self.cache.begin();
+        let options = ScrapeOptions { encoding: ContentEncoding::Gzip, ..ScrapeOptions::default() };
+        let mut exposition = self.exposition(now, options);
         let mut bytes = gzip::HEADER.to_vec();
         let (mut member, mut len, mut hits) = (Member::default(), 0, Vec::new());
         while let Some(run) = exposition.next_run() {
-            let cached = self.cache.get(&run, scrape);
-            hits.push(cached.is_some());
-            let deflated = cached.unwrap_or_else(|| self.cache.deflate(&run, scrape));
+            let before = self.cache.compressed_runs();
+            let Compressed::Gzip(deflated) = exposition.gzip(&run) else { panic!() };
+            // What will not come again is not kept, and is no hit either.
+            let kept = run.generations().is_some();
+            hits.push(kept && self.cache.compressed_runs() == before);
             len += run.len() as u64;
             bytes.extend(member.join(&deflated));
         }
-        self.cache.end(scrape);
+        exposition.finish();
         bytes.extend(member.finish(len));
         let mut text = Vec::new();
         GzDecoder::new(&bytes[..]).read_to_end(&mut text).unwrap();
         (text, hits)
     }
+}
+
+fn rendered(lines: &str) -> Rendered {
+    Rendered { text: Bytes::copy_from_slice(lines.as_bytes()), exact: None }
 }
 
 /// Says where two texts differ, rather than all of both.
@@ -302,6 +324,6 @@ fn the_cache_forgets_what_two_scrapes_have_not_used() {
         bench.gunzipped(0);
         bench.gunzipped(0);
     }
-    let runs = bench.cache.lock().runs.len();
+    let runs = bench.cache.compressed_runs();
     assert!(runs <= 2 * 4, "{runs} runs are kept for an exposition of few");
 }

@@ -3,11 +3,11 @@ use proptest::prelude::*;
 use super::*;
 
 fn error(body: &str) -> String {
-    parse(body.as_bytes()).expect_err(body).to_string()
+    parse(body.as_bytes(), NameRules::Legacy).expect_err(body).to_string()
 }
 
 fn one(body: &str) -> MetricFamily {
-    let mut families = parse(body.as_bytes()).unwrap();
+    let mut families = parse(body.as_bytes(), NameRules::Legacy).unwrap();
     assert_eq!(families.len(), 1, "{families:?}");
     families.remove(0)
 }
@@ -103,7 +103,7 @@ fn malformed_text_is_refused_with_its_line_and_the_reason() {
 
 #[test]
 fn label_values_must_be_utf8() {
-    let error = parse(b"metric{l=\"\xbd\"} 1\n").unwrap_err().to_string();
+    let error = parse(b"metric{l=\"\xbd\"} 1\n", NameRules::Legacy).unwrap_err().to_string();
     assert!(error.contains("line 1: invalid label value"), "{error}");
 }
 
@@ -111,10 +111,10 @@ fn label_values_must_be_utf8() {
 fn bodies_without_samples_are_empty() {
     for body in ["", "\n\n", "  \t", "# a comment\n", "# HELP m text\n# TYPE m gauge\n", "#\n# \n"]
     {
-        assert_eq!(parse(body.as_bytes()), Ok(vec![]), "{body:?}");
+        assert_eq!(parse(body.as_bytes(), NameRules::Legacy), Ok(vec![]), "{body:?}");
     }
     // OpenMetrics is not understood, but does no harm.
-    assert_eq!(parse(b"# UNIT m seconds\n# EOF\n"), Ok(vec![]));
+    assert_eq!(parse(b"# UNIT m seconds\n# EOF\n", NameRules::Legacy), Ok(vec![]));
 }
 
 #[test]
@@ -126,6 +126,7 @@ fn blanks_escapes_and_comments_are_tolerated_where_go_does() {
           # HELP \n# TYPE\n# HELP other\n\
           name{ labelname = \"val1\" , }-Inf\n\
           other 3e-1\n",
+        NameRules::Legacy,
     )
     .unwrap();
     let [name, other] = families.as_slice() else { panic!("{families:?}") };
@@ -192,7 +193,9 @@ fn whole_histograms_count_in_integers_and_others_in_floats() {
 
 #[test]
 fn parts_without_a_type_line_are_families_of_their_own() {
-    let families = parse(b"s_sum 1\ns_count 2\n# TYPE s summary\ns{quantile=\"1\"} 3\n").unwrap();
+    let families =
+        parse(b"s_sum 1\ns_count 2\n# TYPE s summary\ns{quantile=\"1\"} 3\n", NameRules::Legacy)
+            .unwrap();
     let names: Vec<_> = families.iter().map(|family| family.name.as_str()).collect();
     assert_eq!(names, ["s_sum", "s_count", "s"]);
 }
@@ -209,7 +212,7 @@ fn types_are_read_in_any_case() {
 proptest! {
     #[test]
     fn no_body_makes_the_parser_panic(body in prop::collection::vec(any::<u8>(), 0..200)) {
-        let _ = parse(&body);
+        let _ = parse(&body, NameRules::Legacy);
     }
 
     #[test]
@@ -222,6 +225,6 @@ proptest! {
             0..40,
         )
     ) {
-        let _ = parse(tokens.concat().as_bytes());
+        let _ = parse(tokens.concat().as_bytes(), NameRules::Legacy);
     }
 }

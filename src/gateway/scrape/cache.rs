@@ -1,0 +1,160 @@
+//! What earlier scrapes have made of what has not changed since: lines in other formats, and
+//! compressed runs.
+
+use std::hash::Hash;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+use hashbrown::HashMap;
+
+use super::Run;
+use crate::exposition::gzip::Deflated;
+use crate::exposition::{ContentEncoding, ScrapeFormat};
+use crate::gateway::segment::next_generation;
+
+/// Kept between scrapes. An entry goes once neither of the two latest scrapes of its kind has used
+/// it, or once no scrape of its kind has come for long.
+#[derive(Debug, Default)]
+pub struct ScrapeCache {
+    /// Held only to look up and to insert: never while converting or compressing.
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// How many scrapes of each kind have begun.
+    kinds: HashMap<Kind, u64>,
+    scrapes: u64,
+    /// By what was converted, and to which format.
+    converted: HashMap<(ScrapeFormat, u64), Kept<Converted>>,
+    /// By the generations of the run's pieces.
+    compressed: HashMap<(ContentEncoding, Box<[u64]>), Kept<Compressed>>,
+}
+
+type Kind = (ScrapeFormat, ContentEncoding);
+
+/// A scrape under way, for the cache.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Ticket {
+    kind: Kind,
+    /// Its number among the scrapes of its kind, and among all.
+    of_kind: u64,
+    of_all: u64,
+}
+
+#[derive(Debug)]
+struct Kept<T> {
+    value: T,
+    used: Ticket,
+}
+
+/// Bytes in another format.
+#[derive(Clone, Debug)]
+pub(super) struct Converted {
+    pub(super) bytes: Bytes,
+    /// Of the bytes, as those of segments.
+    pub(super) generation: u64,
+}
+
+/// A run, compressed.
+#[derive(Clone, Debug)]
+pub enum Compressed {
+    Gzip(Arc<Deflated>),
+    Zstd(Bytes),
+}
+
+/// A kind of scrape that has not come in so many others is taken not to come again.
+const OTHERS_MAX: u64 = 16;
+
+impl ScrapeCache {
+    /// Numbers a scrape that is about to begin.
+    pub(super) fn begin(&self, format: ScrapeFormat, encoding: ContentEncoding) -> Ticket {
+        let mut state = self.lock();
+        let kind = (format, encoding);
+        state.scrapes += 1;
+        let of_all = state.scrapes;
+        let of_kind = state.kinds.entry(kind).or_default();
+        *of_kind += 1;
+        Ticket { kind, of_kind: *of_kind, of_all }
+    }
+
+    /// Something of this generation in the format of the scrape, if an earlier one has left it.
+    pub(super) fn converted(&self, generation: u64, ticket: Ticket) -> Option<Converted> {
+        get(&mut self.lock().converted, &(ticket.kind.0, generation), ticket)
+    }
+
+    /// Keeps what something of this generation is in the format of the scrape. The same bytes as
+    /// before keep their generation.
+    pub(super) fn keep_converted(
+        &self,
+        generation: u64,
+        bytes: Bytes,
+        ticket: Ticket,
+    ) -> Converted {
+        let mut state = self.lock();
+        let key = (ticket.kind.0, generation);
+        if let Some(before) = get(&mut state.converted, &key, ticket)
+            && before.bytes == bytes
+        {
+            return before;
+        }
+        let value = Converted { bytes, generation: next_generation() };
+        state.converted.insert(key, Kept { value: value.clone(), used: ticket });
+        value
+    }
+
+    /// A run in the encoding of the scrape: what an earlier one has left of it, or compressed now.
+    pub(super) fn compressed(
+        &self,
+        run: &Run,
+        ticket: Ticket,
+        compress: impl FnOnce() -> Compressed,
+    ) -> Compressed {
+        let Some(generations) = run.generations() else { return compress() };
+        let key = (ticket.kind.1, generations);
+        if let Some(found) = get(&mut self.lock().compressed, &key, ticket) {
+            return found;
+        }
+        let value = compress();
+        self.lock().compressed.insert(key, Kept { value: value.clone(), used: ticket });
+        value
+    }
+
+    /// Forgets what is not likely to be used again.
+    pub(super) fn end(&self, ticket: Ticket) {
+        let mut state = self.lock();
+        state.converted.retain(|_, kept| ticket.keeps(kept.used));
+        state.converted.shrink_to_fit();
+        state.compressed.retain(|_, kept| ticket.keeps(kept.used));
+        state.compressed.shrink_to_fit();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    #[cfg(test)]
+    pub(super) fn compressed_runs(&self) -> usize {
+        self.lock().compressed.len()
+    }
+}
+
+impl Ticket {
+    /// Whether what was last used by another scrape is kept when this one ends.
+    fn keeps(self, used: Self) -> bool {
+        used.of_all + OTHERS_MAX > self.of_all
+            && (used.kind != self.kind || used.of_kind + 1 >= self.of_kind)
+    }
+}
+
+fn get<K: Eq + Hash, T: Clone>(
+    map: &mut HashMap<K, Kept<T>>,
+    key: &K,
+    ticket: Ticket,
+) -> Option<T> {
+    let kept = map.get_mut(key)?;
+    if kept.used.of_all < ticket.of_all {
+        kept.used = ticket;
+    }
+    Some(kept.value.clone())
+}

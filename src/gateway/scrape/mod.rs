@@ -1,0 +1,361 @@
+//! The exposition as one scrape streams it: what is stored and what the gateway says of itself,
+//! merged, in runs that are sent, or compressed once and kept.
+//!
+//! What is stored lies there as text. Other formats are made of it segment by segment, once, and
+//! kept for the next scrape of their kind.
+
+mod cache;
+mod convert;
+
+use std::collections::VecDeque;
+use std::iter::Peekable;
+use std::sync::Arc;
+use std::vec;
+
+use bytes::Bytes;
+
+pub use cache::{Compressed, ScrapeCache};
+
+use super::beside_other_tasks;
+use super::segment::{GroupId, Segment};
+use super::view::{FamilySnapshot, Header, Snapshot};
+use crate::exposition::protobuf::encode::length_prefix;
+use crate::exposition::text::line::may_have_quoted_names;
+use crate::exposition::{ContentEncoding, Format, ScrapeFormat, gzip, openmetrics, zstd};
+use crate::model::name::is_metric_name;
+use crate::model::{Escaping, MetricFamily};
+use cache::{Converted, Ticket};
+use convert::FamilyName;
+
+/// A run is closed once it has this many bytes.
+const RUN_BYTES: usize = 64 * 1024;
+/// A piece of this size closes the run that it is in, so that what comes or goes before it does not
+/// shift the runs after it.
+const LARGE_PIECE_BYTES: usize = 32 * 1024;
+
+/// The exposition at one instant, as a stream of runs.
+#[derive(Debug)]
+pub struct Exposition {
+    families: Peekable<vec::IntoIter<FamilySnapshot>>,
+    own: Peekable<vec::IntoIter<OwnFamily>>,
+    expired: Vec<GroupId>,
+    to: ScrapeFormat,
+    /// Whether names may have to be escaped.
+    escapes: bool,
+    len: Option<u64>,
+    /// Cut but not yet in a run.
+    pending: VecDeque<Piece>,
+    /// What comes behind all families.
+    end: Option<Piece>,
+    cache: Arc<ScrapeCache>,
+    ticket: Ticket,
+}
+
+/// How a scraper wants the exposition.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ScrapeOptions {
+    pub format: ScrapeFormat,
+    pub encoding: ContentEncoding,
+}
+
+/// Pieces that are sent, and compressed, together.
+#[derive(Debug, Default)]
+pub struct Run {
+    pieces: Vec<Piece>,
+    bytes: usize,
+}
+
+/// A self metric, rendered.
+#[derive(Debug)]
+struct OwnFamily {
+    name: String,
+    header: Bytes,
+    metrics: Bytes,
+}
+
+#[derive(Debug)]
+struct Piece {
+    bytes: Bytes,
+    /// Tells contents apart; 0 for what is there once only.
+    generation: u64,
+}
+
+impl Piece {
+    fn once(bytes: Bytes) -> Self {
+        Self { bytes, generation: 0 }
+    }
+}
+
+impl From<Converted> for Piece {
+    fn from(Converted { bytes, generation }: Converted) -> Self {
+        Self { bytes, generation }
+    }
+}
+
+/// Lets a `Bytes` share a segment's lines.
+struct SegmentLines(Arc<Segment>);
+
+impl AsRef<[u8]> for SegmentLines {
+    fn as_ref(&self) -> &[u8] {
+        self.0.bytes()
+    }
+}
+
+impl Exposition {
+    /// Merges what is stored with self metrics, which are sorted by name. `quoted`: whether what is
+    /// stored may have names beyond the legacy charset.
+    pub(super) fn new(
+        snapshot: Snapshot,
+        own: &[MetricFamily],
+        options: ScrapeOptions,
+        quoted: bool,
+        cache: Arc<ScrapeCache>,
+    ) -> Self {
+        let to = options.format;
+        let own: Vec<_> = own
+            .iter()
+            .map(|family| OwnFamily {
+                name: family.name.clone(),
+                header: convert::own_name(family).header(to),
+                metrics: convert::own_metrics(to, family),
+            })
+            .collect();
+        let escapes = quoted && to.escaping != Escaping::AllowUtf8;
+        let as_kept = to.format == Format::Text && !escapes && snapshot.expired.is_empty();
+        let len = as_kept.then(|| text_len(&snapshot, &own));
+        let end = matches!(to.format, Format::OpenMetrics(_))
+            .then(|| Piece::once(Bytes::from_static(openmetrics::EOF)));
+        Self {
+            families: snapshot.families.into_iter().peekable(),
+            own: own.into_iter().peekable(),
+            expired: snapshot.expired,
+            to,
+            escapes,
+            len,
+            pending: VecDeque::new(),
+            end,
+            ticket: cache.begin(to, options.encoding),
+            cache,
+        }
+    }
+
+    /// The length of the whole, where it can be told without making it.
+    pub fn len(&self) -> Option<u64> {
+        self.len
+    }
+
+    /// Whether it has no bytes; never, as the gateway always says something of itself.
+    pub fn is_empty(&self) -> bool {
+        self.len == Some(0)
+    }
+
+    /// The next run; `None` at the end.
+    pub fn next_run(&mut self) -> Option<Run> {
+        let mut run = Run::default();
+        loop {
+            let Some(piece) = self.pending.pop_front() else {
+                if self.cut_family() {
+                    continue;
+                }
+                return (!run.pieces.is_empty()).then_some(run);
+            };
+            // What changes with every scrape must not take its neighbours with it.
+            let kept = piece.generation != 0;
+            if run.pieces.last().is_some_and(|last| (last.generation != 0) != kept) {
+                self.pending.push_front(piece);
+                return Some(run);
+            }
+            let large = piece.bytes.len() >= LARGE_PIECE_BYTES;
+            run.bytes += piece.bytes.len();
+            run.pieces.push(piece);
+            if large || run.bytes >= RUN_BYTES {
+                return Some(run);
+            }
+        }
+    }
+
+    /// A run of this exposition as a part of a gzip member.
+    pub fn gzip(&self, run: &Run) -> Compressed {
+        self.cache.compressed(run, self.ticket, || {
+            // Half a millisecond each: not where it holds up pushes.
+            let deflated = beside_other_tasks(true, || gzip::deflate(run.slices()));
+            Compressed::Gzip(Arc::new(deflated))
+        })
+    }
+
+    /// A run of this exposition as a zstd frame.
+    pub fn zstd(&self, run: &Run) -> Compressed {
+        self.cache.compressed(run, self.ticket, || {
+            Compressed::Zstd(beside_other_tasks(true, || zstd::frame(run.slices())))
+        })
+    }
+
+    /// The scrape is over: what it did not need is likely not to be needed again.
+    pub fn finish(&self) {
+        self.cache.end(self.ticket);
+    }
+
+    /// Cuts the next family into pieces. Returns whether there was one.
+    fn cut_family(&mut self) -> bool {
+        let own_is_next = match (self.families.peek(), self.own.peek()) {
+            (_, None) => false,
+            (None, Some(_)) => true,
+            (Some(family), Some(own)) => *own.name <= *family.name,
+        };
+        let own = if own_is_next { self.own.next() } else { None };
+        let stored = match &own {
+            None => self.families.next(),
+            Some(own) => self.families.next_if(|family| *family.name == *own.name),
+        };
+        if own.is_none() && stored.is_none() {
+            self.pending.extend(self.end.take());
+            return !self.pending.is_empty();
+        }
+        let (stored, header) = match stored {
+            Some(family) => (self.cut_segments(&family), Some(family)),
+            None => (Vec::new(), None),
+        };
+        // Of a family that the gateway has itself, its own help counts (Go Pushgateway, 1.9).
+        if let Some(OwnFamily { header, metrics, .. }) = own {
+            let mut all = vec![Piece::once(metrics)];
+            all.extend(stored);
+            let header = Piece::once(self.with_length(header, &all));
+            self.push_family(header, all);
+        } else if let Some(family) = header.filter(|_| !stored.is_empty()) {
+            // Not without a line: a family whose groups have all expired is not there.
+            let header = self.header(&family, &stored);
+            self.push_family(header, stored);
+        }
+        true
+    }
+
+    fn push_family(&mut self, header: Piece, metrics: Vec<Piece>) {
+        self.pending.push_back(header);
+        self.pending.extend(metrics);
+        let end = FamilyName::end(self.to);
+        if !end.is_empty() {
+            self.pending.push_back(Piece::once(Bytes::from_static(end)));
+        }
+    }
+
+    fn header(&self, family: &FamilySnapshot, metrics: &[Piece]) -> Piece {
+        let Header { text, generation, .. } = &family.header;
+        if self.to.format == Format::Text && (!self.escapes || is_metric_name(&family.name)) {
+            return Piece { bytes: text.clone(), generation: *generation };
+        }
+        let bytes = self.with_length(family_name(family).header(self.to), metrics);
+        self.cache.keep_converted(*generation, bytes, self.ticket).into()
+    }
+
+    /// In protobuf a family begins with the length of all of it.
+    fn with_length(&self, header: Bytes, metrics: &[Piece]) -> Bytes {
+        if self.to.format != Format::Protobuf {
+            return header;
+        }
+        let len = header.len() + metrics.iter().map(|piece| piece.bytes.len()).sum::<usize>();
+        [length_prefix(len).into(), header].concat().into()
+    }
+
+    /// The metrics of a family that have not expired.
+    fn cut_segments(&self, family: &FamilySnapshot) -> Vec<Piece> {
+        let mut pieces = Vec::with_capacity(family.segments.len());
+        for segment in &family.segments {
+            if self.expired.is_empty() || !segment.has_any_of(&self.expired) {
+                pieces.push(self.cut_segment(family, segment, segment.generation()));
+            } else {
+                let rest = segment.without(&self.expired);
+                if !rest.bytes().is_empty() {
+                    pieces.push(self.cut_segment(family, &Arc::new(rest), 0));
+                }
+            }
+        }
+        pieces
+    }
+
+    fn cut_segment(
+        &self,
+        family: &FamilySnapshot,
+        segment: &Arc<Segment>,
+        generation: u64,
+    ) -> Piece {
+        let as_kept = self.to.format == Format::Text
+            && !(self.escapes && may_have_quoted_names(segment.bytes()));
+        if as_kept {
+            let bytes = Bytes::from_owner(SegmentLines(Arc::clone(segment)));
+            return Piece { bytes, generation };
+        }
+        let convert = || beside_other_tasks(true, || family_name(family).segment(self.to, segment));
+        if generation == 0 {
+            return Piece::once(convert());
+        }
+        match self.cache.converted(generation, self.ticket) {
+            Some(converted) => converted.into(),
+            None => self.cache.keep_converted(generation, convert(), self.ticket).into(),
+        }
+    }
+}
+
+fn family_name(family: &FamilySnapshot) -> FamilyName<'_> {
+    let Header { kind, help, .. } = &family.header;
+    FamilyName { name: &family.name, help: help.as_deref(), kind: *kind }
+}
+
+/// How long an exposition is whose segments are sent as they are.
+fn text_len(snapshot: &Snapshot, own: &[OwnFamily]) -> u64 {
+    // Of a name that both have, only the gateway's header is shown.
+    let is_own = |family: &FamilySnapshot| {
+        own.binary_search_by(|own| own.name.as_str().cmp(&family.name)).is_ok()
+    };
+    let stored = snapshot.families.iter().map(|family| {
+        let header = if is_own(family) { 0 } else { family.header.text.len() };
+        header + family.segments.iter().map(|segment| segment.bytes().len()).sum::<usize>()
+    });
+    let own = own.iter().map(|family| family.header.len() + family.metrics.len());
+    stored.chain(own).map(|len| len as u64).sum()
+}
+
+impl Run {
+    /// How many bytes it has uncompressed.
+    pub fn len(&self) -> usize {
+        self.bytes
+    }
+
+    /// Whether it has no bytes; no run of an exposition is.
+    pub fn is_empty(&self) -> bool {
+        self.bytes == 0
+    }
+
+    /// What to send: large pieces as they are, small ones joined.
+    pub fn into_frames(self) -> impl Iterator<Item = Bytes> {
+        let mut frames = Vec::with_capacity(2);
+        let mut small = Vec::new();
+        for piece in self.pieces {
+            if piece.bytes.len() >= LARGE_PIECE_BYTES {
+                if !small.is_empty() {
+                    frames.push(Bytes::from(std::mem::take(&mut small)));
+                }
+                frames.push(piece.bytes);
+            } else {
+                small.extend_from_slice(&piece.bytes);
+            }
+        }
+        if !small.is_empty() {
+            frames.push(small.into());
+        }
+        frames.into_iter()
+    }
+
+    /// What tells this run from every other; `None` if it will not come again.
+    fn generations(&self) -> Option<Box<[u64]>> {
+        let generations = self.pieces.iter().map(|piece| piece.generation);
+        let generations: Box<[u64]> = generations.collect();
+        (!generations.contains(&0)).then_some(generations)
+    }
+
+    fn slices(&self) -> impl Iterator<Item = &[u8]> + Clone {
+        self.pieces.iter().map(|piece| piece.bytes.as_ref())
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,122 @@
+//! Users and their passwords, given as bcrypt hashes.
+
+use std::collections::{BTreeMap, HashSet};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use hyper::header::HeaderValue;
+use tokio::sync::Semaphore;
+
+/// Who may do anything here. Nobody listed: everybody.
+#[derive(Debug)]
+pub(super) struct Users {
+    hashes: BTreeMap<String, String>,
+    /// Passwords that were found right, with user and hash. A hash takes a tenth of a second of
+    /// work, so that it is not to be computed for every request.
+    right: Mutex<HashSet<Credentials>>,
+    /// One hash at a time: whoever guesses passwords gets no more than one processor.
+    one: Arc<Semaphore>,
+}
+
+#[derive(Clone, PartialEq, Eq, Hash)]
+struct Credentials {
+    user: String,
+    hash: String,
+    password: String,
+}
+
+impl std::fmt::Debug for Credentials {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Credentials")
+    }
+}
+
+/// As many as the exporter-toolkit keeps.
+const RIGHT_MAX: usize = 100;
+
+impl Users {
+    /// Users by name, with the hashes of their passwords.
+    pub(super) fn new(hashes: BTreeMap<String, String>) -> Result<Self, String> {
+        for (user, hash) in &hashes {
+            hash.parse::<bcrypt::HashParts>().map_err(|_| {
+                format!("basic_auth_users: {user}: expected a bcrypt hash such as $2y$10$…")
+            })?;
+        }
+        Ok(Self { hashes, right: Mutex::default(), one: Arc::new(Semaphore::new(1)) })
+    }
+
+    /// Whether what a request says of itself is right.
+    pub(super) async fn admit(&self, authorization: Option<&HeaderValue>) -> bool {
+        let Some(any) = self.hashes.values().next() else { return true };
+        let Some((user, password)) = authorization.and_then(basic) else { return false };
+        let known = self.hashes.get(&user);
+        // As much work for a user that there is not: else it would tell who there is.
+        let hash = known.unwrap_or(any).clone();
+        let known = known.is_some();
+        let credentials = Credentials { user, hash, password };
+        if known && self.lock().contains(&credentials) {
+            return true;
+        }
+        let Ok(_permit) = self.one.acquire().await else { return false };
+        let checked = credentials.clone();
+        let verify = move || bcrypt::verify(checked.password, &checked.hash).unwrap_or(false);
+        let right = tokio::task::spawn_blocking(verify).await.unwrap_or(false) && known;
+        if right {
+            let mut kept = self.lock();
+            if kept.len() >= RIGHT_MAX {
+                // Any one: the order of a set is as good as random.
+                let gone = kept.iter().next().cloned();
+                gone.map(|gone| kept.remove(&gone));
+            }
+            kept.insert(credentials);
+        }
+        right
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashSet<Credentials>> {
+        self.right.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// User and password of an `Authorization: Basic` header.
+fn basic(value: &HeaderValue) -> Option<(String, String)> {
+    let (scheme, encoded) = value.to_str().ok()?.split_once(' ')?;
+    if !scheme.eq_ignore_ascii_case("basic") {
+        return None;
+    }
+    let decoded = String::from_utf8(STANDARD.decode(encoded.trim()).ok()?).ok()?;
+    let (user, password) = decoded.split_once(':')?;
+    Some((user.to_owned(), password.to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn header(text: &str) -> HeaderValue {
+        HeaderValue::try_from(format!("Basic {}", STANDARD.encode(text))).unwrap()
+    }
+
+    #[tokio::test]
+    async fn only_the_right_password_of_a_known_user_admits() {
+        let hash = bcrypt::hash("secret", 4).unwrap();
+        let users = Users::new([("alice".to_owned(), hash)].into()).unwrap();
+        for _ in 0..2 {
+            assert!(users.admit(Some(&header("alice:secret"))).await);
+            assert!(!users.admit(Some(&header("alice:wrong"))).await);
+            assert!(!users.admit(Some(&header("bob:secret"))).await);
+            assert!(!users.admit(Some(&HeaderValue::from_static("Bearer x"))).await);
+            assert!(!users.admit(None).await);
+        }
+        assert_eq!(users.lock().len(), 1);
+        let nobody = Users::new(BTreeMap::new()).unwrap();
+        assert!(nobody.admit(None).await);
+    }
+
+    #[test]
+    fn what_is_no_hash_is_refused_with_its_user() {
+        let error = Users::new([("eve".to_owned(), "secret".to_owned())].into()).unwrap_err();
+        assert!(error.contains("eve") && error.contains("bcrypt"), "{error}");
+    }
+}

@@ -1,0 +1,30 @@
+//! What this program was built from, as far as whoever built it said so in the environment:
+//! `TIDEGATE_BUILD_REVISION`, `_BRANCH`, `_USER`, `_DATE` and `_COMPILER`.
+
+/// A build.
+#[derive(Clone, Copy, Debug)]
+pub struct Build {
+    pub version: &'static str,
+    pub revision: &'static str,
+    pub branch: &'static str,
+    pub user: &'static str,
+    pub date: &'static str,
+    pub compiler: &'static str,
+}
+
+/// This build.
+pub const BUILD: Build = Build {
+    version: env!("CARGO_PKG_VERSION"),
+    revision: known(option_env!("TIDEGATE_BUILD_REVISION")),
+    branch: known(option_env!("TIDEGATE_BUILD_BRANCH")),
+    user: known(option_env!("TIDEGATE_BUILD_USER")),
+    date: known(option_env!("TIDEGATE_BUILD_DATE")),
+    compiler: known(option_env!("TIDEGATE_BUILD_COMPILER")),
+};
+
+const fn known(value: Option<&'static str>) -> &'static str {
+    match value {
+        Some(value) => value,
+        None => "unknown",
+    }
+}
