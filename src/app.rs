@@ -16,6 +16,7 @@ use crate::store::Store;
 use crate::tasks::{TaskError, TaskSet, reaper};
 use crate::telemetry::metrics::SelfMetrics;
 use crate::time::Clock;
+use crate::transfer::{self, TransferError};
 
 /// A gateway whose sockets are bound, and that has not touched its store.
 #[derive(Debug)]
@@ -42,6 +43,8 @@ pub enum AppError {
     Task(#[from] TaskError),
     #[error("a part of the gateway panicked")]
     Panicked(#[from] JoinError),
+    #[error("cannot import the persistence file (persistence.file)")]
+    Import(#[from] TransferError),
     #[error("the server stopped by itself")]
     NotServing,
     #[error("{0} connections were cut off: their requests did not finish in time")]
@@ -160,6 +163,9 @@ async fn start(
     let Restored { groups, series, expired, .. } = restored;
     let took = began.elapsed();
     tracing::info!(groups, series, expired, ?took, "restored what was stored");
+    if let Some(file) = &config.persistence_file {
+        transfer::import_once(&gateway, file, groups).await?;
+    }
     let ttl = &config.gateway.ttl;
     tracing::info!(default = %ttl.default, rules = ttl.rules.len(), "groups expire after their TTL");
     Ok((gateway, lane))

@@ -22,6 +22,7 @@
 //! ```text
 //!  7  main                            args, exit code, runtime
 //!  6  app, shutdown                   builds every part, owns every task, stops them in order
+//!     transfer                        to and from other gateways
 //!  5  config                          flags, environment and file -> one validated Config
 //!  4  http, tasks                     hyper in and out | background loops
 //!  3  gateway                         the use cases: push, delete, scrape, reap, restore
@@ -44,3 +45,4 @@ pub mod store;
 pub mod tasks;
 pub mod telemetry;
 pub mod time;
+pub mod transfer;

@@ -6,10 +6,11 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use tidegate::app::App;
-use tidegate::config::{Args, Config};
+use tidegate::config::{Args, Config, FlagSettings};
 use tidegate::shutdown::Signals;
 use tidegate::telemetry;
 use tidegate::time::SystemClock;
+use tidegate::transfer::{self, Destination};
 
 /// A push allocates and frees some hundred small things, across threads: this takes a fifth off its
 /// processor time, beside the C library's allocator.
@@ -35,7 +36,11 @@ fn main() -> ExitCode {
     let flags = match args {
         Args::Serve(flags) => flags,
         Args::Print(text) => return say(text.trim_end()),
-        Args::Import { .. } | Args::Export { .. } => return ExitCode::FAILURE,
+        Args::Import { source, dry_run, flags } => return import(&source, dry_run, &flags),
+        Args::Export { source, output, to, flags } => {
+            let destination = to.map_or(Destination::Output(output), Destination::Gateway);
+            return export(source.as_deref(), destination, &flags);
+        }
         Args::CheckConfig(file) => {
             return match Config::from_file(&file) {
                 Ok(_) => say(&format!("{}: valid", file.display())),
@@ -57,6 +62,39 @@ fn main() -> ExitCode {
     // Nothing is left to finish but, after a second signal, what was not waited for.
     runtime.shutdown_background();
     code
+}
+
+fn import(source: &str, dry_run: bool, flags: &FlagSettings) -> ExitCode {
+    let config = match Config::load(flags) {
+        Ok(config) => config,
+        Err(problems) => return fail("invalid settings", &problems),
+    };
+    telemetry::log::init(config.log);
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return fail("cannot start", &error),
+    };
+    match runtime.block_on(transfer::import(&config, source, dry_run)) {
+        Ok(found) if dry_run => say(&format!("{source} has {found}; nothing was changed")),
+        Ok(found) => say(&format!("imported into {}: {found}", config.store.path.display())),
+        Err(error) => fail("cannot import", &error),
+    }
+}
+
+fn export(source: Option<&str>, destination: Destination, flags: &FlagSettings) -> ExitCode {
+    let config = match Config::load(flags) {
+        Ok(config) => config,
+        Err(problems) => return fail("invalid settings", &problems),
+    };
+    telemetry::log::init(config.log);
+    match transfer::export(&config, source, destination) {
+        Ok(exported) => {
+            // Not on standard output, where the requests may have gone.
+            tracing::info!(groups = exported.groups, "exported");
+            ExitCode::SUCCESS
+        }
+        Err(error) => fail("cannot export", &error),
+    }
 }
 
 async fn serve(config: Config) -> ExitCode {

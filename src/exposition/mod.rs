@@ -9,10 +9,12 @@
 //! - No sockets, no store, no clock. What a push changes is none of this module's business.
 
 pub mod error;
+pub mod gob;
 pub mod gzip;
 pub mod negotiate;
 pub mod number;
 pub mod openmetrics;
+pub mod persistence;
 pub mod protobuf;
 pub mod text;
 pub mod zstd;

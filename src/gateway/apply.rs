@@ -64,7 +64,7 @@ impl Judge {
         push: Push,
         at: Accepted,
     ) -> Result<UnixMillis, Error> {
-        let Push { key, mode, block, ttl, policy_ttl, families, lenient } = push;
+        let Push { key, mode, block, ttl, policy_ttl, families, lenient, times } = push;
         let mut found = self.find_alive(stage, &key, at);
         let Prepared { mut families, mut left_out } = match families {
             Ok(prepared) => prepared,
@@ -117,6 +117,15 @@ impl Judge {
             ttl_source,
             pushes: before.map_or(0, |before| before.pushes) + 1,
         };
+        let state = match &times {
+            Some(times) => GroupState {
+                created: times.created,
+                pushed: times.pushed,
+                failed: times.failed,
+                ..state
+            },
+            None => state,
+        };
         let id = match found {
             Some(id) => {
                 self.index.set_state(id, state);
@@ -124,7 +133,11 @@ impl Judge {
             }
             None => self.index.insert(key, state, None),
         };
-        let lines = self.set_families(stage, id, plan, families, at);
+        let stored = |family: &str| {
+            let stored = times.as_ref().and_then(|times| times.stored.get(family));
+            stored.copied().unwrap_or(at.wall)
+        };
+        let lines = self.set_families(stage, id, plan, families, stored);
         self.publish_group(stage, id, &block, lines);
         Ok(state.deadline())
     }
@@ -373,7 +386,7 @@ impl Judge {
         id: GroupId,
         plan: Plan,
         families: Vec<PreparedFamily>,
-        at: Accepted,
+        stored: impl Fn(&str) -> UnixNanos,
     ) -> Vec<(FamilyId, Rendered)> {
         let sequence = self.index.next_sequence();
         self.index.reserve_members(id, families.len());
@@ -382,7 +395,7 @@ impl Judge {
         for family in families {
             let PreparedFamily { kind, mut record, rendered } = family;
             record.sequence = sequence;
-            record.stored_ns = at.wall.0;
+            record.stored_ns = stored(&record.name).0;
             let (member, changed) = self.index.set_member(
                 id,
                 &NewMember {

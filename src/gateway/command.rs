@@ -1,5 +1,6 @@
 //! What the lane is asked to do.
 
+use hashbrown::HashMap;
 use tokio::sync::oneshot;
 
 use super::error::{Error, Fault, Refusal};
@@ -30,6 +31,18 @@ pub struct Push {
     pub families: Result<Prepared, Refusal>,
     /// Whether families that contradict what is stored are left out, rather than the push refused.
     pub lenient: bool,
+    /// The times to store in place of the present one.
+    pub times: Option<Box<ForeignTimes>>,
+}
+
+/// When things happened to a group that another gateway has held.
+#[derive(Clone, Debug, Default)]
+pub struct ForeignTimes {
+    pub created: UnixNanos,
+    pub pushed: Option<UnixNanos>,
+    pub failed: Option<UnixNanos>,
+    /// When each family was pushed, by its name.
+    pub stored: HashMap<String, UnixNanos>,
 }
 
 /// When a command was accepted. Commands are accepted in the order of the queue.

@@ -38,22 +38,23 @@ pub use lane::{LaneError, LaneHandle, REAPER_SLEEP_MAX};
 pub use options::{Limits, Options, Sync};
 pub use restore::Restored;
 pub use scrape::{Compressed, Exposition, Run, ScrapeCache, ScrapeOptions};
-pub use stored::{StoredFamily, StoredGroup};
+pub use stored::{StoredFamily, StoredGroup, read_all};
 
 use apply::Judge;
-use command::{Command, Push};
+use command::{Command, ForeignTimes, Push};
 use index::Index;
 use lane::{Committer, Lane};
 use prepare::{Rules, SeriesHasher};
 use queue::Queue;
 use view::View;
 
+use crate::exposition::persistence::ForeignGroup;
 use crate::exposition::text::LabelBlock;
 use crate::model::{
     GroupingKey, MetricFamily, NameRules, PUSH_FAILURE_TIME_HELP, PUSH_FAILURE_TIME_NAME,
     PUSH_TIME_HELP, PUSH_TIME_NAME, Ttl,
 };
-use crate::store::{CloseError, OpenError, ReadError, Store};
+use crate::store::{CloseError, ImportState, OpenError, ReadError, Store};
 use crate::telemetry::metrics::{Readings, SelfMetrics};
 use crate::time::{Clock, UnixMillis, UnixNanos};
 
@@ -164,10 +165,33 @@ impl Gateway {
         ttl: Option<Ttl>,
         families: Vec<MetricFamily>,
     ) -> Result<Expires, Error> {
+        let lenient = !self.shared.options.consistency_check;
+        self.submit(key, mode, ttl, families, lenient, None).await
+    }
+
+    /// Stores a group that another gateway has held, with its times, in place of what is there. It
+    /// lives for a whole TTL from now on. `lenient`: leaves out what contradicts.
+    pub async fn import(&self, group: ForeignGroup, lenient: bool) -> Result<(), Error> {
+        let ForeignGroup { key, created, pushed, failed, families } = group;
+        let stored = families.iter().map(|(at, family)| (family.name.clone(), *at)).collect();
+        let times = Box::new(ForeignTimes { created, pushed, failed, stored });
+        let families = families.into_iter().map(|(_, family)| family).collect();
+        let mode = PushMode::Replace;
+        self.submit(key, mode, None, families, lenient, Some(times)).await.map(drop)
+    }
+
+    async fn submit(
+        &self,
+        key: GroupingKey,
+        mode: PushMode,
+        ttl: Option<Ttl>,
+        families: Vec<MetricFamily>,
+        lenient: bool,
+        times: Option<Box<ForeignTimes>>,
+    ) -> Result<Expires, Error> {
         let shared = &*self.shared;
         let series: usize = families.iter().map(|family| family.metrics.len()).sum();
         let options = &shared.options;
-        let lenient = !options.consistency_check;
         let rules = Rules { limits: &options.limits, names: options.names, lenient };
         let families = beside_other_tasks(series > SERIES_INLINE_MAX, || {
             prepare::prepare(&key, shared.hasher, rules, families)
@@ -179,6 +203,7 @@ impl Gateway {
             policy_ttl: shared.options.ttl.ttl_of(&key),
             families,
             lenient,
+            times,
             key,
         };
         let (reply, answer) = oneshot::channel();
@@ -248,6 +273,17 @@ impl Gateway {
     /// Whether pushes that contradict what is there are refused.
     pub fn checks_consistency(&self) -> bool {
         self.shared.options.consistency_check
+    }
+
+    /// How far the import of another gateway's groups is that this store was begun with.
+    pub fn import_state(&self) -> Result<ImportState, OpenError> {
+        self.shared.store.import_state()
+    }
+
+    /// Notes how far the import is, durably. Blocks.
+    pub fn note_import(&self, state: ImportState) -> Result<(), Fault> {
+        let store = &self.shared.store;
+        store.keep_import_state(state).and_then(|()| store.sync()).map_err(Fault::from)
     }
 
     /// The groups that are there now, to be read one by one.

@@ -51,6 +51,15 @@ pub(super) fn read(store: &Store, id: u64) -> Result<Option<StoredGroup>, ReadEr
     }
 }
 
+/// Reads all groups of a store that no gateway uses, expired ones included.
+pub fn read_all(store: &Store) -> Result<Vec<StoredGroup>, ReadError> {
+    let mut groups = Vec::new();
+    for id in store.groups()? {
+        groups.extend(read(store, id)?);
+    }
+    Ok(groups)
+}
+
 /// The head and all families; no families where the chunks are not those that the head vouches for.
 #[expect(clippy::type_complexity, reason = "it has one caller")]
 fn try_read(

@@ -137,6 +137,11 @@ impl MetricType {
         })
     }
 
+    /// The type that Prometheus's protobuf definition names so.
+    pub fn from_proto_name(name: &str) -> Option<Self> {
+        (0..=5).filter_map(Self::from_number).find(|kind| kind.as_proto_name() == name)
+    }
+
     /// The name in a `# TYPE` line. The text format 0.0.4 has no gauge histograms.
     pub fn as_text(self) -> &'static str {
         match self {

@@ -76,6 +76,18 @@ pub struct Loaded {
 }
 
 const CLOCK_OFFSET_KEY: &str = "clock_offset_ms";
+const IMPORT_KEY: &str = "import";
+
+/// How far the import is of what another gateway has held, with which a store may begin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ImportState {
+    /// Nothing was imported.
+    None,
+    /// It has begun, and may have stopped in the middle.
+    Begun,
+    /// It is done, or there was no need for it.
+    Done,
+}
 
 // === impl Batch ===
 
@@ -171,6 +183,20 @@ impl Store {
         })
     }
 
+    /// The numbers of all groups.
+    pub fn groups(&self) -> Result<Vec<u64>, ReadError> {
+        let mut groups = Vec::new();
+        for key in self.groups.iter().keys() {
+            let key = key.map_err(|source| ReadError::Sled { id: 0, chunk: 0, source })?;
+            if let Some((key, _)) = ChunkKey::from_piece(&key)
+                && groups.last() != Some(&key.group)
+            {
+                groups.push(key.group);
+            }
+        }
+        Ok(groups)
+    }
+
     /// The numbers of a group's chunks beside its head.
     pub fn chunks_of(&self, group: u64) -> Result<Vec<u32>, ReadError> {
         let first = ChunkKey { group, chunk: 1 }.piece(0);
@@ -234,6 +260,32 @@ impl Store {
     /// Keeps the offset of the clock. Durable after the next [`Store::sync`].
     pub fn keep_clock_offset_ms(&self, offset_ms: i64) -> Result<(), CommitError> {
         let kept = self.meta.insert(CLOCK_OFFSET_KEY, &offset_ms.to_le_bytes());
+        kept.map(drop).map_err(|source| {
+            commit_error(source, |source| CommitError::Apply { writes: 1, source })
+        })
+    }
+
+    /// How far the import is.
+    pub fn import_state(&self) -> Result<ImportState, OpenError> {
+        let value = self
+            .meta
+            .get(IMPORT_KEY)
+            .map_err(|source| OpenError::Sled { path: self.path.clone(), source })?;
+        match value.as_deref() {
+            None => Ok(ImportState::None),
+            Some(b"begun") => Ok(ImportState::Begun),
+            Some(b"done") => Ok(ImportState::Done),
+            Some(_) => Err(self.damaged("its state of import is none that there is".into())),
+        }
+    }
+
+    /// Notes how far the import is. Durable after the next [`Store::sync`].
+    pub fn keep_import_state(&self, state: ImportState) -> Result<(), CommitError> {
+        let kept = match state {
+            ImportState::None => self.meta.remove(IMPORT_KEY),
+            ImportState::Begun => self.meta.insert(IMPORT_KEY, b"begun"),
+            ImportState::Done => self.meta.insert(IMPORT_KEY, b"done"),
+        };
         kept.map(drop).map_err(|source| {
             commit_error(source, |source| CommitError::Apply { writes: 1, source })
         })

@@ -41,6 +41,12 @@ pub fn decode(body: &[u8], names: NameRules) -> Result<Vec<MetricFamily>, ParseE
     Ok(families)
 }
 
+/// Decodes one family, without a length in front of it.
+pub fn decode_one(message: &[u8], names: NameRules) -> Result<MetricFamily, String> {
+    let decoded = wire::MetricFamily::decode(message).map_err(|error| error.to_string())?;
+    family(decoded, names)
+}
+
 fn family(from: wire::MetricFamily, names: NameRules) -> Result<MetricFamily, String> {
     let name = from.name.unwrap_or_default();
     if !names.is_metric_name(&name) {

@@ -5,4 +5,4 @@ pub mod encode;
 mod messages;
 pub mod prototext;
 
-pub use decode::decode;
+pub use decode::{decode, decode_one};

@@ -75,6 +75,7 @@ impl Bench {
             policy_ttl: (Ttl::After(Duration::from_millis(TTL_MILLIS)), TtlSource::Default),
             families: prepare(&key, self.hasher, rules(&self.judge, self.lenient), families),
             lenient: self.lenient,
+            times: None,
             key,
         };
         let at = self.at();
@@ -483,6 +484,7 @@ fn a_record_that_cannot_be_read_fails_the_push_and_changes_nothing() {
         policy_ttl: (Ttl::Never, TtlSource::Default),
         families: prepare(&key, bench.hasher, rules(&bench.judge, false), families),
         lenient: false,
+        times: None,
         key,
     };
     let mut stage = Stage::default();

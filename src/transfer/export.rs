@@ -1,0 +1,160 @@
+//! Out of a store or a running gateway, as push requests.
+
+use std::io::Write;
+use std::path::PathBuf;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+
+use super::TransferError;
+use super::client::Client;
+use super::progress::Progress;
+use super::remote;
+use crate::config::Config;
+use crate::exposition::persistence::ForeignGroup;
+use crate::exposition::protobuf::encode;
+use crate::gateway::{StoredGroup, read_all};
+use crate::model::labels::merged;
+use crate::model::{Escaping, GroupingKey, MetricFamily};
+use crate::store::Store;
+
+/// Where the requests go.
+#[derive(Debug)]
+pub enum Destination {
+    /// Standard output, or a file.
+    Output(Option<PathBuf>),
+    /// A gateway.
+    Gateway(String),
+}
+
+/// How much was exported.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Exported {
+    pub groups: usize,
+}
+
+/// A group as a push.
+struct Push {
+    path: String,
+    body: Vec<u8>,
+}
+
+const CONTENT_TYPE: &str = "application/vnd.google.protobuf; \
+                            proto=io.prometheus.client.MetricFamily; encoding=delimited";
+
+/// Exports the groups of a running gateway, or those of the store of the settings. Blocks.
+pub fn export(
+    config: &Config,
+    source: Option<&str>,
+    destination: Destination,
+) -> Result<Exported, TransferError> {
+    let pushes: Vec<Push> = if let Some(url) = source {
+        remote::read(url)?.groups.iter().map(foreign).collect()
+    } else {
+        let store = Store::open(&config.store)?;
+        let pushes = read_all(&store)?.iter().map(stored).collect();
+        store.close().map_err(crate::gateway::StoreCloseError::from)?;
+        pushes
+    };
+    let mut progress = Progress::new("exporting", pushes.len());
+    match destination {
+        Destination::Gateway(url) => {
+            let client = Client::new(&url);
+            for push in &pushes {
+                client.put(&push.path, CONTENT_TYPE, &push.body)?;
+                progress.step();
+            }
+        }
+        Destination::Output(path) => {
+            let mut out: Box<dyn Write> = match &path {
+                Some(path) => Box::new(std::io::BufWriter::new(
+                    std::fs::File::create(path).map_err(TransferError::Write)?,
+                )),
+                None => Box::new(std::io::stdout().lock()),
+            };
+            for push in &pushes {
+                push.write(&mut out).map_err(TransferError::Write)?;
+                progress.step();
+            }
+            out.flush().map_err(TransferError::Write)?;
+        }
+    }
+    Ok(Exported { groups: pushes.len() })
+}
+
+impl Push {
+    /// As it goes over the wire: requests behind one another are a valid connection.
+    fn write(&self, out: &mut dyn Write) -> std::io::Result<()> {
+        let Self { path, body } = self;
+        let len = body.len();
+        write!(
+            out,
+            "PUT {path} HTTP/1.1\r\nHost: gateway\r\nContent-Type: {CONTENT_TYPE}\r\n\
+             Content-Length: {len}\r\n\r\n"
+        )?;
+        out.write_all(body)
+    }
+}
+
+fn foreign(group: &ForeignGroup) -> Push {
+    let mut body = Vec::new();
+    for (_, family) in &group.families {
+        push_family(&mut body, &group.key, family);
+    }
+    Push { path: path(&group.key), body }
+}
+
+fn stored(group: &StoredGroup) -> Push {
+    let mut body = Vec::new();
+    for family in &group.families {
+        let family = MetricFamily {
+            name: family.name.clone(),
+            help: family.help.clone(),
+            kind: family.kind,
+            unit: None,
+            metrics: family.metrics.clone(),
+        };
+        push_family(&mut body, &group.key, &family);
+    }
+    Push { path: path(&group.key), body }
+}
+
+fn push_family(body: &mut Vec<u8>, key: &GroupingKey, family: &MetricFamily) {
+    let mut message =
+        encode::header(&family.name, family.help.as_deref(), family.kind, Escaping::AllowUtf8);
+    for metric in &family.metrics {
+        encode::metric(&mut message, metric, merged(key.metric_labels(), &metric.labels));
+    }
+    body.extend(encode::length_prefix(message.len()));
+    body.extend(message);
+}
+
+/// The path of a push to the group. Values are in base64, so that none needs anything else.
+fn path(key: &GroupingKey) -> String {
+    let mut path = String::from("/metrics");
+    let job = key.labels().filter(|label| label.0 == "job");
+    let others = key.labels().filter(|label| label.0 != "job");
+    for (name, value) in job.chain(others) {
+        let name = Escaping::Values.apply(name);
+        let encoded = URL_SAFE_NO_PAD.encode(value);
+        let encoded = if encoded.is_empty() { "=" } else { &encoded };
+        path.extend(["/", &name, "@base64/", encoded]);
+    }
+    path
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Label;
+
+    #[test]
+    fn paths_carry_any_labels() {
+        let labels =
+            vec![Label::new("job", "a/b"), Label::new("empty", ""), Label::new("dotted.name", "x")];
+        assert_eq!(
+            path(&GroupingKey::new(labels).unwrap()),
+            "/metrics/job@base64/YS9i/U__dotted_2e_name@base64/eA/empty@base64/="
+        );
+    }
+}

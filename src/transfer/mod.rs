@@ -1,0 +1,49 @@
+//! To and from other gateways: a Go Pushgateway's persistence file, a running gateway, push
+//! requests.
+//!
+//! Promises
+//! - What cannot be read to its end changes nothing.
+//! - An import that was broken off begins anew.
+
+mod client;
+mod export;
+mod import;
+mod progress;
+mod remote;
+
+use std::path::PathBuf;
+
+use thiserror::Error;
+
+pub use export::{Destination, Exported, export};
+pub use import::{Imported, import, import_once};
+
+use crate::gateway::{Fault, LaneError, StartError, StoreCloseError};
+use crate::store::{OpenError, ReadError};
+
+/// Why nothing, or not all, was transferred.
+#[derive(Debug, Error)]
+pub enum TransferError {
+    #[error("cannot read {}", path.display())]
+    File { path: PathBuf, source: std::io::Error },
+    #[error("{}: {reason}", path.display())]
+    Persistence { path: PathBuf, reason: String },
+    #[error("{url}: {reason}")]
+    Remote { url: String, reason: String },
+    #[error("cannot write what is exported")]
+    Write(#[source] std::io::Error),
+    #[error(transparent)]
+    Start(#[from] StartError),
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    #[error(transparent)]
+    Fault(#[from] Fault),
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    #[error(transparent)]
+    Lane(#[from] LaneError),
+    #[error(transparent)]
+    Close(#[from] StoreCloseError),
+    #[error("a part of the transfer panicked")]
+    Panicked(#[from] tokio::task::JoinError),
+}
