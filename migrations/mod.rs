@@ -5,6 +5,7 @@
 //! written after it: a crash in between means that it runs again.
 
 mod v0001_initial;
+mod v0002_groups_tree;
 
 /// A step from the version before it to its own.
 #[derive(Debug)]
@@ -18,4 +19,4 @@ pub(super) struct Migration {
 }
 
 /// All of them, in order.
-pub(super) const ALL: &[Migration] = &[v0001_initial::MIGRATION];
+pub(super) const ALL: &[Migration] = &[v0001_initial::MIGRATION, v0002_groups_tree::MIGRATION];

@@ -145,7 +145,8 @@ impl Running {
         let text = String::from_utf8(bytes).expect("an exposition is UTF-8");
         let is_own = |line: &&str| {
             let name = line.strip_prefix("# HELP ").or(line.strip_prefix("# TYPE "));
-            name.unwrap_or(line).starts_with("tidegate_")
+            let own = ["tidegate_", "pushgateway_", "process_"];
+            own.iter().any(|own| name.unwrap_or(line).starts_with(own))
         };
         text.split_inclusive('\n').filter(|line| !is_own(line)).collect()
     }

@@ -152,11 +152,7 @@ impl Judge {
     /// Stages the removal of all groups. Returns how many there were.
     pub fn wipe(&mut self, stage: &mut Stage) -> usize {
         let count = self.index.group_count();
-        for group in self.index.groups() {
-            for chunk in group.head.iter().chain(&group.chunks) {
-                stage.batch.remove(group.chunk_key(chunk.number), *chunk);
-            }
-        }
+        stage.batch.wipe();
         self.index.clear();
         stage.undecided.clear();
         stage.changes.push(Change::Cleared);

@@ -193,11 +193,6 @@ impl Index {
         self.groups.len()
     }
 
-    /// All groups.
-    pub fn groups(&self) -> impl Iterator<Item = &Group> {
-        self.groups.iter().map(|(_, group)| group)
-    }
-
     /// Forgets all groups. Numbers of the store are not used again all the same.
     pub fn clear(&mut self) {
         let Self { hasher, next_stored_id, next_sequence, .. } = *self;

@@ -292,6 +292,10 @@ impl Committer {
             }
             queue.committer_is_idle();
             self.publish(batch);
+            // With a lazy sync, later: until then a crash may need what was there.
+            if sync_by.is_none() {
+                self.store.reclaim()?;
+            }
         }
     }
 

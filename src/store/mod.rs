@@ -22,6 +22,7 @@ use std::fs::{self, File, TryLockError};
 use std::io;
 use std::panic::{self, AssertUnwindSafe};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError, RwLock};
 
 use bytes::{Bytes, BytesMut};
 use hashbrown::HashMap;
@@ -45,7 +46,10 @@ pub struct Options {
 #[derive(Debug)]
 pub struct Store {
     db: sled::Db,
-    groups: sled::Tree,
+    /// Replaced when all groups are deleted. Held to clone it, which is cheap.
+    groups: RwLock<GroupsTree>,
+    /// Trees that are of no use any more, once it is durable that they are not.
+    left_over: Mutex<Vec<String>>,
     meta: sled::Tree,
     /// The file behind `db`, to sync what sled's flush leaves in caches.
     file: File,
@@ -54,9 +58,18 @@ pub struct Store {
     lock: File,
 }
 
+/// The tree that has the groups.
+#[derive(Clone, Debug)]
+struct GroupsTree {
+    name: String,
+    tree: sled::Tree,
+}
+
 /// Changes that become durable together.
 #[derive(Debug, Default)]
 pub struct Batch {
+    /// Whether all groups go before the writes are made.
+    wipes: bool,
     writes: HashMap<ChunkKey, Write>,
 }
 
@@ -77,6 +90,9 @@ pub struct Loaded {
 
 const CLOCK_OFFSET_KEY: &str = "clock_offset_ms";
 const IMPORT_KEY: &str = "import";
+const GROUPS_TREE_KEY: &str = "groups_tree";
+/// What the names of trees of groups begin with.
+const GROUPS_TREE: &str = "groups";
 
 /// How far the import is of what another gateway has held, with which a store may begin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -111,9 +127,15 @@ impl Batch {
         write.pieces_before = write.pieces_before.max(pieces);
     }
 
+    /// Removes every chunk that there is, those of this batch included.
+    pub fn wipe(&mut self) {
+        self.writes.clear();
+        self.wipes = true;
+    }
+
     /// Whether there is nothing to commit.
     pub fn is_empty(&self) -> bool {
-        self.writes.is_empty()
+        self.writes.is_empty() && !self.wipes
     }
 }
 
@@ -141,12 +163,25 @@ impl Store {
         let db = open_sled(options)?;
         schema::migrate(&path, &db)?;
         let opened = |source| open_error(&path, source);
-        let groups = db.open_tree("groups").map_err(opened)?;
         let meta = db.open_tree("meta").map_err(opened)?;
+        let name = meta.get(GROUPS_TREE_KEY).map_err(opened)?;
+        let name = name.and_then(|name| String::from_utf8(name.to_vec()).ok());
+        let Some(name) = name.filter(|name| name.starts_with(GROUPS_TREE)) else {
+            let what = "it does not say which tree has the groups".into();
+            return Err(OpenError::Damaged { path, what });
+        };
+        let tree = db.open_tree(&name).map_err(opened)?;
+        // What a deletion had no time to remove.
+        for other in db.tree_names() {
+            if other.starts_with(GROUPS_TREE.as_bytes()) && other != name.as_bytes() {
+                db.drop_tree(other).map_err(opened)?;
+            }
+        }
+        let groups = RwLock::new(GroupsTree { name, tree });
         db.flush().map_err(opened)?;
         let file = File::open(&file_path).map_err(folder_failed)?;
         sync_files(&path, &file).map_err(folder_failed)?;
-        Ok(Self { db, groups, meta, file, path, lock })
+        Ok(Self { db, groups, left_over: Mutex::default(), meta, file, path, lock })
     }
 
     /// The folder.
@@ -156,7 +191,7 @@ impl Store {
 
     /// Every chunk, ordered by group and chunk: a group's head comes first.
     pub fn load(&self) -> impl Iterator<Item = Result<Loaded, OpenError>> + '_ {
-        Chunks { store: self, pieces: self.groups.iter(), next: None }
+        Chunks { store: self, pieces: self.tree().iter(), next: None }
     }
 
     /// Reads a chunk as it will be once `staged` is committed.
@@ -164,14 +199,18 @@ impl Store {
         if let Some(write) = staged.writes.get(&key) {
             return Ok(write.frame.clone());
         }
+        if staged.wipes {
+            return Ok(None);
+        }
+        let groups = self.tree();
         let failed = |source| ReadError::Sled { id: key.group, chunk: key.chunk, source };
-        let Some(first) = self.groups.get(key.piece(0)).map_err(failed)? else { return Ok(None) };
+        let Some(first) = groups.get(key.piece(0)).map_err(failed)? else { return Ok(None) };
         let mut bytes = BytesMut::from(first.as_ref());
         // Only a full piece can be followed by another.
         let mut last = first.len();
         let mut piece = 1;
         while last == frame::PIECE_BYTES_MAX {
-            let Some(next) = self.groups.get(key.piece(piece)).map_err(failed)? else { break };
+            let Some(next) = groups.get(key.piece(piece)).map_err(failed)? else { break };
             bytes.extend_from_slice(&next);
             last = next.len();
             piece += 1;
@@ -186,7 +225,7 @@ impl Store {
     /// The numbers of all groups.
     pub fn groups(&self) -> Result<Vec<u64>, ReadError> {
         let mut groups = Vec::new();
-        for key in self.groups.iter().keys() {
+        for key in self.tree().iter().keys() {
             let key = key.map_err(|source| ReadError::Sled { id: 0, chunk: 0, source })?;
             if let Some((key, _)) = ChunkKey::from_piece(&key)
                 && groups.last() != Some(&key.group)
@@ -201,7 +240,7 @@ impl Store {
     pub fn chunks_of(&self, group: u64) -> Result<Vec<u32>, ReadError> {
         let first = ChunkKey { group, chunk: 1 }.piece(0);
         let mut chunks = Vec::new();
-        for key in self.groups.range(first..).keys() {
+        for key in self.tree().range(first..).keys() {
             let key = key.map_err(|source| ReadError::Sled { id: group, chunk: 1, source })?;
             match ChunkKey::from_piece(&key) {
                 Some((key, _)) if key.group == group => {
@@ -229,9 +268,29 @@ impl Store {
             }
         }
         let count = batch.writes.len();
-        self.groups.apply_batch(writes).map_err(|source| {
+        let applied =
+            if batch.wipes { self.begin_tree(writes) } else { self.tree().apply_batch(writes) };
+        applied.map_err(|source| {
             commit_error(source, |source| CommitError::Apply { writes: count, source })
         })
+    }
+
+    /// Begins a new tree of groups in place of the one that there is: as much work for a million
+    /// groups as for one. Until the name is on disk, a crash leaves the old tree in its place.
+    fn begin_tree(&self, writes: sled::Batch) -> sled::Result<()> {
+        let old = self.groups.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let number = old.name.rsplit_once('.').and_then(|(_, number)| number.parse::<u64>().ok());
+        let name = format!("{GROUPS_TREE}.{}", number.unwrap_or(0) + 1);
+        let tree = self.db.open_tree(&name)?;
+        tree.apply_batch(writes)?;
+        self.meta.insert(GROUPS_TREE_KEY, name.as_str())?;
+        *self.groups.write().unwrap_or_else(PoisonError::into_inner) = GroupsTree { name, tree };
+        self.left_over.lock().unwrap_or_else(PoisonError::into_inner).push(old.name);
+        Ok(())
+    }
+
+    fn tree(&self) -> sled::Tree {
+        self.groups.read().unwrap_or_else(PoisonError::into_inner).tree.clone()
     }
 
     /// Makes everything that was applied durable: on the disk, not in its cache or the kernel's.
@@ -243,6 +302,19 @@ impl Store {
             commit_error(source, |source| CommitError::Flush { writes: 0, source })
         })?;
         self.file.sync_data().map_err(CommitError::Sync)
+    }
+
+    /// Gives back the room of groups that were deleted all at once, which takes a while. Only after
+    /// a [`Store::sync`] that followed the deletion.
+    pub fn reclaim(&self) -> Result<(), CommitError> {
+        let left_over =
+            std::mem::take(&mut *self.left_over.lock().unwrap_or_else(PoisonError::into_inner));
+        for name in left_over {
+            self.db.drop_tree(name).map_err(|source| {
+                commit_error(source, |source| CommitError::Apply { writes: 0, source })
+            })?;
+        }
+        Ok(())
     }
 
     /// Gateway time minus wall time, as of the last run; `None` where it was never kept.
@@ -293,7 +365,7 @@ impl Store {
 
     /// Closes the store, and seals its files so that the next open sees whether they have changed.
     pub fn close(self) -> Result<(), CloseError> {
-        let Self { db, groups, meta, file, path, lock } = self;
+        let Self { db, groups, left_over: _, meta, file, path, lock } = self;
         db.flush().map_err(CloseError::Flush)?;
         drop((groups, meta, db));
         file.sync_all().map_err(CloseError::Seal)?;
