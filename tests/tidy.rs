@@ -5,8 +5,7 @@ use std::path::{Path, PathBuf};
 
 /// Lowest first. A module may name modules of earlier entries, and itself; those of one entry are
 /// siblings, which never name each other. `lib.rs` and `main.rs` are above them all.
-const LAYERS: &str =
-    "time < model < exposition store telemetry < gateway < http tasks < config < transfer < \
+const LAYERS: &str = "time < model < exposition store telemetry < gateway < http tasks < config < transfer < \
      app shutdown";
 
 /// Outside things, where they may be named in `src` and `migrations`, and what to do elsewhere.
@@ -24,11 +23,19 @@ const OWNERS: &[(&str, &[&str], &str)] = &[
             "src/gateway/apply.rs",
             "src/gateway/layout.rs",
             "src/gateway/restore.rs",
+            "src/gateway/stored.rs",
         ],
         "put messages of the wire into `exposition::protobuf`, those of the disk into `store::record`",
     ),
     ("tracing_subscriber", &["src/telemetry/"], "set logging up in `telemetry::log`"),
-    ("std::env", &["src/config/", "src/main.rs"], "take a setting from `config`"),
+    (
+        "std::env",
+        // What it was built for, not where it runs.
+        &["src/config/", "src/main.rs", "src/telemetry/build.rs"],
+        "take a setting from `config`",
+    ),
+    ("rustls::", &["src/http/"], "TLS is set up by `http::web_config`"),
+    ("ureq::", &["src/transfer/"], "who asks other servers is `transfer`"),
     ("tokio::signal", &["src/shutdown.rs"], "wait for `shutdown::Signals`"),
 ];
 

@@ -110,13 +110,11 @@ fn failed(message: &str) -> clap::Error {
 
 /// What `--version` prints, in the manner of Prometheus's programs.
 fn version() -> String {
-    let Build { version, revision, branch, user, date, compiler } = BUILD;
+    let Build { version, revision, branch, user, date, compiler, os, arch } = BUILD;
     format!(
         "tidegate, version {version} (branch: {branch}, revision: {revision})\n  \
            build user:       {user}\n  build date:       {date}\n  \
-           rust version:     {compiler}\n  platform:         {}/{}\n",
-        std::env::consts::OS,
-        std::env::consts::ARCH,
+           rust version:     {compiler}\n  platform:         {os}/{arch}\n"
     )
 }
 

@@ -47,7 +47,7 @@ fn render(
     flags: &[(String, String)],
     started: UnixNanos,
 ) -> Markup {
-    let Build { version, revision, branch, user, date, compiler } = BUILD;
+    let Build { version, revision, branch, user, date, compiler, .. } = BUILD;
     html! {
         (DOCTYPE)
         html lang="en" {

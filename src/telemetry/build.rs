@@ -10,6 +10,9 @@ pub struct Build {
     pub user: &'static str,
     pub date: &'static str,
     pub compiler: &'static str,
+    /// What it was built for.
+    pub os: &'static str,
+    pub arch: &'static str,
 }
 
 /// This build.
@@ -20,6 +23,8 @@ pub const BUILD: Build = Build {
     user: known(option_env!("TIDEGATE_BUILD_USER")),
     date: known(option_env!("TIDEGATE_BUILD_DATE")),
     compiler: known(option_env!("TIDEGATE_BUILD_COMPILER")),
+    os: std::env::consts::OS,
+    arch: std::env::consts::ARCH,
 };
 
 const fn known(value: Option<&'static str>) -> &'static str {

@@ -106,8 +106,7 @@ impl SelfMetrics {
             ),
             &["branch", "goarch", "goos", "goversion", "revision", "tags", "version"],
         )?;
-        let Build { version, revision, branch, compiler, .. } = BUILD;
-        let (arch, os) = (std::env::consts::ARCH, std::env::consts::OS);
+        let Build { version, revision, branch, compiler, arch, os, .. } = BUILD;
         build_info
             .with_label_values(&[branch, arch, os, compiler, revision, "tidegate", version])
             .set(1);

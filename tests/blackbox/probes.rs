@@ -59,7 +59,7 @@ fn every_request_in_chunks_is_answered() {
     for (path, status) in [
         ("/metrics/job/j", 200),
         ("/metrics/job/j/odd", 400),
-        ("/metrics/job@base64/.", 400),
+        ("/metrics/job@base64/!", 400),
         ("/nowhere", 404),
         ("/metrics", 405),
     ] {
