@@ -161,13 +161,9 @@ fn flags(setting: &'static Setting) -> Vec<Arg> {
         let negated = negated(setting);
         return vec![
             flag.action(ArgAction::SetTrue)
-                .overrides_with(&negated)
+                .conflicts_with(&negated)
                 .help(format!("{} [--{negated} turns it off, as it is by default]", setting.help)),
-            Arg::new(&negated)
-                .long(&negated)
-                .action(ArgAction::SetTrue)
-                .overrides_with(setting.name)
-                .hide(true),
+            Arg::new(&negated).long(&negated).action(ArgAction::SetTrue).hide(true),
         ];
     }
     let default = if setting.default.is_empty() { "none" } else { setting.default };
@@ -208,7 +204,6 @@ fn command() -> Command {
         .args(SETTINGS.iter().flat_map(flags))
         .subcommands([check_config(), import(), export()])
         .args_conflicts_with_subcommands(true)
-        .args_override_self(true)
 }
 
 fn check_config() -> Command {

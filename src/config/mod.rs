@@ -376,16 +376,19 @@ fn duration(text: &str) -> Result<Duration, String> {
 
 /// The path of a URL; a bare path is one too.
 fn path_of(url: &str) -> &str {
-    let rest = url
-        .split_once("://")
-        .map_or(url, |(_, rest)| rest.find('/').map_or("", |slash| rest.split_at(slash).1));
+    let has_host = |scheme: &str| scheme.is_empty() || scheme.ends_with(':');
+    let rest = match url.split_once("//") {
+        Some((scheme, rest)) if has_host(scheme) => {
+            rest.find('/').map_or("", |slash| rest.split_at(slash).1)
+        }
+        _ => url,
+    };
     rest.split(['?', '#']).next().unwrap_or("")
 }
 
 /// One slash in front and none behind; nothing for the root.
 fn route_prefix(path: &str) -> String {
-    let path = path.strip_suffix('/').unwrap_or(path);
-    let path = path.trim_start_matches('/');
+    let path = path.trim_matches('/');
     if path.is_empty() { String::new() } else { format!("/{path}") }
 }
 

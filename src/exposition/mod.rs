@@ -41,7 +41,11 @@ impl PushFormat {
             .is_some_and(|media| media.eq_ignore_ascii_case("application/vnd.google.protobuf"));
         let (mut encoding, mut proto) = (false, false);
         for parameter in parts {
-            let (name, value) = parameter.split_once('=').unwrap_or((parameter, ""));
+            if parameter.is_empty() {
+                continue;
+            }
+            // What Go cannot read as a media type is none.
+            let Some((name, value)) = parameter.split_once('=') else { return Self::Text };
             let (name, value) = (name.trim(), value.trim().trim_matches('"'));
             encoding |= name.eq_ignore_ascii_case("encoding") && value == "delimited";
             proto |=

@@ -171,19 +171,11 @@ impl ContentEncoding {
     /// The encoding for the values of `Accept-Encoding`. A tie goes to identity, then to gzip; where
     /// nothing is acceptable, it is identity all the same.
     pub fn negotiate<'a>(accepted: impl Iterator<Item = &'a str>) -> Self {
-        let clauses: Vec<_> = accepted
-            .flat_map(|value| value.split(','))
-            .map(|clause| {
-                let mut parts = clause.split(';').map(str::trim);
-                let name = parts.next().unwrap_or("").to_ascii_lowercase();
-                let quality = parts.find_map(|part| part.strip_prefix("q=")).unwrap_or("1");
-                (name, quality.parse::<f64>().unwrap_or(0.0))
-            })
-            .collect();
+        let clauses: Vec<_> = accepted.flat_map(encodings).collect();
         let (mut best, mut best_quality) = (Self::Identity, 0.0);
         for offer in [Self::Identity, Self::Gzip, Self::Zstd] {
             for (name, quality) in &clauses {
-                if *quality > best_quality && (name == "*" || name == offer.as_str()) {
+                if *quality > best_quality && (*name == "*" || *name == offer.as_str()) {
                     (best, best_quality) = (offer, *quality);
                 }
             }
@@ -199,6 +191,49 @@ impl ContentEncoding {
             Self::Zstd => "zstd",
         }
     }
+}
+
+/// Names and qualities in a value of `Accept-Encoding`, up to what is malformed
+/// (`header.ParseAccept`).
+fn encodings(value: &str) -> Vec<(&str, f64)> {
+    let is_name = |byte: u8| byte.is_ascii_graphic() && !b"()<>@,;:\\\"[]?={}".contains(&byte);
+    let mut found = Vec::new();
+    let mut rest = value.trim_start_matches([' ', '\t']);
+    loop {
+        let end = rest.bytes().position(|byte| !is_name(byte)).unwrap_or(rest.len());
+        let (name, after) = rest.split_at(end);
+        if name.is_empty() {
+            return found;
+        }
+        rest = after.trim_start_matches([' ', '\t']);
+        let mut quality = 1.0;
+        if let Some(parameter) = rest.strip_prefix(';') {
+            let parameter = parameter.trim_start_matches([' ', '\t']);
+            let Some((number, after)) = parameter.strip_prefix("q=").and_then(self::quality) else {
+                return found;
+            };
+            (quality, rest) = (number, after.trim_start_matches([' ', '\t']));
+        }
+        found.push((name, quality));
+        match rest.strip_prefix(',') {
+            Some(next) => rest = next.trim_start_matches([' ', '\t']),
+            None => return found,
+        }
+    }
+}
+
+/// A number from 0 to 1, and a bit, and what follows it.
+fn quality(text: &str) -> Option<(f64, &str)> {
+    let whole = match text.bytes().next()? {
+        b'0' => 0.0,
+        b'1' => 1.0,
+        _ => return None,
+    };
+    let rest = text.get(1..)?;
+    let Some(fraction) = rest.strip_prefix('.') else { return Some((whole, rest)) };
+    let end = fraction.bytes().position(|byte| !byte.is_ascii_digit()).unwrap_or(fraction.len());
+    let (digits, rest) = fraction.split_at(end);
+    Some((whole + format!("0.{digits}0").parse::<f64>().unwrap_or(0.0), rest))
 }
 
 #[cfg(test)]
@@ -269,7 +304,11 @@ mod tests {
             ("gzip;q=0.5, identity", Identity),
             ("gzip, identity", Identity),
             ("gzip;q=0.8, identity;q=0.2", Gzip),
-            ("deflate, GZIP ; q=0.1", Gzip),
+            ("deflate, gzip ; q=0.1", Gzip),
+            // As in Go, names are taken to the letter.
+            ("GZIP", Identity),
+            (", gzip", Identity),
+            ("nonsense;q=;,gzip", Identity),
             ("zstd", Zstd),
             ("zstd, gzip", Gzip),
             ("zstd;q=1, gzip;q=0.9", Zstd),

@@ -25,8 +25,8 @@ pub enum Refusal {
         "collected metric {family:?} has the label name {label:?}: names that start with \"__\" are reserved"
     )]
     LabelReserved { family: String, label: String },
-    #[error("collected metric {family:?} must not have an explicit \"quantile\" label")]
-    QuantileLabel { family: String },
+    #[error("collected metric {family:?} must not have an explicit {label:?} label")]
+    BoundLabel { family: String, label: &'static str },
     #[error(
         "gathered metric family {family} has type {} but should have {}",
         pushed.as_proto_name(), stored.as_proto_name()
@@ -81,7 +81,7 @@ impl Refusal {
             Self::LabelTwice { .. }
             | Self::LabelName { .. }
             | Self::LabelReserved { .. }
-            | Self::QuantileLabel { .. } => "label",
+            | Self::BoundLabel { .. } => "label",
             Self::Duplicate { .. } => "duplicate",
             Self::Suffix { .. } => "suffix",
             Self::TooLong { .. } | Self::Limit { .. } | Self::Full { .. } => "limit",
@@ -101,7 +101,7 @@ impl Refusal {
             | Self::LabelTwice { .. }
             | Self::LabelName { .. }
             | Self::LabelReserved { .. }
-            | Self::QuantileLabel { .. }
+            | Self::BoundLabel { .. }
             | Self::TooLong { .. }
             | Self::Limit { .. } => false,
         }

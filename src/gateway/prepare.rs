@@ -240,6 +240,10 @@ impl<'a> GroupRenderer<'a> {
         lines: &mut Vec<u8>,
         stored: &mut Vec<u8>,
     ) -> Result<PreparedFamily, Refusal> {
+        let of_key = family.kind.bound_label().filter(|label| self.key.get(label).is_some());
+        if let Some(label) = of_key.filter(|_| !family.metrics.is_empty()) {
+            return Err(Refusal::BoundLabel { family: family.name, label });
+        }
         for metric in &mut family.metrics {
             if !metric.value.is_of(family.kind) {
                 return Err(Refusal::NotA { family: family.name, kind: family.kind });
@@ -290,8 +294,10 @@ impl<'a> GroupRenderer<'a> {
             if is_reserved_label_name(&label) {
                 return Err(Refusal::LabelReserved { family, label });
             }
-            if kind == MetricType::Summary && label == "quantile" {
-                return Err(Refusal::QuantileLabel { family });
+            // For histograms, too, unlike the Go Pushgateway: with two labels of one name, Prometheus
+            // refuses all that it has scraped.
+            if let Some(bound) = kind.bound_label().filter(|bound| *bound == label) {
+                return Err(Refusal::BoundLabel { family, label: bound });
             }
         }
         let key = self.key;

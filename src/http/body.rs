@@ -153,6 +153,8 @@ fn decode(encoding: Encoding, bytes: &[u8], limit: usize) -> Result<Bytes, Rejec
             let decoder = flate2::read::MultiGzDecoder::new(bytes);
             bounded(decoder, bytes.len(), limit)?.map_err(|error| failed("gzip", &error))
         }
+        // No stream at all.
+        Encoding::Snappy if bytes.is_empty() => Ok(Bytes::new()),
         Encoding::Snappy if bytes.starts_with(SNAPPY_STREAM) => {
             let decoder = snap::read::FrameDecoder::new(bytes);
             bounded(decoder, bytes.len(), limit)?.map_err(|error| failed("snappy", &error))

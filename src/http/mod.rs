@@ -10,6 +10,7 @@
 
 mod api_v1;
 mod body;
+mod native_bounds;
 mod native_buckets;
 mod page;
 mod push;

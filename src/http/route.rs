@@ -13,7 +13,7 @@ use thiserror::Error;
 use super::Paths;
 use super::rejection::Rejection;
 use crate::gateway::PushMode;
-use crate::model::name::{is_reserved_label_name, unescape};
+use crate::model::name::{is_reserved_label_name, quoted, unescape};
 use crate::model::{GroupingKey, GroupingKeyError, Label, NameRules};
 
 /// What a request asks for.
@@ -41,6 +41,8 @@ pub(super) enum Route {
     Redirect {
         status: StatusCode,
         location: String,
+        /// To a path that is clean, whether anything is there or not.
+        clean: bool,
     },
 }
 
@@ -76,13 +78,13 @@ enum Target<'a> {
 pub(super) enum RouteError {
     #[error("the path is not valid UTF-8 once it is percent-decoded: {0:?}")]
     NotUtf8(String),
-    #[error("odd number of components in label string {0:?}")]
+    #[error("odd number of components in label string {}", quoted(.0))]
     OddComponents(String),
-    #[error("improper label name {0:?}")]
+    #[error("improper label name {}", quoted(.0))]
     LabelName(String),
-    #[error("invalid base64 encoding for label {name}={value:?}: {reason}")]
+    #[error("invalid base64 encoding for label {name}={}: {reason}", quoted(value))]
     LabelBase64 { name: String, value: String, reason: String },
-    #[error("invalid base64 encoding in job name {job:?}: {reason}")]
+    #[error("invalid base64 encoding in job name {}: {reason}", quoted(job))]
     JobBase64 { job: String, reason: String },
     #[error(transparent)]
     Key(#[from] GroupingKeyError),
@@ -134,9 +136,18 @@ impl Router {
         path: &str,
         query: Option<&str>,
     ) -> Result<Route, Rejection> {
+        if path == "*" && *method == Method::OPTIONS {
+            return Ok(Route::Options { allow: "" });
+        }
+        if path == "*" {
+            return Err(Rejection::BadTarget { text: "" });
+        }
+        if !is_percent_encoded(path) {
+            return Err(Rejection::BadTarget { text: "400 Bad Request" });
+        }
         let decoded: Cow<'_, [u8]> = percent_decode_str(path).into();
         if let Some(clean) = cleaned(&decoded) {
-            return Ok(redirect(StatusCode::MOVED_PERMANENTLY, &clean, query));
+            return Ok(redirect(StatusCode::MOVED_PERMANENTLY, &clean, query, true));
         }
         let Ok(decoded) = std::str::from_utf8(&decoded) else {
             let lossy = String::from_utf8_lossy(&decoded);
@@ -148,7 +159,7 @@ impl Router {
         if let Some(below) = self.local(decoded).and_then(|local| local.strip_prefix(API)) {
             if below.is_empty() {
                 let slash = format!("{decoded}/");
-                return Ok(redirect(StatusCode::MOVED_PERMANENTLY, slash.as_bytes(), query));
+                return Ok(redirect(StatusCode::MOVED_PERMANENTLY, slash.as_bytes(), query, true));
             }
             if below.starts_with('/') && *method == Method::OPTIONS {
                 return Ok(Route::ApiOptions);
@@ -163,7 +174,7 @@ impl Router {
                     } else {
                         StatusCode::TEMPORARY_REDIRECT
                     };
-                    Ok(redirect(status, there.as_bytes(), query))
+                    Ok(redirect(status, there.as_bytes(), query, false))
                 }
                 None => Err(Rejection::NotFound),
             };
@@ -194,6 +205,12 @@ impl Router {
             Target::ApiMetrics => Route::ApiMetrics,
             Target::Wipe => Route::Wipe,
         })
+    }
+
+    /// Whether a path is below the API.
+    pub(super) fn is_api(&self, path: &str) -> bool {
+        let below = self.local(path).and_then(|local| local.strip_prefix(API));
+        below.is_some_and(|below| below.starts_with('/'))
     }
 
     /// The path without the prefix.
@@ -240,9 +257,13 @@ impl Router {
             "/api/v1/metrics",
             "/api/v1/admin/wipe",
         ];
+        if *method == Method::OPTIONS {
+            return None;
+        }
         let trimmed = |path: &str| path.strip_suffix('/').unwrap_or(path).to_ascii_lowercase();
         let wanted = trimmed(path);
-        for known in local.map(|local| format!("{prefix}{local}")) {
+        let known = local.map(|local| format!("{prefix}{local}"));
+        for known in known.into_iter().chain([QUIT.to_owned()]) {
             if trimmed(&known) == wanted {
                 let has = self.target(&known, method).is_some_and(|target| target.has(method));
                 return has.then_some(known);
@@ -293,14 +314,23 @@ impl Target<'_> {
     }
 }
 
+/// Whether each percent sign begins an encoded byte.
+fn is_percent_encoded(path: &str) -> bool {
+    let mut parts = path.split('%');
+    parts.next();
+    parts.all(|part| {
+        part.as_bytes().first_chunk::<2>().is_some_and(|hex| hex.iter().all(u8::is_ascii_hexdigit))
+    })
+}
+
 /// A redirection to a decoded path.
-fn redirect(status: StatusCode, path: &[u8], query: Option<&str>) -> Route {
+fn redirect(status: StatusCode, path: &[u8], query: Option<&str>, clean: bool) -> Route {
     let mut location = percent_encode(path, PATH).to_string();
     if let Some(query) = query {
         location.push('?');
         location.push_str(query);
     }
-    Route::Redirect { status, location }
+    Route::Redirect { status, location, clean }
 }
 
 /// The path without empty components and dots (Go's `cleanPath`); `None` if it is clean.
@@ -388,12 +418,18 @@ fn label(name: &str, value: &str, names: NameRules) -> Result<Label, RouteError>
 }
 
 fn decode_base64(text: &str) -> Result<String, String> {
-    let text: String = text.trim_end_matches('=').replace(['\r', '\n'], "");
-    let bytes = BASE64.decode(&text).map_err(|error| match error {
-        base64::DecodeError::InvalidByte(at, _) => {
-            format!("illegal base64 data at input byte {at}")
-        }
-        _ => format!("illegal base64 data at input byte {}", text.len()),
+    let trimmed = text.trim_end_matches('=');
+    let is_newline = |byte: &u8| matches!(byte, b'\r' | b'\n');
+    let digits: Vec<u8> = trimmed.bytes().filter(|byte| !is_newline(byte)).collect();
+    let bytes = BASE64.decode(&digits).map_err(|error| {
+        let at = match error {
+            base64::DecodeError::InvalidByte(at, _) => at,
+            // Go names the first digit of the group that is not whole.
+            _ => digits.len() - digits.len() % 4,
+        };
+        let places = trimmed.bytes().enumerate().filter(|(_, byte)| !is_newline(byte));
+        let at = places.map(|(place, _)| place).nth(at).unwrap_or(trimmed.len());
+        format!("illegal base64 data at input byte {at}")
     })?;
     String::from_utf8(bytes).map_err(|_| "the decoded value is not valid UTF-8".to_owned())
 }
@@ -415,7 +451,7 @@ mod tests {
 
     fn location(prefix: &str, method: &Method, path: &str) -> Option<(u16, String)> {
         match router(prefix, NameRules::Legacy).route(method, path, Some("q=1")) {
-            Ok(Route::Redirect { status, location }) => {
+            Ok(Route::Redirect { status, location, .. }) => {
                 let location = location.strip_suffix("?q=1").expect("the query is kept");
                 Some((status.as_u16(), location.to_owned()))
             }

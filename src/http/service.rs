@@ -129,10 +129,7 @@ impl Service {
         let (head, mut body) = request.into_parts();
         let routed = self.router.route(&head.method, head.uri.path(), head.uri.query());
         let handler = handler(&head.method, &routed);
-        let result = match routed {
-            Ok(route) => self.try_serve(route, &head, &mut body).await,
-            Err(rejection) => Err(rejection),
-        };
+        let result = self.try_serve(routed, &head, &mut body).await;
         // A body that nobody wanted would have the connection closed behind the answer, and a
         // client that sends its next request at that moment would get none.
         body::discard(&mut body, &self.options.limits).await;
@@ -155,7 +152,7 @@ impl Service {
 
     async fn try_serve<B>(
         &self,
-        route: Route,
+        routed: Result<Route, Rejection>,
         head: &Parts,
         body: &mut B,
     ) -> Result<Response<ResponseBody>, Rejection>
@@ -164,12 +161,17 @@ impl Service {
         B::Error: std::fmt::Display,
     {
         let limits = &self.options.limits;
-        let is_api =
-            matches!(route, Route::ApiStatus | Route::ApiMetrics | Route::ApiOptions | Route::Wipe);
-        if !is_api && !matches!(route, Route::Push(..) | Route::Redirect { .. }) {
+        // Also where nothing is there: the Go Pushgateway decodes before it looks. A push is decoded
+        // where it is read.
+        let undecoded = match &routed {
+            Ok(Route::Push(..)) | Err(Rejection::BadTarget { .. }) => false,
+            Ok(Route::Redirect { clean, .. }) => !clean,
+            _ => !self.router.is_api(head.uri.path()),
+        };
+        if undecoded {
             body::check_encoding(&head.headers, body, limits).await?;
         }
-        let response = match route {
+        let response = match routed? {
             Route::Push(key, mode) => {
                 let gateway = self.readiness.gateway()?;
                 push::push(&gateway, limits, key, mode, &head.headers, body).await?
@@ -211,15 +213,16 @@ impl Service {
                 self.readiness.gateway()?.wipe().await?;
                 let mut response = Response::new(Full::default());
                 *response.status_mut() = StatusCode::ACCEPTED;
-                api_v1::headers(response.headers_mut());
                 response
             }
             Route::Options { allow } => {
                 let mut response = Response::new(Full::default());
-                response.headers_mut().insert(ALLOW, HeaderValue::from_static(allow));
+                if !allow.is_empty() {
+                    response.headers_mut().insert(ALLOW, HeaderValue::from_static(allow));
+                }
                 response
             }
-            Route::Redirect { status, location } => redirect(&head.method, status, &location),
+            Route::Redirect { status, location, .. } => redirect(&head.method, status, &location),
         };
         Ok(response.map(ResponseBody::Whole))
     }

@@ -165,6 +165,16 @@ impl MetricType {
         }
     }
 
+    /// The label that the exposition of a family of this type adds, so that its series may not have
+    /// it already.
+    pub fn bound_label(self) -> Option<&'static str> {
+        match self {
+            Self::Summary => Some("quantile"),
+            Self::Histogram | Self::GaugeHistogram => Some("le"),
+            Self::Counter | Self::Gauge | Self::Untyped => None,
+        }
+    }
+
     /// The suffixes that the exposition of a family of this type adds to its name, so that no other
     /// family may have such a name (`checkSuffixCollisions` of `client_golang`).
     pub fn claimed_suffixes(self) -> &'static [&'static str] {

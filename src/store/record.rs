@@ -127,18 +127,19 @@ struct TimestampRecord {
 struct ExemplarRecord {
     #[prost(message, repeated, tag = "1")]
     labels: Vec<LabelRecord>,
-    #[prost(double, tag = "2")]
-    value: f64,
+    /// Optional, as are the other numbers: a negative zero is not left out then.
+    #[prost(double, optional, tag = "2")]
+    value: Option<f64>,
     #[prost(message, optional, tag = "3")]
     timestamp: Option<TimestampRecord>,
 }
 
 #[derive(Clone, PartialEq, Message)]
 struct QuantileRecord {
-    #[prost(double, tag = "1")]
-    quantile: f64,
-    #[prost(double, tag = "2")]
-    value: f64,
+    #[prost(double, optional, tag = "1")]
+    quantile: Option<f64>,
+    #[prost(double, optional, tag = "2")]
+    value: Option<f64>,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -159,8 +160,8 @@ struct BucketRecord {
     cumulative_count: Option<u64>,
     #[prost(double, optional, tag = "2")]
     cumulative_count_float: Option<f64>,
-    #[prost(double, tag = "3")]
-    upper_bound: f64,
+    #[prost(double, optional, tag = "3")]
+    upper_bound: Option<f64>,
     #[prost(message, optional, tag = "4")]
     exemplar: Option<ExemplarRecord>,
 }
@@ -256,14 +257,16 @@ fn to_timestamp(timestamp: Timestamp) -> TimestampRecord {
 fn to_exemplar(exemplar: Exemplar) -> ExemplarRecord {
     ExemplarRecord {
         labels: to_labels(exemplar.labels),
-        value: exemplar.value,
+        value: Some(exemplar.value),
         timestamp: exemplar.timestamp.map(to_timestamp),
     }
 }
 
 fn to_summary(summary: Summary) -> SummaryRecord {
-    let quantile =
-        |quantile: Quantile| QuantileRecord { quantile: quantile.quantile, value: quantile.value };
+    let quantile = |quantile: Quantile| QuantileRecord {
+        quantile: Some(quantile.quantile),
+        value: Some(quantile.value),
+    };
     SummaryRecord {
         count: summary.count,
         sum: summary.sum,
@@ -288,7 +291,7 @@ fn to_histogram(histogram: Histogram) -> HistogramRecord {
     let bucket = |bucket: Bucket| BucketRecord {
         cumulative_count: bucket.cumulative_count,
         cumulative_count_float: bucket.cumulative_count_float,
-        upper_bound: bucket.upper_bound,
+        upper_bound: Some(bucket.upper_bound),
         exemplar: bucket.exemplar.map(to_exemplar),
     };
     HistogramRecord {
@@ -341,14 +344,16 @@ fn from_timestamp(record: TimestampRecord) -> Timestamp {
 fn from_exemplar(record: ExemplarRecord) -> Exemplar {
     Exemplar {
         labels: from_labels(record.labels),
-        value: record.value,
+        value: record.value.unwrap_or(0.0),
         timestamp: record.timestamp.map(from_timestamp),
     }
 }
 
 fn from_summary(record: SummaryRecord) -> Summary {
-    let quantile =
-        |record: QuantileRecord| Quantile { quantile: record.quantile, value: record.value };
+    let quantile = |record: QuantileRecord| Quantile {
+        quantile: record.quantile.unwrap_or(0.0),
+        value: record.value.unwrap_or(0.0),
+    };
     Summary {
         count: record.count,
         sum: record.sum,
@@ -375,7 +380,7 @@ fn from_histogram(record: HistogramRecord) -> Histogram {
     let bucket = |record: BucketRecord| Bucket {
         cumulative_count: record.cumulative_count,
         cumulative_count_float: record.cumulative_count_float,
-        upper_bound: record.upper_bound,
+        upper_bound: record.upper_bound.unwrap_or(0.0),
         exemplar: record.exemplar.map(from_exemplar),
     };
     Histogram {

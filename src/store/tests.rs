@@ -123,7 +123,28 @@ fn what_is_written_and_removed_in_one_batch_leaves_nothing() {
     batch.put(key(1, 0), small.clone(), Some(large.to_ref(0)));
     batch.remove(key(1, 0), small.to_ref(0));
     store.apply(&batch).unwrap();
-    assert_eq!(store.groups.len(), 0);
+    assert_eq!(store.tree().len(), 0);
+}
+
+#[test]
+fn a_deletion_of_everything_that_was_not_synced_may_be_lost_but_not_half() {
+    let folder = Folder::new();
+    let store = folder.open().unwrap();
+    let chunk = frame(key(1, 0), 10, 1);
+    put(&store, &[(key(1, 0), &chunk)]);
+    let mut batch = Batch::default();
+    batch.wipe();
+    let new = frame(key(2, 0), 10, 2);
+    batch.put(key(2, 0), new.clone(), None);
+    store.apply(&batch).unwrap();
+    assert_eq!(load(&store).unwrap(), [(key(2, 0), new.clone())]);
+    store.sync().unwrap();
+    // Not reclaimed: what is left of the old tree goes when the store is opened.
+    let store = folder.reopen(store);
+    assert_eq!(load(&store).unwrap(), [(key(2, 0), new)]);
+    let trees = store.db.tree_names();
+    let trees = trees.iter().filter(|name| name.starts_with(b"groups"));
+    assert_eq!(trees.count(), 1);
 }
 
 #[test]
@@ -270,7 +291,7 @@ fn a_chunk_that_is_not_as_it_was_written_is_an_error() {
             |fill| FamilyRecord { metrics: vec![fill; 3000].into(), ..FamilyRecord::default() };
         let chunk = ChunkRecord { families: (0..5).map(family).collect() };
         put(&store, &[(key(1, 0), &Frame::new(key(1, 0), &chunk))]);
-        assert_eq!(store.groups.len(), 4);
+        assert_eq!(store.tree().len(), 4);
         folder.close(store);
         folder.tamper(tamper);
         let store = folder.open().unwrap();
@@ -329,6 +350,7 @@ fn a_bit_that_flips_on_the_disk_never_yields_a_wrong_chunk() {
 enum Op {
     Put(u64, u32, usize, u8),
     Remove(u64, u32),
+    Wipe,
     Apply,
     Reopen,
 }
@@ -339,6 +361,7 @@ fn ops() -> impl Strategy<Value = Vec<Op>> {
         8 => (1..4_u64, 0..3_u32, sizes, any::<u8>())
             .prop_map(|(group, chunk, bytes, fill)| Op::Put(group, chunk, bytes, fill)),
         3 => (1..4_u64, 0..3_u32).prop_map(|(group, chunk)| Op::Remove(group, chunk)),
+        1 => Just(Op::Wipe),
         5 => Just(Op::Apply),
         1 => Just(Op::Reopen),
     ];
@@ -368,15 +391,22 @@ proptest! {
                         batch.remove(key(group, chunk), before.to_ref(chunk));
                     }
                 }
+                Op::Wipe => {
+                    map.clear();
+                    batch.wipe();
+                }
                 Op::Apply | Op::Reopen => {
                     store.apply(&batch).unwrap();
                     batch = Batch::default();
                     store.sync().unwrap();
+                    if !matches!(op, Op::Reopen) {
+                        store.reclaim().unwrap();
+                    }
                     if matches!(op, Op::Reopen) {
                         store = folder.reopen(store);
                     }
                     let pieces: usize = map.values().map(|frame| frame.to_ref(0).pieces()).sum();
-                    prop_assert_eq!(store.groups.len(), pieces);
+                    prop_assert_eq!(store.tree().len(), pieces);
                     prop_assert_eq!(load(&store).unwrap(), map.clone().into_iter().collect::<Vec<_>>());
                 }
             }

@@ -12,6 +12,7 @@ use memchr::{memchr, memchr3};
 
 use crate::exposition::error::ParseError;
 use crate::exposition::number::parse_float;
+use crate::model::name::quoted;
 use crate::model::{
     Bucket, Histogram, Label, Metric, MetricFamily, MetricType, MetricValue, NameRules, Quantile,
 };
@@ -45,6 +46,8 @@ struct Parser<'a> {
 struct Families {
     names: NameRules,
     list: Vec<Building>,
+    /// Of the latest line that named one.
+    current: Option<usize>,
     /// Places in `list`, by the hash of the name.
     by_name: HashTable<usize>,
     hasher: DefaultHashBuilder,
@@ -118,7 +121,7 @@ impl Parser<'_> {
             return Ok(());
         }
         self.skip_blanks();
-        let name = self.name(|byte| byte == b':')?;
+        let name = self.name("metric name", |byte| byte == b':')?;
         match self.peek() {
             None => return ended(),
             Some(b'\n') => {
@@ -138,11 +141,16 @@ impl Parser<'_> {
 
     fn help(&mut self, index: usize) -> Parsed<()> {
         let start = self.at;
-        let line = self.until_newline()?;
+        let rest = self.rest();
+        let line = match self.until_newline() {
+            Ok(line) => line,
+            // A wrong escape comes before the end.
+            Err(end) => return unescape(rest).map_or_else(Err, |_| Err(end)),
+        };
         let family = self.families.family(index);
         if family.help.is_some() {
             self.at = start;
-            return fail(format!("second HELP line for metric name {:?}", family.name));
+            return fail(format!("second HELP line for metric name {}", quoted(&family.name)));
         }
         match unescape(line) {
             Ok(help) => {
@@ -159,18 +167,20 @@ impl Parser<'_> {
     fn kind(&mut self, index: usize) -> Parsed<()> {
         let start = self.at;
         let line = self.until_newline()?;
-        let kind = parse_kind(line);
+        // The Go parser takes backslashes out here, with no regard to what follows them.
+        let line: Vec<u8> = line.iter().copied().filter(|byte| *byte != b'\\').collect();
+        let kind = parse_kind(&line);
         let building = self.families.building(index);
         if building.typed {
             self.at = start;
             return fail(format!(
-                "second TYPE line for metric name {:?}, or TYPE reported after samples",
-                building.family.name
+                "second TYPE line for metric name {}, or TYPE reported after samples",
+                quoted(&building.family.name)
             ));
         }
         let Some(kind) = kind else {
             self.at = start;
-            return fail(format!("unknown metric type {:?}", lossy(line)));
+            return fail(format!("unknown metric type {}", quoted(&line)));
         };
         building.typed = true;
         building.family.kind = kind;
@@ -180,7 +190,7 @@ impl Parser<'_> {
     fn sample(&mut self) -> Parsed<()> {
         let mut name = None;
         if self.peek() != Some(b'{') {
-            let token = self.name(|byte| byte == b':')?;
+            let token = self.name("metric name", |byte| byte == b':')?;
             if token.is_empty() {
                 return fail("invalid metric name");
             }
@@ -200,7 +210,7 @@ impl Parser<'_> {
         self.skip_blanks();
         let text = self.until_whitespace()?;
         let Some(value) = parse_float(text) else {
-            return fail(format!("expected float as value, got {:?}", lossy(text)));
+            return fail(format!("expected float as value, got {}", quoted(text)));
         };
         let timestamp_ms = if self.take(b'\n') { None } else { Some(self.timestamp()?) };
         match self.families.add(index, part, list.labels, value, timestamp_ms) {
@@ -218,13 +228,13 @@ impl Parser<'_> {
         let token = self.until_whitespace()?;
         let parsed = std::str::from_utf8(token).ok().and_then(|token| token.parse().ok());
         let Some(timestamp) = parsed else {
-            return fail(format!("expected integer as timestamp, got {:?}", lossy(token)));
+            return fail(format!("expected integer as timestamp, got {}", quoted(token)));
         };
         let start = self.at;
         let rest = self.until_newline()?;
         if !rest.is_empty() {
             self.at = start;
-            return fail(format!("spurious string after timestamp: {:?}", lossy(rest)));
+            return fail(format!("spurious string after timestamp: {}", quoted(rest)));
         }
         Ok(timestamp)
     }
@@ -238,10 +248,10 @@ impl Parser<'_> {
             if self.take(b'}') {
                 return Ok(list);
             }
-            let name = self.name(|_| false)?;
+            let name = self.name("label name", |_| false)?;
             if name.is_empty() {
                 let metric = self.families.name_of(index, &list);
-                return fail(format!("invalid label name for metric {metric:?}"));
+                return fail(format!("invalid label name for metric {}", quoted(metric)));
             }
             self.skip_blanks();
             let Some(next) = self.peek() else { return ended() };
@@ -254,7 +264,7 @@ impl Parser<'_> {
                     return fail(format!("expected '=' after label name, found {found:?}"));
                 }
                 if let Some(first) = list.name {
-                    return fail(format!("multiple metric names for metric {first:?}"));
+                    return fail(format!("multiple metric names for metric {}", quoted(first)));
                 }
                 if next != b',' && next != b'}' {
                     let found = char::from(next);
@@ -278,14 +288,14 @@ impl Parser<'_> {
         name: Cow<'_, str>,
     ) -> Parsed<()> {
         if name == "__name__" {
-            return fail(format!("label name {name:?} is reserved"));
+            return fail(format!("label name {} is reserved", quoted(&*name)));
         }
         if !self.families.names.is_label_name(&name) {
-            return fail(format!("invalid label name {name:?}"));
+            return fail(format!("invalid label name {}", quoted(&*name)));
         }
         if list.labels.iter().any(|label| label.name == name) {
             let metric = self.families.name_of(index, list);
-            return fail(format!("duplicate label names for metric {metric:?}"));
+            return fail(format!("duplicate label names for metric {}", quoted(metric)));
         }
         self.skip_blanks();
         match self.peek() {
@@ -296,13 +306,14 @@ impl Parser<'_> {
                 return fail(format!("expected '\"' at start of label value, found {found:?}"));
             }
         }
-        let value = self.quoted("label value")?;
+        let value = self.quoted("label value", Vec::new())?;
         let value = match String::from_utf8(value) {
             Ok(value) => value,
             Err(error) => {
-                return fail(format!("invalid label value {:?}", lossy(error.as_bytes())));
+                return fail(format!("invalid label value {}", quoted(error.as_bytes())));
             }
         };
+        self.check_bound(index, list, &name, &value)?;
         self.skip_blanks();
         match self.peek() {
             None => ended(),
@@ -310,8 +321,32 @@ impl Parser<'_> {
                 list.labels.push(Label { name: name.into_owned(), value });
                 Ok(())
             }
-            Some(_) => fail(format!("unexpected end of label value {value:?}")),
+            Some(_) => fail(format!("unexpected end of label value {}", quoted(value))),
         }
+    }
+}
+
+impl Parser<'_> {
+    /// A quantile or bound has to be a number: looked at as soon as it is read.
+    fn check_bound(
+        &self,
+        index: Option<usize>,
+        list: &LabelList,
+        name: &str,
+        value: &str,
+    ) -> Parsed<()> {
+        let named = || list.name.as_deref().and_then(|name| self.families.find(name));
+        let building = index.or_else(named).and_then(|index| self.families.list.get(index));
+        let is_bound = match building.map(|building| building.family.kind) {
+            Some(MetricType::Summary) => name == "quantile",
+            Some(MetricType::Histogram | MetricType::GaugeHistogram) => name == "le",
+            _ => false,
+        };
+        if is_bound && parse_float(value.as_bytes()).is_none() {
+            let value = quoted(value);
+            return fail(format!("expected float as value for '{name}' label, got {value}"));
+        }
+        Ok(())
     }
 }
 
@@ -367,9 +402,11 @@ impl<'a> Parser<'a> {
 
     /// A metric or label name, quoted or not; empty if there is none. `also` says which bytes it may
     /// have beside letters, digits and underscores.
-    fn name(&mut self, also: impl Fn(u8) -> bool) -> Parsed<Cow<'a, str>> {
+    /// Quotes may stand in the middle, too: the Go parser takes them out. `what` names it in errors.
+    fn name(&mut self, what: &str, also: impl Fn(u8) -> bool) -> Parsed<Cow<'a, str>> {
         if self.take(b'"') {
-            return self.quoted("metric name").map(|name| lossy(&name).into());
+            let name = self.quoted(what, Vec::new())?;
+            return utf8(what, name).map(Cow::Owned);
         }
         let rest = self.rest();
         if rest.first().is_some_and(u8::is_ascii_digit) {
@@ -381,12 +418,18 @@ impl<'a> Parser<'a> {
         if self.at == self.input.len() {
             return ended();
         }
-        Ok(String::from_utf8_lossy(rest.get(..len).unwrap_or_default()))
+        let name = rest.get(..len).unwrap_or_default();
+        if len > 0 && self.take(b'"') {
+            let name = self.quoted(what, name.to_vec())?;
+            return utf8(what, name).map(Cow::Owned);
+        }
+        Ok(String::from_utf8_lossy(name))
     }
 
-    /// What stands up to the closing quote, which is stepped over. `what` names it in errors.
-    fn quoted(&mut self, what: &str) -> Parsed<Vec<u8>> {
-        let mut value = Vec::new();
+    /// What stands up to the closing quote, which is stepped over, behind what came before it. `what`
+    /// names it in errors.
+    fn quoted(&mut self, what: &str, before: Vec<u8>) -> Parsed<Vec<u8>> {
+        let mut value = before;
         loop {
             let rest = self.rest();
             let Some(end) = memchr3(b'"', b'\\', b'\n', rest) else {
@@ -398,7 +441,8 @@ impl<'a> Parser<'a> {
             match self.peek() {
                 Some(b'"') => {
                     self.at += 1;
-                    return Ok(value);
+                    // Something has to follow, whatever it is.
+                    return if self.at == self.input.len() { ended() } else { Ok(value) };
                 }
                 Some(b'\\') => {
                     match rest.get(end + 1) {
@@ -408,12 +452,16 @@ impl<'a> Parser<'a> {
                     self.at += 2;
                 }
                 _ => {
-                    let value = lossy(&value);
-                    return fail(format!("{what} {value:?} contains unescaped new-line"));
+                    return fail(format!("{what} {} contains unescaped new-line", quoted(value)));
                 }
             }
         }
     }
+}
+
+fn utf8(what: &str, name: Vec<u8>) -> Parsed<String> {
+    String::from_utf8(name)
+        .map_err(|error| Reason(format!("invalid {what} {}", quoted(error.as_bytes()))))
 }
 
 /// The byte that a backslash and `byte` stand for.
@@ -467,19 +515,27 @@ impl Families {
         &mut self.building(index).family
     }
 
+    /// The family that a message names: where the line has not said it yet, the one before, as in Go.
     fn name_of(&self, index: Option<usize>, list: &LabelList) -> String {
-        let before = index.and_then(|index| self.list.get(index));
+        let before = index.or(self.current.filter(|_| list.name.is_none()));
+        let before = before.and_then(|index| self.list.get(index));
         before.map(|b| b.family.name.clone()).or_else(|| list.name.clone()).unwrap_or_default()
     }
 
     /// The family that a sample or comment for `name` belongs to: that of the name, or the summary
     /// or histogram that `name` is a part of.
     fn find_or_create(&mut self, name: &str) -> Parsed<(usize, Part)> {
+        let found = self.found_or_created(name)?;
+        self.current = Some(found.0);
+        Ok(found)
+    }
+
+    fn found_or_created(&mut self, name: &str) -> Parsed<(usize, Part)> {
         if self.list.last().is_some_and(|last| last.family.name == name) {
             return Ok((self.list.len() - 1, Part::Plain));
         }
         if !self.names.is_metric_name(name) {
-            return fail(format!("invalid metric name {name:?}"));
+            return fail(format!("invalid metric name {}", quoted(name)));
         }
         if let Some(index) = self.find(name) {
             return Ok((index, Part::Plain));
@@ -546,7 +602,8 @@ impl Families {
                 let text = labels.remove(at).value;
                 let Some(bound) = parse_float(text.as_bytes()) else {
                     return fail(format!(
-                        "expected float as value for '{special}' label, got {text:?}"
+                        "expected float as value for '{special}' label, got {}",
+                        quoted(text)
                     ));
                 };
                 bound
@@ -573,13 +630,16 @@ impl Families {
             },
             MetricValue::Histogram(histogram) => match part {
                 Part::Count if value < 0.0 => {
-                    return fail(format!("negative count for histogram {name:?}"));
+                    return fail(format!("negative count for histogram {}", quoted(name)));
                 }
                 Part::Count => histogram.count_float = Some(value),
                 Part::Sum => histogram.sum = Some(value),
                 Part::Plain if bound.is_nan() => {}
                 Part::Plain if value < 0.0 => {
-                    return fail(format!("negative bucket population for histogram {name:?}"));
+                    return fail(format!(
+                        "negative bucket population for histogram {}",
+                        quoted(name)
+                    ));
                 }
                 Part::Plain => histogram.buckets.push(Bucket {
                     cumulative_count_float: Some(value),

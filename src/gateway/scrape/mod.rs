@@ -111,7 +111,11 @@ impl Exposition {
         quoted: bool,
         cache: Arc<ScrapeCache>,
     ) -> Self {
-        let to = options.format;
+        let mut to = options.format;
+        // The Go client library says in delimited protobuf how names are escaped, and does not do it.
+        if to.format == Format::Protobuf {
+            to.escaping = Escaping::AllowUtf8;
+        }
         let own: Vec<_> = own
             .iter()
             .map(|family| OwnFamily {

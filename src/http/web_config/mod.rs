@@ -67,8 +67,9 @@ impl WebConfig {
     /// Reads the file.
     pub(super) fn load(path: &Path) -> Result<Self, WebConfigError> {
         let (current, seen) = read(path);
-        if let Err(reason) = &current {
-            return Err(WebConfigError { path: path.to_owned(), reason: reason.clone() });
+        let checked = current.as_ref().map_err(Clone::clone).and_then(|it| it.users.check());
+        if let Err(reason) = checked {
+            return Err(WebConfigError { path: path.to_owned(), reason });
         }
         Ok(Self { path: path.to_owned(), state: Mutex::new(State { current, seen }) })
     }
@@ -165,7 +166,7 @@ fn settings(file: File) -> Result<Settings, String> {
             return Err("rate_limit: burst: expected at least 1, else nothing is served".into());
         }
     };
-    let users = Users::new(file.basic_auth_users.unwrap_or_default())?;
+    let users = Users::new(file.basic_auth_users.unwrap_or_default());
     Ok(Settings { tls: tls.map(Arc::new), headers, users, limiter })
 }
 
@@ -195,7 +196,7 @@ mod tests {
 
     fn problem(text: &str) -> String {
         let file = File::parse(text, Path::new("/nowhere"));
-        file.and_then(settings).map(|settings| format!("{settings:?}")).expect_err(text)
+        file.and_then(settings).and_then(|settings| settings.users.check()).expect_err(text)
     }
 
     #[test]

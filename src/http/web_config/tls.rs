@@ -51,10 +51,10 @@ pub(super) fn server_config(tls: &Tls, http2: bool) -> Result<ServerConfig, Stri
     let mut config = builder
         .with_single_cert(chain, key)
         .map_err(|error| format!("tls_server_config: cert and key do not fit: {error}"))?;
+    // Without HTTP/2 nothing is negotiated, as in Go, so that a client that asks for it only is served.
     if http2 {
-        config.alpn_protocols.push(b"h2".to_vec());
+        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     }
-    config.alpn_protocols.push(b"http/1.1".to_vec());
     Ok(config)
 }
 

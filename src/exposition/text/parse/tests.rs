@@ -77,7 +77,7 @@ fn malformed_text_is_refused_with_its_line_and_the_reason() {
         ("{\"one\",\"two\"} 1\n", 1, "multiple metric names for metric \"one\""),
         ("{\"na\\xme\"} 1\n", 1, "invalid escape sequence '\\x'"),
         ("{\"name\".label=\"x\"} 1\n", 1, "unexpected end of metric name '.'"),
-        ("{\"na\nme\"} 1\n", 1, "metric name \"na\" contains unescaped new-line"),
+        ("{\"na\nme\"} 1\n", 1, "label name \"na\" contains unescaped new-line"),
         ("{\"dotted.name\"} 1\n", 1, "invalid metric name \"dotted.name\""),
         ("{\"name\",\"dotted.label\"=\"x\"} 1\n", 1, "invalid label name \"dotted.label\""),
         ("# TYPE h histogram\nh_count -1\n", 2, "negative count for histogram \"h\""),

@@ -1,0 +1,50 @@
+//! This gateway and the Go Pushgateway side by side: the same requests go to both, and whatever
+//! they answer, show and list has to be the same.
+//!
+//! The exceptions are the differences that we want. Each has its entry in `explained`, and a test
+//! that meets one says which. A difference that is not explained fails the test, and so does an
+//! explained one that is no longer there. Where this suite and a document disagree about the
+//! reference, the suite is right: it asks the program.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "whatever a test does not expect fails it"
+)]
+
+mod answers;
+mod api;
+mod checks;
+mod command_line;
+mod encodings;
+mod explained;
+mod exposition;
+mod generate;
+mod grouping;
+mod http;
+mod json;
+mod kinds;
+mod labels;
+mod later;
+mod lifecycle;
+mod negotiation;
+mod pair;
+#[path = "../blackbox/harness/parts.rs"]
+mod parts;
+mod paths;
+mod poison;
+mod prefixes;
+mod programs;
+mod protobuf;
+mod protobuf_bodies;
+mod pushes;
+mod random;
+mod sequences;
+mod text_bodies;
+mod text_errors;
+mod tls;
+mod unchecked;
+mod utf8;
+#[path = "../blackbox/harness/wait.rs"]
+mod wait;
+mod web_config;
