@@ -52,7 +52,14 @@ pub(crate) fn head(answer: &Answer) -> String {
 fn body(answer: &Answer) -> Vec<String> {
     let kind = answer.header("content-type").unwrap_or_default();
     let bytes = answer.decoded();
-    let text = String::from_utf8_lossy(&bytes);
+    // A character for each byte that is none: the reference sends a HELP as it was pushed.
+    let text: String = bytes
+        .utf8_chunks()
+        .flat_map(|chunk| {
+            let invalid = chunk.invalid().iter().map(|_| char::REPLACEMENT_CHARACTER);
+            chunk.valid().chars().chain(invalid)
+        })
+        .collect();
     if answer.status != Some(200) {
         // Go's protobuf varies its spaces from build to build.
         return text.replace('\u{a0}', " ").split('\n').map(str::to_owned).collect();

@@ -42,6 +42,8 @@ pub(crate) enum Why {
     Help,
     /// A family without a metric is not shown, and so stands in no other's way.
     Unseen,
+    /// Of several contradictions the first is named, not all.
+    First,
     /// Sizes are limited.
     Limits,
     /// A path with a slash too much or in the wrong case is sent to the right one wherever there
@@ -68,14 +70,16 @@ pub(crate) fn expected(
     let text = reference.text();
     if reference.status.is_none() {
         let refused = ours.status == Some(400)
-            && ours
-                .text()
-                .starts_with("pushed metrics are invalid or inconsistent with existing metrics: ")
+            && ours.text().starts_with(INCONSISTENT)
             && ours.text().ends_with('\n');
         // A line that begins with empty braces makes its parser panic, too.
         let refused = refused || ours.text().ends_with(": invalid metric name\n");
         let pushes = matches!(request.method.as_str(), "PUT" | "POST");
         return (pushes && refused).then(|| (Why::Dropped, plain_text(ours)));
+    }
+    if text.starts_with(INCONSISTENT) && ours.text().starts_with(INCONSISTENT) {
+        let several = text.contains("error(s) occurred");
+        return several.then(|| (Why::First, ours.clone()));
     }
     // It takes names in quotes for names of metrics that would be none without, and finds fault with
     // what follows.
@@ -123,6 +127,7 @@ pub(crate) fn expected(
     None
 }
 
+const INCONSISTENT: &str = "pushed metrics are invalid or inconsistent with existing metrics: ";
 const JOB_BASE64: &str = "invalid base64 encoding in job name ";
 
 /// This answer with the headers that errors have.

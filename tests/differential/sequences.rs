@@ -1,15 +1,16 @@
 //! Random pushes in sequences: every answer is compared, and the state behind each sequence.
 //!
-//! `TIDEGATE_SEED` repeats what a failure names, and `TIDEGATE_CASES` says how many requests to
-//! send at least.
-
-use std::hash::{BuildHasher as _, RandomState};
+//! `TIDEGATE_SEED` repeats what a failure names, or looks for new ones; `TIDEGATE_CASES` says how many
+//! requests to send at least.
 
 use crate::answers::shortened;
 use crate::generate::Sequence;
 use crate::http::Request;
 use crate::pair::Pair;
 
+/// The same in each run: a difference that somebody's change has not made is no concern of theirs.
+/// Whoever looks for new ones gives others.
+const SEED: u64 = 1;
 /// Takes some twenty seconds.
 const REQUESTS_MIN: usize = 10_000;
 /// What differs once often differs again; these are enough to see why.
@@ -22,7 +23,7 @@ fn variable(name: &str) -> Option<u64> {
 
 #[test]
 fn random_pushes() {
-    let first = variable("TIDEGATE_SEED").unwrap_or_else(|| RandomState::new().hash_one(()));
+    let first = variable("TIDEGATE_SEED").unwrap_or(SEED);
     let least = variable("TIDEGATE_CASES")
         .map_or(REQUESTS_MIN, |cases| usize::try_from(cases).expect("it is small"));
     println!("TIDEGATE_SEED={first}");

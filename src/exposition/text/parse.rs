@@ -86,8 +86,14 @@ fn ended<T>() -> Parsed<T> {
     fail("unexpected end of input stream")
 }
 
-fn lossy(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).into_owned()
+/// The text with a replacement character for each byte that is none, as Go's JSON has it.
+fn replaced(bytes: &[u8]) -> String {
+    let mut text = String::with_capacity(bytes.len());
+    for chunk in bytes.utf8_chunks() {
+        text.push_str(chunk.valid());
+        text.extend(chunk.invalid().iter().map(|_| char::REPLACEMENT_CHARACTER));
+    }
+    text
 }
 
 fn is_blank(byte: u8) -> bool {
@@ -144,8 +150,12 @@ impl Parser<'_> {
         let rest = self.rest();
         let line = match self.until_newline() {
             Ok(line) => line,
-            // A wrong escape comes before the end.
-            Err(end) => return unescape(rest).map_or_else(Err, |_| Err(end)),
+            // A wrong escape comes before the end, unless it is cut off by it.
+            Err(end) => {
+                let backslashes = rest.iter().rev().take_while(|byte| **byte == b'\\').count();
+                let whole = rest.get(..rest.len() - backslashes % 2).unwrap_or(rest);
+                return unescape(whole).map_or_else(Err, |_| Err(end));
+            }
         };
         let family = self.families.family(index);
         if family.help.is_some() {
@@ -154,7 +164,7 @@ impl Parser<'_> {
         }
         match unescape(line) {
             Ok(help) => {
-                family.help = Some(lossy(&help));
+                family.help = Some(replaced(&help));
                 Ok(())
             }
             Err(reason) => {
@@ -405,8 +415,7 @@ impl<'a> Parser<'a> {
     /// Quotes may stand in the middle, too: the Go parser takes them out. `what` names it in errors.
     fn name(&mut self, what: &str, also: impl Fn(u8) -> bool) -> Parsed<Cow<'a, str>> {
         if self.take(b'"') {
-            let name = self.quoted(what, Vec::new())?;
-            return utf8(what, name).map(Cow::Owned);
+            return self.quoted_name(what, Vec::new());
         }
         let rest = self.rest();
         if rest.first().is_some_and(u8::is_ascii_digit) {
@@ -420,10 +429,18 @@ impl<'a> Parser<'a> {
         }
         let name = rest.get(..len).unwrap_or_default();
         if len > 0 && self.take(b'"') {
-            let name = self.quoted(what, name.to_vec())?;
-            return utf8(what, name).map(Cow::Owned);
+            return self.quoted_name(what, name.to_vec());
         }
         Ok(String::from_utf8_lossy(name))
+    }
+
+    fn quoted_name(&mut self, what: &str, before: Vec<u8>) -> Parsed<Cow<'a, str>> {
+        let name = self.quoted(what, before)?;
+        // Something has to follow, whatever it is.
+        if self.at == self.input.len() {
+            return ended();
+        }
+        utf8(what, name).map(Cow::Owned)
     }
 
     /// What stands up to the closing quote, which is stepped over, behind what came before it. `what`
@@ -441,8 +458,7 @@ impl<'a> Parser<'a> {
             match self.peek() {
                 Some(b'"') => {
                     self.at += 1;
-                    // Something has to follow, whatever it is.
-                    return if self.at == self.input.len() { ended() } else { Ok(value) };
+                    return Ok(value);
                 }
                 Some(b'\\') => {
                     match rest.get(end + 1) {
