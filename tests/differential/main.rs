@@ -27,6 +27,7 @@ mod kinds;
 mod labels;
 mod later;
 mod lifecycle;
+mod moving;
 mod negotiation;
 mod pair;
 #[path = "../blackbox/harness/parts.rs"]

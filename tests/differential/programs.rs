@@ -2,6 +2,7 @@
 
 use std::io::{BufRead as _, BufReader};
 use std::net::SocketAddr;
+use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 
 use tempfile::TempDir;
@@ -38,6 +39,27 @@ pub(crate) fn our_command(folder: &TempDir, flags: &[&str]) -> Command {
 impl Program {
     pub(crate) fn reference(flags: &[&str]) -> Self {
         Self::spawn(reference_command(flags).arg(LISTEN), "Listening on", None)
+    }
+
+    /// The reference with a file in which it keeps what it has.
+    pub(crate) fn persisting_reference(file: &Path, flags: &[&str]) -> Self {
+        let mut command = Command::new(part("pushgateway"));
+        command.arg(format!("--persistence.file={}", file.display())).args(flags);
+        Self::spawn(command.arg(LISTEN), "Listening on", None)
+    }
+
+    /// This gateway on a folder that outlives it.
+    pub(crate) fn ours_on(folder: &Path, flags: &[&str]) -> Self {
+        let storage = format!("--storage.path={}", folder.display());
+        let mut command = Command::new(env!("CARGO_BIN_EXE_tidegate"));
+        command.env_clear().arg(storage).args(flags);
+        Self::spawn(command.arg(LISTEN), "msg=ready", None)
+    }
+
+    /// This gateway with the flag for a persistence file, and none for a folder.
+    pub(crate) fn ours_beside(persistence: &str) -> Self {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_tidegate"));
+        Self::spawn(command.env_clear().args([persistence, LISTEN]), "msg=ready", None)
     }
 
     pub(crate) fn ours(flags: &[&str]) -> Self {
