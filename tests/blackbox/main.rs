@@ -13,6 +13,7 @@ mod bodies;
 mod clients;
 mod delete;
 mod expiry;
+mod formats;
 mod harness;
 mod limits;
 mod paths;

@@ -7,6 +7,10 @@ use std::process::{Command, Stdio};
 use tempfile::TempDir;
 use tidegate::time::{Clock as _, SystemClock};
 
+use crate::harness::protobuf::{
+    BucketSpan, CONTENT_TYPE, Exemplar, HISTOGRAM, Histogram, LabelPair, Metric, Timestamp, body,
+    family,
+};
 use crate::harness::{Client, Gateway, Process, eventually, minutes, part, samples};
 
 /// The exposition of a real node exporter.
@@ -52,8 +56,8 @@ fn whole_text(gateway: &Gateway) -> String {
     gateway.get("/metrics").expect(200).text()
 }
 
-/// A Prometheus that scrapes `target` every second.
-fn prometheus(folder: &Path, target: &Client) -> (Process, Client) {
+/// A Prometheus that scrapes `target` every second, in protobuf where these features need it.
+fn prometheus(folder: &Path, target: &Client, features: &str) -> (Process, Client) {
     let config = folder.join("prometheus.yml");
     let text = format!(
         "global: {{scrape_interval: 1s}}\n\
@@ -67,6 +71,7 @@ fn prometheus(folder: &Path, target: &Client) -> (Process, Client) {
         .arg(format!("--config.file={}", config.display()))
         .arg(format!("--storage.tsdb.path={}", folder.join("data").display()))
         .arg("--web.listen-address=127.0.0.1:0")
+        .arg(format!("--enable-feature={features}"))
         .current_dir(folder);
     let mut process = Process::spawn(&mut command);
     let client = Client::new(process.address());
@@ -83,7 +88,7 @@ fn prometheus_sees_what_was_pushed_until_it_expires() {
     gateway.send("PUT", "/metrics/job/kept", &[("Tidegate-TTL", "never")], b"kept 1\n").expect(200);
 
     let folder = TempDir::new().unwrap();
-    let (process, prometheus) = prometheus(folder.path(), &gateway);
+    let (process, prometheus) = prometheus(folder.path(), &gateway, "");
     let query = |name: &str| prometheus.get(&format!("/api/v1/query?query={name}")).text();
     let answer = eventually("the pushed value", || {
         let answer = query("last_size");
@@ -102,6 +107,58 @@ fn prometheus_sees_what_was_pushed_until_it_expires() {
     let up = query("up");
     assert!(up.contains(",\"1\"]"), "{up}");
     drop(process);
+    gateway.stop();
+}
+
+#[test]
+fn prometheus_gets_native_histograms_and_their_exemplars() {
+    let now = SystemClock::new().wall();
+    let gateway = Gateway::start_at(now, "");
+    // Two observations around one, one around two, and one that is zero: no text says that.
+    let id = LabelPair { name: Some("trace_id".into()), value: Some("abc".into()) };
+    let histogram = Histogram {
+        sample_count: Some(4),
+        sample_sum: Some(4.5),
+        schema: Some(0),
+        zero_threshold: Some(1e-9),
+        zero_count: Some(1),
+        positive_span: vec![BucketSpan { offset: Some(0), length: Some(2) }],
+        positive_delta: vec![2, -1],
+        exemplars: vec![Exemplar {
+            label: vec![id],
+            value: Some(1.5),
+            timestamp: Some(Timestamp { seconds: now.0 / 1_000_000_000 }),
+        }],
+        ..Histogram::default()
+    };
+    let metric = Metric { histogram: Some(histogram), ..Metric::default() };
+    let pushed = body(&[family("native", HISTOGRAM, vec![metric])]);
+    let headers = [("Content-Type", CONTENT_TYPE)];
+    gateway.send("PUT", "/metrics/job/j", &headers, &pushed).expect(200);
+
+    let folder = TempDir::new().unwrap();
+    let features = "native-histograms,exemplar-storage";
+    let (_process, prometheus) = prometheus(folder.path(), &gateway, features);
+    let query = |query: &str| prometheus.get(&format!("/api/v1/query?query={query}")).text();
+    let value = |text: &str| {
+        let (_, rest) = text.split_once("\"value\":[")?;
+        Some(rest.split('"').nth(1)?.to_owned())
+    };
+    eventually("the histogram", || value(&query("histogram_count(native)")));
+    for (asked, expected) in [
+        ("histogram_count(native)", "4"),
+        ("histogram_sum(native)", "4.5"),
+        ("histogram_fraction(1,2,native)", "0.25"),
+        ("histogram_fraction(-1,1,native)", "0.75"),
+    ] {
+        assert_eq!(value(&query(asked)).as_deref(), Some(expected), "{asked}");
+    }
+    let exemplars = eventually("the exemplar", || {
+        let path = "/api/v1/query_exemplars?query=native&start=0&end=99999999999";
+        let answer = prometheus.get(path).text();
+        answer.contains("trace_id").then_some(answer)
+    });
+    assert!(exemplars.contains(r#""trace_id":"abc""#), "{exemplars}");
     gateway.stop();
 }
 

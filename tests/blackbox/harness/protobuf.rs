@@ -80,6 +80,25 @@ pub(crate) struct Histogram {
     pub(crate) positive_span: Vec<BucketSpan>,
     #[prost(sint64, repeated, packed = "false", tag = "13")]
     pub(crate) positive_delta: Vec<i64>,
+    #[prost(message, repeated, tag = "16")]
+    pub(crate) exemplars: Vec<Exemplar>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct Exemplar {
+    #[prost(message, repeated, tag = "1")]
+    pub(crate) label: Vec<LabelPair>,
+    #[prost(double, optional, tag = "2")]
+    pub(crate) value: Option<f64>,
+    #[prost(message, optional, tag = "3")]
+    pub(crate) timestamp: Option<Timestamp>,
+}
+
+/// `google.protobuf.Timestamp`.
+#[derive(Clone, Copy, PartialEq, Message)]
+pub(crate) struct Timestamp {
+    #[prost(int64, tag = "1")]
+    pub(crate) seconds: i64,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -111,6 +130,15 @@ pub(crate) fn gauge(labels: &[(&str, &str)], value: f64) -> Metric {
     });
     let gauge = Some(Value { value: Some(value) });
     Metric { label: label.collect(), gauge, ..Metric::default() }
+}
+
+/// The families of an exposition.
+pub(crate) fn families(mut bytes: &[u8]) -> Vec<MetricFamily> {
+    let mut families = Vec::new();
+    while !bytes.is_empty() {
+        families.push(MetricFamily::decode_length_delimited(&mut bytes).unwrap());
+    }
+    families
 }
 
 /// The body of a push.
