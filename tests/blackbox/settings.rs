@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 
-use crate::harness::{Tidegate, finished};
+use crate::harness::{Client, Process, Tidegate, eventually, finished};
 
 /// Runs to the end: exit code, standard output, standard error.
 #[track_caller]
@@ -189,4 +189,28 @@ fn an_address_that_is_taken_is_named_and_nothing_is_touched() {
     assert_eq!(code, Some(1));
     assert!(err.contains(&address.to_string()) && err.contains("in use"), "{err}");
     assert!(!store.try_exists().unwrap());
+}
+
+#[test]
+fn several_addresses_are_listened_on_ipv6_among_them() {
+    let folder = TempDir::new().unwrap();
+    let storage = format!("--storage.path={}", folder.path().display());
+    let mut command = Tidegate::command(&[
+        "--web.listen-address=127.0.0.1:0",
+        "--web.listen-address=[::1]:0",
+        &storage,
+    ]);
+    let mut process = Process::spawn(&mut command);
+    let mut address = || {
+        process.logs("an address", |line| {
+            line.split_once("address=").map(|(_, address)| address.trim_matches('"').to_owned())
+        })
+    };
+    let clients = [address(), address()].map(|address| Client::new(address.parse().unwrap()));
+    assert!(clients[0].address().is_ipv4() && clients[1].address().is_ipv6());
+    for client in &clients {
+        eventually("readiness", || (client.get("/-/ready").status == 200).then_some(()));
+    }
+    clients[1].put("/metrics/job/six", "m 1\n").expect(200);
+    clients[0].scrape().shows(&["m{instance=\"\",job=\"six\"} 1"]);
 }

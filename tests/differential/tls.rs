@@ -137,3 +137,26 @@ fn http2_can_be_off() {
     }
     pair.finish();
 }
+
+/// A certificate is renewed without a restart.
+#[test]
+fn a_certificate_that_changes_counts_from_the_next_connection_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let pair = start(&folder, &[], "");
+    let both =
+        || [pair.reference(), pair.ours()].map(|program| connect(program.address(), &CLIENTS[0]));
+    let served = "TLSv1.3 None HTTP/1.1 200";
+    assert_eq!(both(), [served, served]);
+    // One that the client does not trust, with its key.
+    for name in ["server.pem", "server.key"] {
+        std::fs::copy(here("tls/stranger.pem"), folder.path().join(name)).unwrap();
+    }
+    assert_eq!(both(), ["refused", "refused"]);
+    for name in ["server.pem", "server.key"] {
+        std::fs::copy(here("tls").join(name), folder.path().join(name)).unwrap();
+    }
+    assert_eq!(both(), [served, served]);
+    // One that cannot be read is no reason to serve without.
+    std::fs::write(folder.path().join("server.pem"), "no certificate").unwrap();
+    assert_eq!(both(), ["refused", "refused"]);
+}
