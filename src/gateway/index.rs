@@ -1,13 +1,13 @@
 //! What the lane judges commands against: groups, families, series and deadlines, kept up to date
 //! change by change. Only the lane sees it; it runs ahead of what is published by one batch.
 
-use std::collections::BTreeSet;
 use std::mem;
 use std::sync::Arc;
 
 use hashbrown::{HashMap, HashTable};
 use slab::Slab;
 
+use super::deadlines::Deadlines;
 use super::prepare::{ExtraSeries, SeriesHasher};
 use super::segment::GroupId;
 use crate::model::{GroupingKey, MetricType, Ttl, TtlSource};
@@ -27,7 +27,7 @@ pub struct Index {
     by_name: HashMap<Arc<str>, FamilyId>,
     /// Series that have labels beyond their group's, by their hash.
     extras: HashTable<(u64, GroupId)>,
-    deadlines: BTreeSet<(UnixMillis, GroupId)>,
+    deadlines: Deadlines,
     hasher: SeriesHasher,
     series: u64,
     next_stored_id: u64,
@@ -180,7 +180,7 @@ impl Index {
             families: Slab::new(),
             by_name: HashMap::new(),
             extras: HashTable::new(),
-            deadlines: BTreeSet::new(),
+            deadlines: Deadlines::default(),
             hasher,
             series: 0,
             next_stored_id: 1,
@@ -241,9 +241,15 @@ impl Index {
         self.families.get(id as usize)
     }
 
-    /// Groups whose deadline has come at `now`, the earliest first.
+    /// Groups whose deadline has come at `now`.
     pub fn due(&self, now: UnixMillis) -> impl Iterator<Item = GroupId> + '_ {
-        self.deadlines.iter().take_while(move |(deadline, _)| *deadline <= now).map(|entry| entry.1)
+        self.deadlines.due(now, |id| deadline(&self.groups, id))
+    }
+
+    /// Puts the deadlines that come first in order. Now and then, so that `due` is quick.
+    pub fn settle_deadlines(&mut self) {
+        let Self { deadlines, groups, .. } = self;
+        deadlines.settle(|id| deadline(groups, id));
     }
 
     /// A number for a push that orders it among all others.
@@ -282,7 +288,7 @@ impl Index {
         let rehash =
             |id: &GroupId| groups.get(*id as usize).map_or(0, |group| hasher.group(&group.key));
         by_labels.insert_unique(hash, id, rehash);
-        self.deadlines.insert((state.deadline(), id));
+        self.deadlines.set(id, state.deadline());
         id
     }
 
@@ -293,7 +299,7 @@ impl Index {
         if let Ok(entry) = self.by_labels.find_entry(hash, |other| *other == id) {
             entry.remove();
         }
-        self.deadlines.remove(&(group.state.deadline(), id));
+        self.deadlines.remove(id);
         self.series -= u64::from(group.series);
         let members = mem::take(&mut group.members);
         let mut families = Vec::with_capacity(members.len());
@@ -307,11 +313,8 @@ impl Index {
     /// Changes a group's times and TTL.
     pub fn set_state(&mut self, id: GroupId, state: GroupState) {
         let Some(group) = self.groups.get_mut(id as usize) else { return };
-        let before = mem::replace(&mut group.state, state);
-        if before.deadline() != state.deadline() {
-            self.deadlines.remove(&(before.deadline(), id));
-            self.deadlines.insert((state.deadline(), id));
-        }
+        group.state = state;
+        self.deadlines.set(id, state.deadline());
     }
 
     /// Gives a group a family in place of the one of that name. Says which it is, and whether it
@@ -463,6 +466,10 @@ impl Index {
             family.helps.release(member.help);
         }
     }
+}
+
+fn deadline(groups: &Slab<Group>, id: GroupId) -> UnixMillis {
+    groups.get(id as usize).map_or(UnixMillis::MAX, |group| group.state.deadline())
 }
 
 /// A group that was removed, and the families that it had.

@@ -13,6 +13,7 @@
 
 pub mod apply;
 pub mod command;
+mod deadlines;
 pub mod error;
 pub mod index;
 mod lane;

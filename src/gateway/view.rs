@@ -1,11 +1,12 @@
 //! What scrapes and the API read: the groups and the rendered exposition as of the last durable
 //! batch.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::deadlines::Deadlines;
 use super::index::{FamilyId, GroupState};
 use super::segment::{GroupId, Rendered, Segment, Segments, next_generation};
 use crate::exposition::text;
@@ -54,7 +55,7 @@ pub struct View {
     order: BTreeMap<Arc<str>, FamilyRef>,
     /// Push time and push failure time, which every group has and the index does not list.
     stamps: [FamilyView; 2],
-    deadlines: BTreeSet<(UnixMillis, GroupId)>,
+    deadlines: Deadlines,
     totals: Totals,
 }
 
@@ -157,7 +158,7 @@ impl View {
             families: Vec::new(),
             order,
             stamps,
-            deadlines: BTreeSet::new(),
+            deadlines: Deadlines::default(),
             totals: Totals::default(),
         }
     }
@@ -195,13 +196,13 @@ impl View {
             self.order.remove(&family.name);
         }
         self.groups.clear();
-        self.deadlines.clear();
+        self.deadlines = Deadlines::default();
         self.totals = Totals::default();
     }
 
     /// What a scrape at `now` serves.
     pub fn snapshot(&self, now: UnixMillis) -> Snapshot {
-        let mut expired: Vec<_> = self.due(now).map(|entry| entry.1).collect();
+        let mut expired: Vec<_> = self.due(now).collect();
         expired.sort_unstable();
         let families = self
             .order
@@ -226,8 +227,8 @@ impl View {
     /// Sums over the groups that have not expired at `now`.
     pub fn totals(&self, now: UnixMillis) -> Totals {
         let mut totals = self.totals;
-        for (_, id) in self.due(now) {
-            if let Some(Some(group)) = self.groups.get(*id as usize) {
+        for id in self.due(now) {
+            if let Some(Some(group)) = self.groups.get(id as usize) {
                 totals.subtract(group);
             }
         }
@@ -235,12 +236,13 @@ impl View {
     }
 
     /// The earliest deadline of all, expired groups included; [`UnixMillis::MAX`] if there is none.
-    pub fn next_deadline(&self) -> UnixMillis {
-        self.deadlines.first().map_or(UnixMillis::MAX, |entry| entry.0)
+    pub fn next_deadline(&mut self) -> UnixMillis {
+        let Self { deadlines, groups, .. } = self;
+        deadlines.settle(|id| deadline(groups, id))
     }
 
-    fn due(&self, now: UnixMillis) -> impl Iterator<Item = &(UnixMillis, GroupId)> {
-        self.deadlines.iter().take_while(move |(deadline, _)| *deadline <= now)
+    fn due(&self, now: UnixMillis) -> impl Iterator<Item = GroupId> {
+        self.deadlines.due(now, |id| deadline(&self.groups, id))
     }
 
     fn family(&self, family: FamilyRef) -> Option<&FamilyView> {
@@ -258,18 +260,10 @@ impl View {
         self.totals.add(&group);
         let deadline = group.deadline;
         let before = self.groups.get_mut(at).and_then(|slot| slot.replace(group));
-        let old_deadline = before.as_ref().map(|before| before.deadline);
         if let Some(before) = before {
             self.totals.subtract(&before);
         }
-        if old_deadline != Some(deadline) {
-            if let Some(old) = old_deadline {
-                self.deadlines.remove(&(old, id));
-            }
-            if deadline != UnixMillis::MAX {
-                self.deadlines.insert((deadline, id));
-            }
-        }
+        self.deadlines.set(id, deadline);
     }
 
     fn put_header(&mut self, id: FamilyId, name: Arc<str>, header: Header) {
@@ -302,7 +296,7 @@ impl View {
         for (id, families) in groups {
             if let Some(group) = self.groups.get_mut(id as usize).and_then(Option::take) {
                 self.totals.subtract(&group);
-                self.deadlines.remove(&(group.deadline, id));
+                self.deadlines.remove(id);
             }
             for family in families {
                 by_family.entry(family).or_default().push(id);
@@ -345,6 +339,11 @@ impl Totals {
             TtlSource::Default => default,
         }
     }
+}
+
+fn deadline(groups: &[Option<GroupView>], id: GroupId) -> UnixMillis {
+    let group = groups.get(id as usize).and_then(Option::as_ref);
+    group.map_or(UnixMillis::MAX, |group| group.deadline)
 }
 
 fn slot(families: &mut [Option<FamilyView>], id: FamilyId) -> Option<&mut FamilyView> {
