@@ -15,6 +15,7 @@
 mod answers;
 mod api;
 mod checks;
+mod clients;
 mod command_line;
 mod encodings;
 mod explained;
