@@ -15,7 +15,6 @@
 mod answers;
 mod api;
 mod checks;
-mod clients;
 mod command_line;
 mod encodings;
 mod explained;

@@ -109,11 +109,6 @@ impl Pair {
         ours
     }
 
-    /// What this gateway shows.
-    pub(crate) fn ours_shows(&self) -> String {
-        self.only_ours(&Request::get("/metrics")).text()
-    }
-
     /// Sends a request to this gateway alone.
     pub(crate) fn only_ours(&self, request: &Request) -> Answer {
         request.send(self.ours.address())
