@@ -13,12 +13,18 @@
 #![expect(clippy::cast_precision_loss, reason = "counts are far below what a float holds")]
 
 mod bare;
+#[path = "../shared/body.rs"]
+mod body;
 mod client;
+#[path = "../shared/figures.rs"]
+mod figures;
 mod measure;
 mod plot;
 mod raw;
 mod report;
 mod rows;
+#[path = "../shared/scratch.rs"]
+mod scratch;
 mod servers;
 
 use std::process::ExitCode;

@@ -9,7 +9,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::Result;
-use crate::client::{self, Client};
+use crate::body::body;
+use crate::client::Client;
 use crate::servers::part;
 
 /// How hard and how long wrk asks.
@@ -24,7 +25,7 @@ pub(crate) struct Load {
 pub(crate) fn push_script(folder: &Path, groups: usize) -> Result<std::path::PathBuf> {
     let mut script = String::from("local bodies = {\n");
     for round in 0..1000 {
-        writeln!(script, "{:?},", client::body(round * 31, round))?;
+        writeln!(script, "{:?},", body(round * 31, round))?;
     }
     write!(
         script,
@@ -71,19 +72,6 @@ fn wrk(port: u16, path: &str, load: Load, script: Option<&Path>, headers: &[&str
     }
     let line = text.lines().find_map(|line| line.strip_prefix("Requests/sec:"));
     Ok(line.ok_or("wrk printed no rate")?.trim().parse()?)
-}
-
-/// The value below which a share of the values lies.
-pub(crate) fn quantile(values: &mut [f64], share: f64) -> f64 {
-    values.sort_by(f64::total_cmp);
-    #[expect(
-        clippy::cast_precision_loss,
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "a place in a list"
-    )]
-    let at = ((values.len() as f64 - 1.0) * share).round() as usize;
-    values.get(at).copied().unwrap_or(f64::NAN)
 }
 
 /// Seconds that each of some pushes to random groups takes, at a steady pace, while `meanwhile`

@@ -45,32 +45,3 @@ impl Report {
         out
     }
 }
-
-/// A number with as many digits as it deserves.
-pub(crate) fn number(value: f64) -> String {
-    let digits = match value.abs() {
-        value if value >= 100.0 => 0,
-        value if value >= 10.0 => 1,
-        value if value >= 0.1 => 2,
-        _ => 4,
-    };
-    let text = format!("{value:.digits$}");
-    let (whole, fraction) = text.split_once('.').map_or((&*text, ""), |(w, f)| (w, f));
-    let mut grouped = String::new();
-    for (n, digit) in whole.chars().enumerate() {
-        if n > 0 && (whole.len() - n).is_multiple_of(3) {
-            grouped.push(',');
-        }
-        grouped.push(digit);
-    }
-    if fraction.is_empty() { grouped } else { format!("{grouped}.{fraction}") }
-}
-
-/// A duration given in seconds.
-pub(crate) fn seconds(value: f64) -> String {
-    match value {
-        value if value < 1e-3 => format!("{} µs", number(value * 1e6)),
-        value if value < 1.0 => format!("{} ms", number(value * 1e3)),
-        value => format!("{} s", number(value)),
-    }
-}

@@ -6,9 +6,11 @@ use std::time::{Duration, Instant};
 
 use crate::Result;
 use crate::client::{self, Client};
-use crate::measure::{Load, paced_pushes, push_script, quantile, rate};
+use crate::figures::{number, quantile, seconds};
+use crate::measure::{Load, paced_pushes, push_script, rate};
 use crate::plot;
-use crate::report::{Point, Report, number, seconds};
+use crate::report::{Point, Report};
+use crate::scratch::scratch;
 use crate::servers::Server;
 
 const SERIES_PER_GROUP: usize = 10;
@@ -24,12 +26,9 @@ struct Run {
 
 /// Measures everything and writes the report.
 pub(crate) fn run(short: bool) -> Result<()> {
-    // Beside the build rather than in /tmp, which may be memory: the disk is part of the subject.
-    let target = PathBuf::from("target/versus");
-    fs::create_dir_all(&target)?;
     let mut run = Run {
         short,
-        folder: tempfile::TempDir::new_in(&target)?,
+        folder: scratch("versus")?,
         report: Report::default(),
         load: Load { connections: 32, seconds: if short { 3 } else { 8 } },
     };
@@ -40,7 +39,7 @@ pub(crate) fn run(short: bool) -> Result<()> {
     run.mass_expiry()?;
     run.curves()?;
 
-    let out = if short { target } else { PathBuf::from("benches/versus") };
+    let out = PathBuf::from(if short { "target/versus" } else { "benches/versus" });
     plot::draw(&out.join("report.svg"), &run.report.curves)?;
     let text = run.report.markdown(&settings(short)?);
     fs::write(out.join("report.md"), &text)?;

@@ -154,9 +154,22 @@ impl Segment {
         self.lens.get(..at).unwrap_or(&self.lens).iter().map(|len| *len as usize).sum()
     }
 
+    /// The place of a group among the entries, or where it would be.
+    fn position(&self, group: GroupId) -> Result<usize, usize> {
+        let Some(first) = self.groups.first() else { return Err(0) };
+        let Some(after_first) = group.checked_sub(*first) else { return Err(0) };
+        // Numbers ascend, so it is no further on than this; and just there in a family that all
+        // groups have, which saves the search its looks at memory that is in no cache.
+        let at_most = after_first as usize;
+        if self.groups.get(at_most) == Some(&group) {
+            return Ok(at_most);
+        }
+        self.groups.get(..at_most).unwrap_or(&self.groups).binary_search(&group)
+    }
+
     /// The lines of a group: their place among the entries, and the range of their bytes.
     fn find(&self, group: GroupId) -> Result<(usize, std::ops::Range<usize>), usize> {
-        let at = self.groups.binary_search(&group)?;
+        let at = self.position(group)?;
         let start = self.offset(at);
         let len = self.lens.get(at).copied().unwrap_or(0) as usize;
         Ok((at, start..start + len))

@@ -10,10 +10,12 @@ use slab::Slab;
 
 use super::*;
 use crate::exposition::gzip::Member;
+use crate::exposition::protobuf::encode;
+use crate::exposition::text::parse;
 use crate::gateway::index::{FamilyId, GroupState};
 use crate::gateway::segment::Rendered;
 use crate::gateway::view::{Change, View};
-use crate::model::{Metric, MetricType, MetricValue, Ttl, TtlSource};
+use crate::model::{Metric, MetricType, MetricValue, NameRules, Ttl, TtlSource};
 use crate::time::{UnixMillis, UnixNanos};
 
 const STAMPS: [&str; 2] = ["push_failure_time_seconds", "push_time_seconds"];
@@ -204,6 +206,18 @@ impl Bench {
         assert_same(&text, &expected);
         assert!(len.is_none_or(|len| len == text.len() as u64), "{len:?}, not {}", text.len());
         assert_same(&self.gunzipped(now).0, &expected);
+        assert!(self.protobuf(now) == encoded(&expected), "the messages say the same");
+    }
+
+    fn protobuf(&self, now: u64) -> Vec<u8> {
+        let format = ScrapeFormat { format: Format::Protobuf, escaping: Escaping::AllowUtf8 };
+        let mut exposition = self.exposition(now, ScrapeOptions { format, ..Default::default() });
+        let mut bytes = Vec::new();
+        while let Some(run) = exposition.next_run() {
+            bytes.extend(run.into_frames().flatten());
+        }
+        exposition.finish();
+        bytes
     }
 
     /// The exposition compressed as `http` does it, and decompressed. Says which of its runs were
@@ -232,6 +246,23 @@ impl Bench {
 
 fn rendered(lines: &str) -> Rendered {
     Rendered { text: Bytes::copy_from_slice(lines.as_bytes()), exact: None }
+}
+
+/// An exposition in text as messages, from scratch.
+fn encoded(text: &str) -> Vec<u8> {
+    let families = parse(text.as_bytes(), NameRules::Legacy).unwrap();
+    let mut out = Vec::new();
+    for family in families {
+        let help = family.help.as_deref();
+        let mut message = encode::header(&family.name, help, family.kind, Escaping::AllowUtf8);
+        for metric in &family.metrics {
+            let labels = metric.labels.iter().map(|l| (l.name.as_str(), l.value.as_str()));
+            encode::metric(&mut message, metric, labels);
+        }
+        out.extend(length_prefix(message.len()));
+        out.extend(message);
+    }
+    out
 }
 
 /// Says where two texts differ, rather than all of both.

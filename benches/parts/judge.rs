@@ -1,0 +1,139 @@
+//! The lane's judgement. The consistency check itself is private: what is measured is a push that it
+//! accepts, with what that stages, and pushes that it refuses, with the mark that the group gets.
+
+use std::time::{Duration, Instant};
+
+use criterion::{Bencher, Criterion};
+use tempfile::TempDir;
+use tidegate::exposition::text::{LabelBlock, parse};
+use tidegate::gateway::apply::{Judge, Stage};
+use tidegate::gateway::command::{Accepted, Push};
+use tidegate::gateway::index::Index;
+use tidegate::gateway::prepare::{SeriesHasher, prepare};
+use tidegate::gateway::{Error, Limits, PushMode, Refusal};
+use tidegate::model::{GroupingKey, Label, MetricFamily, NameRules, TtlSource};
+use tidegate::store::Store;
+use tidegate::time::{UnixMillis, UnixNanos};
+
+use crate::pushed::RULES;
+use crate::running::{self, Result, TTL};
+use crate::samples::{key, samples};
+use crate::scratch::scratch;
+
+/// Groups of ten families that are there.
+const GROUPS: usize = 10_000;
+
+/// A judge of groups that are in the store too.
+struct Court {
+    judge: Judge,
+    store: Store,
+    hasher: SeriesHasher,
+    now: u64,
+    _folder: TempDir,
+}
+
+type Verdict = std::result::Result<UnixMillis, Error>;
+
+pub(crate) fn benches(criterion: &mut Criterion) -> Result<()> {
+    let mut court = Court::new()?;
+    let mut group = criterion.benchmark_group("judge");
+    for sample in samples()? {
+        let mut pushes = 0;
+        group.bench_function(format!("accepts {}", sample.name), |bencher| {
+            court.bench(bencher, Verdict::is_ok, |court| {
+                pushes += 1;
+                court.push(key(pushes * 7919 % GROUPS), sample.families.clone())
+            });
+        });
+    }
+    // Refused for its last family, once nine have been found to be consistent.
+    let [ten, _] = samples()?;
+    let kind = ten.body.replace("exit_code gauge", "exit_code counter");
+    let kind = parse(kind.as_bytes(), NameRules::Legacy)?;
+    group.bench_function("refuses a type", |bencher| {
+        let expected =
+            |verdict: &Verdict| is_refused(verdict, |r| matches!(r, Refusal::Type { .. }));
+        court.bench(bencher, expected, |court| court.push(key(1), kind.clone()));
+    });
+    // A series that is host-5's, by the labels that the body adds to those of the key.
+    let series = parse(
+        b"# TYPE backup_exit_code gauge\nbackup_exit_code{instance=\"host-5\"} 1\n",
+        NameRules::Legacy,
+    )?;
+    let outer = GroupingKey::new(vec![Label::new("job", "backup")])?;
+    group.bench_function("refuses another's series", |bencher| {
+        let expected =
+            |verdict: &Verdict| is_refused(verdict, |r| matches!(r, Refusal::Duplicate { .. }));
+        court.bench(bencher, expected, |court| court.push(outer.clone(), series.clone()));
+    });
+    group.finish();
+    Ok(())
+}
+
+fn is_refused(verdict: &Verdict, expected: impl Fn(&Refusal) -> bool) -> bool {
+    matches!(verdict, Err(Error::Refused(refusal)) if expected(refusal))
+}
+
+impl Court {
+    fn new() -> Result<Self> {
+        let folder = scratch("parts")?;
+        let store = running::open(folder.path())?;
+        let hasher = SeriesHasher::random();
+        let judge =
+            Judge { index: Index::new(hasher), limits: Limits::UNLIMITED, self_types: [].into() };
+        let mut court = Self { judge, store, hasher, now: 0, _folder: folder };
+        let mut stage = Stage::default();
+        for group in 0..GROUPS {
+            let running::Push { key, families } = running::Push::new(group, 0);
+            let push = court.push(key, families);
+            court.judge(&mut stage, push)?;
+        }
+        court.judge.finish(&mut stage);
+        court.store.apply(&stage.batch)?;
+        assert_eq!(court.judge.index.series_count(), 10 * GROUPS as u64);
+        Ok(court)
+    }
+
+    /// A push, prepared, of the next millisecond.
+    fn push(&mut self, key: GroupingKey, families: Vec<MetricFamily>) -> Push {
+        self.now += 1;
+        Push {
+            mode: PushMode::Replace,
+            block: LabelBlock::of_group(&key),
+            ttl: None,
+            policy_ttl: (TTL, TtlSource::Default),
+            families: prepare(&key, self.hasher, RULES, families),
+            lenient: false,
+            times: None,
+            key,
+        }
+    }
+
+    fn judge(&mut self, stage: &mut Stage, push: Push) -> Verdict {
+        let wall = UnixNanos(i64::try_from(self.now).unwrap_or(i64::MAX).saturating_mul(1_000_000));
+        self.judge.push(&self.store, stage, push, Accepted { now: UnixMillis(self.now), wall })
+    }
+
+    /// Times what the lane does with a push in a batch of its own, but for the store: the batch is
+    /// staged and dropped.
+    fn bench(
+        &mut self,
+        bencher: &mut Bencher<'_>,
+        is_expected: impl Fn(&Verdict) -> bool,
+        mut push: impl FnMut(&mut Self) -> Push,
+    ) {
+        bencher.iter_custom(|iterations| {
+            let mut elapsed = Duration::ZERO;
+            for _ in 0..iterations {
+                let (push, mut stage) = (push(self), Stage::default());
+                let began = Instant::now();
+                let verdict = self.judge(&mut stage, push);
+                self.judge.finish(&mut stage);
+                elapsed += began.elapsed();
+                assert!(is_expected(&verdict), "{verdict:?}");
+                assert!(!stage.batch.is_empty() && !stage.changes.is_empty());
+            }
+            elapsed
+        });
+    }
+}
