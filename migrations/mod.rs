@@ -6,6 +6,7 @@
 
 mod v0001_initial;
 mod v0002_groups_tree;
+mod v0003_history;
 
 /// A step from the version before it to its own.
 #[derive(Debug)]
@@ -19,4 +20,5 @@ pub(super) struct Migration {
 }
 
 /// All of them, in order.
-pub(super) const ALL: &[Migration] = &[v0001_initial::MIGRATION, v0002_groups_tree::MIGRATION];
+pub(super) const ALL: &[Migration] =
+    &[v0001_initial::MIGRATION, v0002_groups_tree::MIGRATION, v0003_history::MIGRATION];

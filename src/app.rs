@@ -6,26 +6,30 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use thiserror::Error;
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::{JoinError, JoinHandle};
 
 use crate::config::Config;
 use crate::gateway::{Gateway, LaneError, LaneHandle, Restored, StartError};
-use crate::http::{BindError, Readiness, Server};
+use crate::http::{BindError, Hooks, Readiness, ReloadReply, Server};
+use crate::reload::{self, Load, Settings};
 use crate::store::Store;
 use crate::tasks::{TaskError, TaskSet, reaper};
 use crate::telemetry::metrics::SelfMetrics;
 use crate::time::Clock;
 use crate::transfer::{self, TransferError};
+use crate::webhook;
 
 /// A gateway whose sockets are bound, and that has not touched its store.
-#[derive(Debug)]
+#[expect(missing_debug_implementations, reason = "it has a closure")]
 pub struct App {
     config: Config,
     clock: Arc<dyn Clock>,
     server: Server,
     metrics: Arc<SelfMetrics>,
     readiness: Readiness,
+    load: Load,
+    reload: (mpsc::Sender<ReloadReply>, mpsc::Receiver<ReloadReply>),
 }
 
 /// Why the gateway could not start, or had to stop.
@@ -55,11 +59,13 @@ pub enum AppError {
 const TASK_GRACE: Duration = Duration::from_secs(5);
 
 impl App {
-    /// Binds the sockets, so that a taken port is found before anything is touched.
-    pub async fn bind(config: Config, clock: Arc<dyn Clock>) -> Result<Self, AppError> {
+    /// Binds the sockets, so that a taken port is found before anything is touched. `load` reads the
+    /// settings again.
+    pub async fn bind(config: Config, load: Load, clock: Arc<dyn Clock>) -> Result<Self, AppError> {
         let server = Server::bind(config.http.clone()).await?;
         let metrics = Arc::new(SelfMetrics::new()?);
-        Ok(Self { config, clock, server, metrics, readiness: Readiness::default() })
+        let (readiness, reload) = (Readiness::default(), mpsc::channel(16));
+        Ok(Self { config, clock, server, metrics, readiness, load, reload })
     }
 
     /// The addresses that are listened on.
@@ -67,10 +73,19 @@ impl App {
         self.server.local_addresses()
     }
 
+    /// Has the settings read again, as `/-/reload` does.
+    pub fn reloads(&self) -> mpsc::Sender<ReloadReply> {
+        self.reload.0.clone()
+    }
+
     /// Restores what is stored, serves until `stop` completes, and stops in stages. From the start
     /// requests are answered: with 503 until everything is restored.
     pub async fn run(self, stop: impl Future<Output = ()>) -> Result<(), AppError> {
-        let Self { config, clock, server, metrics, readiness } = self;
+        let Self { config, clock, server, metrics, readiness, load, reload } = self;
+        for warning in &config.warnings {
+            tracing::warn!("{warning}");
+        }
+        let settings = Settings::new(&config);
         for address in server.local_addresses() {
             tracing::info!(%address, "listening");
         }
@@ -79,8 +94,21 @@ impl App {
         }
         let quit = server.quit();
         let (stop_server, server_stopped) = oneshot::channel::<()>();
+        let (reload, reloads) = reload;
+        let hooks = Hooks {
+            reload,
+            parse_ttl: |text| {
+                let config = Config::from_toml(text).map_err(|problems| problems.to_string())?;
+                Ok((config.gateway.ttl, config.warnings))
+            },
+            settings: {
+                let settings = settings.clone();
+                Arc::new(move || settings.to_json())
+            },
+        };
         let serving = server.serve(
             readiness.clone(),
+            hooks,
             config.gateway.names,
             clock.wall(),
             async {
@@ -104,6 +132,16 @@ impl App {
             let (gateway, clock) = (gateway.clone(), Arc::clone(&clock));
             |stop| reaper::run(gateway, clock, stop)
         });
+        tasks.spawn("reload", {
+            let gateway = gateway.clone();
+            let watched = config.file.clone().filter(|_| config.watch);
+            |stop| reload::run(gateway, load, settings, watched, reloads, stop)
+        });
+        if let Some(options) = config.notify.clone() {
+            let gateway = gateway.clone();
+            tasks.spawn("webhook", |stop| webhook::run(gateway, options, stop));
+        }
+        gateway.reloaded(true);
         readiness.ready(gateway.clone());
         tracing::info!("ready");
 

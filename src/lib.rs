@@ -22,8 +22,9 @@
 //! ```text
 //!  7  main                            args, exit code, runtime
 //!  6  app, shutdown                   builds every part, owns every task, stops them in order
-//!     transfer                        to and from other gateways
+//!     transfer, reload                to and from other gateways | the settings, again
 //!  5  config                          flags, environment and file -> one validated Config
+//!     webhook                         tells others of what is gone
 //!  4  http, tasks                     hyper in and out | background loops
 //!  3  gateway                         the use cases: push, delete, scrape, reap, restore
 //!  2  exposition, store, telemetry    wire formats | sled | self metrics and logs
@@ -40,9 +41,11 @@ pub mod exposition;
 pub mod gateway;
 pub mod http;
 pub mod model;
+pub mod reload;
 pub mod shutdown;
 pub mod store;
 pub mod tasks;
 pub mod telemetry;
 pub mod time;
 pub mod transfer;
+pub mod webhook;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use tidegate::app::App;
 use tidegate::config::{Args, Config, FlagSettings};
-use tidegate::shutdown::Signals;
+use tidegate::shutdown::{Asked, Signals};
 use tidegate::telemetry;
 use tidegate::time::SystemClock;
 use tidegate::transfer::{self, Destination};
@@ -43,7 +43,11 @@ fn main() -> ExitCode {
         }
         Args::CheckConfig(file) => {
             return match Config::from_file(&file) {
-                Ok(_) => say(&format!("{}: valid", file.display())),
+                Ok(config) => {
+                    let warnings = config.warnings.iter().map(|text| format!("warning: {text}\n"));
+                    let warnings: String = warnings.collect();
+                    say(&format!("{warnings}{}: valid", file.display()))
+                }
                 Err(problems) => fail("invalid settings", &problems),
             };
         }
@@ -58,7 +62,7 @@ fn main() -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return fail("cannot start", &error),
     };
-    let code = runtime.block_on(serve(config));
+    let code = runtime.block_on(serve(config, flags));
     // Nothing is left to finish but, after a second signal, what was not waited for.
     runtime.shutdown_background();
     code
@@ -97,33 +101,39 @@ fn export(source: Option<&str>, destination: Destination, flags: &FlagSettings) 
     }
 }
 
-async fn serve(config: Config) -> ExitCode {
+async fn serve(config: Config, flags: FlagSettings) -> ExitCode {
     let signals = Signals::new();
     let mut signals = match signals {
         Ok(signals) => signals,
         Err(error) => return fail("cannot listen for signals", &error),
     };
-    let app = match App::bind(config, Arc::new(SystemClock::new())).await {
+    let load = Arc::new(move || Config::load(&flags));
+    let app = match App::bind(config, load, Arc::new(SystemClock::new())).await {
         Ok(app) => app,
         Err(error) => return fail("cannot start", &error),
     };
+    let reloads = app.reloads();
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
     let running = app.run(async {
         let _ = stopped.await;
     });
     tokio::pin!(running);
-    tokio::select! {
-        ended = &mut running => return exit(ended),
-        signal = signals.next() => {
-            tracing::info!(signal, "stopping; a second signal stops at once");
-            drop(stop);
-        }
-    }
-    tokio::select! {
-        ended = running => exit(ended),
-        signal = signals.next() => {
-            tracing::warn!(signal, "stopping at once");
-            ExitCode::FAILURE
+    let mut stop = Some(stop);
+    loop {
+        let asked = tokio::select! {
+            ended = &mut running => return exit(ended),
+            asked = signals.next() => asked,
+        };
+        match asked {
+            // What comes of it is in the log. Full: it is about to be done.
+            Asked::Reload => drop(reloads.try_send(tokio::sync::oneshot::channel().0)),
+            Asked::Stop(signal) if stop.take().is_some() => {
+                tracing::info!(signal, "stopping; a second signal stops at once");
+            }
+            Asked::Stop(signal) => {
+                tracing::warn!(signal, "stopping at once");
+                return ExitCode::FAILURE;
+            }
         }
     }
 }

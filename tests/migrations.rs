@@ -18,7 +18,9 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 use tidegate::exposition::text::parse;
-use tidegate::gateway::{Gateway, LaneHandle, Limits, Options, PushMode, ScrapeOptions, Sync};
+use tidegate::gateway::{
+    Departed, Departure, Gateway, LaneHandle, Options, PushMode, ScrapeOptions,
+};
 use tidegate::model::{
     BucketSpan, Exemplar, GroupingKey, Histogram, Label, Metric, MetricFamily, MetricType,
     MetricValue, NameRules, NativeBuckets, Timestamp, Ttl, TtlPolicy,
@@ -113,13 +115,7 @@ impl Running {
         let options = store::Options { path: folder.to_owned(), cache_bytes: 8 << 20 };
         let store = Store::open(&options).expect("it is a store that we know");
         let clock = ManualClock::at(wall);
-        let options = Options {
-            ttl: TtlPolicy { rules: vec![], default: Ttl::After(days(7)) },
-            sync: Sync::Always,
-            limits: Limits::UNLIMITED,
-            names: NameRules::Legacy,
-            consistency_check: true,
-        };
+        let options = Options::new(TtlPolicy::new(Ttl::After(days(7))));
         let metrics = Arc::new(SelfMetrics::new().expect("the names of the self metrics differ"));
         let (gateway, lane, _) = Gateway::start(store, options, Arc::new(clock.clone()), metrics)
             .expect("what is stored can be read");
@@ -128,11 +124,20 @@ impl Running {
     }
 
     fn push(&self, labels: &[(&str, &str)], ttl: Option<Ttl>, families: Vec<MetricFamily>) -> bool {
-        let labels = labels.iter().map(|(name, value)| Label::new(*name, *value)).collect();
-        let key = GroupingKey::new(labels).expect("each key has a job");
+        let key = key(labels);
         self.clock.advance(Duration::from_millis(1500));
         let pushed = self.gateway.push(key, PushMode::Replace, ttl, families);
         self.runtime.block_on(pushed).is_ok()
+    }
+
+    fn delete(&self, labels: &[(&str, &str)]) {
+        self.clock.advance(Duration::from_millis(1500));
+        self.runtime.block_on(self.gateway.delete(key(labels))).expect("the store can be written");
+    }
+
+    /// The groups that are gone and can be brought back.
+    fn departed(&self) -> Vec<Arc<Departed>> {
+        self.runtime.block_on(self.gateway.departed()).expect("the gateway runs")
     }
 
     /// What was pushed, without what the gateway says of itself.
@@ -156,6 +161,11 @@ impl Running {
         drop(self.gateway);
         wait_until_released(folder);
     }
+}
+
+fn key(labels: &[(&str, &str)]) -> GroupingKey {
+    let labels = labels.iter().map(|(name, value)| Label::new(*name, *value)).collect();
+    GroupingKey::new(labels).expect("each key has a job")
 }
 
 fn days(days: u64) -> Duration {
@@ -187,6 +197,9 @@ fn write(folder: &Path) {
     assert!(gateway.push(&[("job", "wide")], None, text(&wide)));
     assert!(!gateway.push(&[("job", "types")], None, text("g 1 1000\n")));
     assert!(!gateway.push(&[("job", "refused")], None, text("# TYPE g counter\ng 1\n")));
+    let gone = [("job", "gone"), ("zone", "x")];
+    assert!(gateway.push(&gone, Some(hour), text("u{n=\"1\"} 1\nu{n=\"2\"} 2\n")));
+    gateway.delete(&gone);
     gateway.stop(folder);
 }
 
@@ -263,6 +276,15 @@ fn a_store_of_each_version_is_read_as_it_was_written() {
         let gateway = Running::start(folder.path(), reading());
         let exposition = gateway.exposition();
         assert!(exposition == read(&expected), "{}, but read:\n{exposition}", expected.display());
+        let departed = gateway.departed();
+        assert_eq!(departed.len(), usize::from(version >= 3), "version {version}");
+        for gone in departed {
+            assert_eq!((gone.why, gone.key.get("job")), (Departure::Deleted, Some("gone")));
+            gateway.runtime.block_on(gateway.gateway.bring_back(gone)).expect("it is not there");
+            let back = "u{instance=\"\",job=\"gone\",n=\"2\",zone=\"x\"} 2\n";
+            assert!(gateway.exposition().contains(back), "{}", gateway.exposition());
+            gateway.delete(&[("job", "gone"), ("zone", "x")]);
+        }
         for (days, left) in [
             (0, "chunked empty hour native never refused types wide"),
             (1, "chunked empty native never refused types wide"),

@@ -1,6 +1,7 @@
 //! The lane's judgement. The consistency check itself is private: what is measured is a push that it
 //! accepts, with what that stages, and pushes that it refuses, with the mark that the group gets.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use criterion::{Bencher, Criterion};
@@ -8,10 +9,11 @@ use tempfile::TempDir;
 use tidegate::exposition::text::{LabelBlock, parse};
 use tidegate::gateway::apply::{Judge, Stage};
 use tidegate::gateway::command::{Accepted, Push};
+use tidegate::gateway::history::History;
 use tidegate::gateway::index::Index;
 use tidegate::gateway::prepare::{SeriesHasher, prepare};
-use tidegate::gateway::{Error, Limits, PushMode, Refusal};
-use tidegate::model::{GroupingKey, Label, MetricFamily, NameRules, TtlSource};
+use tidegate::gateway::{Error, HistoryLimits, Limits, Policy, PushMode, Refusal};
+use tidegate::model::{GroupingKey, Label, MetricFamily, NameRules, TtlPolicy};
 use tidegate::store::Store;
 use tidegate::time::{UnixMillis, UnixNanos};
 
@@ -79,8 +81,13 @@ impl Court {
         let folder = scratch("parts")?;
         let store = running::open(folder.path())?;
         let hasher = SeriesHasher::random();
-        let judge =
-            Judge { index: Index::new(hasher), limits: Limits::UNLIMITED, self_types: [].into() };
+        let judge = Judge {
+            index: Index::new(hasher),
+            policy: Policy { ttl: Arc::new(TtlPolicy::new(TTL)), floor: UnixMillis(0) },
+            history: History::new(HistoryLimits { groups: 1000, bytes: 64 << 20 }),
+            limits: Limits::UNLIMITED,
+            self_types: [].into(),
+        };
         let mut court = Self { judge, store, hasher, now: 0, _folder: folder };
         let mut stage = Stage::default();
         for group in 0..GROUPS {
@@ -100,8 +107,9 @@ impl Court {
         Push {
             mode: PushMode::Replace,
             block: LabelBlock::of_group(&key),
-            ttl: None,
-            policy_ttl: (TTL, TtlSource::Default),
+            asked: None,
+            policy: Arc::clone(&self.judge.policy.ttl),
+            rule: None,
             families: prepare(&key, self.hasher, RULES, families),
             lenient: false,
             times: None,

@@ -6,9 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tidegate::exposition::text::parse;
-use tidegate::gateway::{
-    Gateway, LaneHandle, Limits, Options, PushMode, Restored, ScrapeOptions, Sync,
-};
+use tidegate::gateway::{Gateway, LaneHandle, Options, PushMode, Restored, ScrapeOptions, Sync};
 use tidegate::model::{GroupingKey, Label, MetricFamily, NameRules, Ttl, TtlPolicy};
 use tidegate::store::{self, OpenError, Store};
 use tidegate::telemetry::metrics::SelfMetrics;
@@ -31,6 +29,7 @@ pub(crate) const TTL: Ttl = Ttl::After(Duration::from_hours(24));
 pub(crate) struct Running {
     pub(crate) gateway: Gateway,
     /// What was there when it started.
+    #[allow(dead_code, reason = "one bench of two reads it")]
     pub(crate) restored: Restored,
     lane: LaneHandle,
     folder: PathBuf,
@@ -46,13 +45,7 @@ impl Running {
     /// Restores what is stored.
     pub(crate) fn start(store: Store, clock: Arc<dyn Clock>, sync: Sync) -> Result<Self> {
         let folder = store.path().to_owned();
-        let options = Options {
-            ttl: TtlPolicy { rules: vec![], default: TTL },
-            sync,
-            limits: Limits::UNLIMITED,
-            names: NameRules::Legacy,
-            consistency_check: true,
-        };
+        let options = Options { sync, ..Options::new(TtlPolicy::new(TTL)) };
         let metrics = Arc::new(SelfMetrics::new()?);
         let (gateway, lane, restored) = Gateway::start(store, options, clock, metrics)?;
         Ok(Self { gateway, restored, lane, folder })

@@ -14,12 +14,14 @@ use bytesize::ByteSize;
 
 pub use args::{Args, FlagSettings};
 pub use error::Problems;
+pub use source::InForce;
 
 use settings::Setting;
-use source::{Origin, RawRule, Sources};
+use source::{Origin, RawAuto, RawRule, Sources};
 
-use crate::model::{NameRules, Selector, Ttl, TtlPolicy, TtlRule};
+use crate::model::{AutoTtl, NameRules, RuleTtl, Selector, Ttl, TtlPolicy, TtlRule};
 use crate::telemetry::log;
+use crate::webhook;
 use crate::{gateway, http, store};
 
 /// All settings, valid.
@@ -33,6 +35,15 @@ pub struct Config {
     pub shutdown_grace: Duration,
     /// A Go Pushgateway's persistence file, to be imported once.
     pub persistence_file: Option<PathBuf>,
+    /// Who is told of what is gone.
+    pub notify: Option<webhook::Options>,
+    /// The file that was read, and whether it is to be watched.
+    pub file: Option<PathBuf>,
+    pub watch: bool,
+    /// What is valid and still hardly meant.
+    pub warnings: Vec<String>,
+    /// All settings, for people.
+    pub in_force: Vec<InForce>,
 }
 
 impl Config {
@@ -42,12 +53,12 @@ impl Config {
         let mut problems = Problems::default();
         let file = flags.config_file.clone();
         let file = file.or_else(|| variable("TIDEGATE_CONFIG_FILE").map(PathBuf::from));
-        if let Some(file) = file {
-            read(&file, &mut sources, &mut problems);
+        if let Some(file) = &file {
+            read(file, &mut sources, &mut problems);
         }
         sources.environment(variable);
         flags.apply(&mut sources);
-        validate(&sources, problems)
+        Ok(Self { file, ..validate(&sources, problems)? })
     }
 
     /// Reads the settings from a file alone.
@@ -289,27 +300,104 @@ impl Reader<'_> {
     }
 
     fn ttl(&mut self) -> Option<TtlPolicy> {
-        let default = self.get("ttl.default", |text| Ttl::parse(text).map_err(|e| e.to_string()));
+        let ttl = |text: &str| Ttl::parse(text).map_err(|error| error.to_string());
+        let default = self.get("ttl.default", ttl);
+        let (min, max) = (self.duration("ttl.min"), self.get("ttl.max", ttl));
+        if let (Some(min), Some(Ttl::After(max))) = (min, max)
+            && min > max
+        {
+            let (_, place) = self.texts("ttl.max");
+            let min = Ttl::After(min);
+            self.problems.add(&place, format!("{} is less than ttl.min, {min}", Ttl::After(max)));
+        }
         let sources = self.sources;
         let rules: Vec<_> = sources.rules.iter().map(|rule| self.rule(rule)).collect();
-        Some(TtlPolicy { rules: rules.into_iter().collect::<Option<_>>()?, default: default? })
+        let rules = rules.into_iter().collect::<Option<_>>()?;
+        Some(TtlPolicy { rules, default: default?, min: min?, max: max? })
     }
 
     fn rule(&mut self, rule: &RawRule) -> Option<TtlRule> {
-        let RawRule { place, selector, ttl } = rule;
+        let RawRule { place, selector, ttl, auto } = rule;
         let missing = |key, example| format!("the key {key} is missing, as in {example}");
         let selector = match selector {
             Some(text) => Selector::parse(text).map_err(|error| format!("{text}: {error}")),
             None => Err(missing("match", "match = '{job=\"backup\"}'")),
         };
-        let ttl = match ttl {
-            Some(text) => Ttl::parse(text).map_err(|error| error.to_string()),
+        let has_auto = auto.missed.is_some() || auto.min.is_some() || auto.max.is_some();
+        let auto = self.auto(place, auto);
+        let ttl = match ttl.as_deref() {
+            Some("auto") => Ok(auto.map(RuleTtl::Auto)),
+            Some(text) if has_auto => {
+                Err(format!("{text:?} leaves no use for the key auto: expected ttl = \"auto\""))
+            }
+            Some(text) => match Ttl::parse(text) {
+                Ok(ttl) => Ok(Some(RuleTtl::Fixed(ttl))),
+                Err(error) => Err(format!("{error}, or auto")),
+            },
             None => Err(missing("ttl", "ttl = \"36h\"")),
         };
         let selector = self.problems.check(&format!("{place}.match"), selector);
         let ttl = self.problems.check(&format!("{place}.ttl"), ttl);
-        Some(TtlRule { selector: selector?, ttl: ttl? })
+        Some(TtlRule { selector: selector?, ttl: ttl?? })
     }
+
+    fn auto(&mut self, place: &str, raw: &RawAuto) -> Option<AutoTtl> {
+        let default = AutoTtl::default();
+        let missed = match raw.missed.as_deref().map(|text| (text, text.parse())) {
+            None => Ok(default.missed),
+            Some((_, Ok(missed))) if missed > 0 => Ok(missed),
+            Some((text, _)) => Err(expected(text, "a whole number above zero")),
+        };
+        let or = |text: &Option<String>, default| text.as_deref().map_or(Ok(default), duration);
+        let (min, max) = (or(&raw.min, default.min), or(&raw.max, default.max));
+        let order = match (&min, &max) {
+            (Ok(min), Ok(max)) if min > max => Err("it is less than min".to_owned()),
+            _ => Ok(()),
+        };
+        let missed = self.problems.check(&format!("{place}.auto.missed"), missed);
+        let min = self.problems.check(&format!("{place}.auto.min"), min);
+        let max = self.problems.check(&format!("{place}.auto.max"), max);
+        self.problems.check(&format!("{place}.auto.max"), order)?;
+        Some(AutoTtl { missed: missed?, min: min?, max: max? })
+    }
+
+    /// Without a URL nobody is told: `Ok(None)`. `None` where something is wrong.
+    #[expect(clippy::option_option, reason = "the outer one is that of every reader here")]
+    fn notify(&mut self) -> Option<Option<webhook::Options>> {
+        let url = self.get("notify.url", |url| {
+            let plain = url.starts_with("http://") || url.starts_with("https://");
+            if url.is_empty() || plain {
+                Ok(url.to_owned())
+            } else {
+                Err(expected(url, "a URL that begins with http:// or https://"))
+            }
+        });
+        let format = self.get("notify.format", |text| match text {
+            "json" => Ok(webhook::Format::Json),
+            "alertmanager" => Ok(webhook::Format::Alertmanager),
+            _ => Err(expected(text, "json or alertmanager")),
+        });
+        let secret = self.get("notify.secret", |text| Ok(text.to_owned()))?;
+        let secret = (!secret.is_empty()).then_some(secret);
+        let (url, format) = (url?, format?);
+        Some((!url.is_empty()).then_some(webhook::Options { url, format, secret }))
+    }
+}
+
+/// What is valid and still hardly meant.
+fn warnings(policy: &TtlPolicy, sources: &Sources) -> Vec<String> {
+    let place = |at: usize| sources.rules.get(at).map_or("", |rule| rule.place.as_str());
+    let covered = policy.covered_rules().filter_map(|(at, by)| {
+        let (rule, earlier) = (policy.rules.get(at)?, policy.rules.get(by)?);
+        Some(format!(
+            "{}: no group comes to this rule: all that {} matches, the earlier rule {} ({}) matches",
+            place(at),
+            rule.selector,
+            by + 1,
+            earlier.selector
+        ))
+    });
+    covered.collect()
 }
 
 /// Lengths on disk are 32 bits; what is stored of a push is smaller than the push.
@@ -342,15 +430,31 @@ fn validate(sources: &Sources, problems: Problems) -> Result<Config, Problems> {
             .map_err(|_| expected(text, "always, or a duration such as 1s")),
     });
     let ttl = reader.ttl();
+    let downtime = reader.get("ttl.downtime", |text| match text {
+        "count" => Ok(gateway::Downtime::Count),
+        "pause" => Ok(gateway::Downtime::Pause),
+        _ => Err(expected(text, "count or pause")),
+    });
+    let startup_grace = reader.duration("ttl.startup-grace");
+    let history_groups = reader.get("history.groups", |text| {
+        text.replace('_', "").parse().map_err(|_| expected(text, "a whole number"))
+    });
+    let history_bytes = reader.size("history.size");
+    let notify = reader.notify();
+    let watch = reader.switch("config.watch");
     let limits = reader.limits();
     let log = reader.log();
     let shutdown_grace = reader.duration("limits.shutdown-timeout");
+    let warnings = ttl.as_ref().map(|ttl| warnings(ttl, sources)).unwrap_or_default();
     let config = (|| {
         Some(Config {
             http: http?,
             store: store::Options { path: path?, cache_bytes: cache_bytes? },
             gateway: gateway::Options {
                 ttl: ttl?,
+                downtime: downtime?,
+                startup_grace: startup_grace?,
+                history: gateway::HistoryLimits { groups: history_groups?, bytes: history_bytes? },
                 sync: sync?,
                 limits: limits?,
                 names: if names? { NameRules::Utf8 } else { NameRules::Legacy },
@@ -359,6 +463,11 @@ fn validate(sources: &Sources, problems: Problems) -> Result<Config, Problems> {
             log: log?,
             shutdown_grace: shutdown_grace?,
             persistence_file,
+            notify: notify?,
+            file: None,
+            watch: watch?,
+            warnings,
+            in_force: sources.in_force(),
         })
     })();
     match config {

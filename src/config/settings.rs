@@ -73,8 +73,14 @@ pub(super) const SETTINGS: &[Setting] = &[
         "PATH",
         "Prefix of all paths that are served. Empty: the path of web.external-url",
     ),
-    switch("web.enable-lifecycle", "Let PUT or POST /-/quit stop the gateway"),
-    switch("web.enable-admin-api", "Let PUT /api/v1/admin/wipe delete all groups"),
+    switch(
+        "web.enable-lifecycle",
+        "Let PUT or POST /-/quit stop the gateway, and POST /-/reload have it read its settings again",
+    ),
+    switch(
+        "web.enable-admin-api",
+        "Let the API change or delete more than one group: wipe, and what /api/v2 does by selector",
+    ),
     switch(
         "web.enable-openmetrics",
         "Offer OpenMetrics 1.0 to scrapers. Mind that it names a counter without its _total in the \
@@ -116,6 +122,62 @@ pub(super) const SETTINGS: &[Setting] = &[
         "TTL",
         "How long a group lives after its last push, where no rule matches and the push says \
          nothing: a duration such as 36h or 7d, or never",
+    ),
+    setting(
+        "ttl.min",
+        "1s",
+        "DURATION",
+        "Least TTL that a push can ask for; less is raised to it, and the answer says so. 0s is let \
+         through: it stores the push and expires it at once",
+    ),
+    setting(
+        "ttl.max",
+        "never",
+        "TTL",
+        "Greatest TTL that a push can ask for; more is lowered to it, and the answer says so",
+    ),
+    setting(
+        "ttl.downtime",
+        "count",
+        "WHAT",
+        "What becomes of deadlines while the gateway is down: count, they come nearer; pause, they \
+         move by the time that it was down",
+    ),
+    setting(
+        "ttl.startup-grace",
+        "0s",
+        "DURATION",
+        "Nothing expires before the gateway has run for so long",
+    ),
+    setting(
+        "history.groups",
+        "1000",
+        "N",
+        "How many of the latest expired and deleted groups are kept, to be looked at and brought \
+         back; 0 keeps none",
+    ),
+    setting("history.size", "64MiB", "SIZE", "Most bytes of such groups in the store"),
+    switch(
+        "config.watch",
+        "Read config.file again when it changes, as at SIGHUP: TTLs then apply to what is there",
+    ),
+    setting(
+        "notify.url",
+        "",
+        "URL",
+        "HTTP endpoint that is told of groups that expire or are deleted, in batches",
+    ),
+    setting(
+        "notify.format",
+        "json",
+        "FORMAT",
+        "How it is told: json, or alertmanager, for the API of an Alertmanager (/api/v2/alerts)",
+    ),
+    setting(
+        "notify.secret",
+        "",
+        "SECRET",
+        "Key with which what is sent is signed (HMAC-SHA256, header Tidegate-Signature)",
     ),
     setting("limits.body-size", "64MiB", "SIZE", "Largest body of a push, as it is sent"),
     setting(

@@ -16,6 +16,14 @@ pub(super) struct Sources {
     pub(super) rules: Vec<RawRule>,
 }
 
+/// A setting as it counts, and where it was written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InForce {
+    pub name: &'static str,
+    pub value: String,
+    pub origin: String,
+}
+
 /// Where a value was written.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Origin {
@@ -32,6 +40,15 @@ pub(super) struct RawRule {
     pub(super) place: String,
     pub(super) selector: Option<String>,
     pub(super) ttl: Option<String>,
+    pub(super) auto: RawAuto,
+}
+
+/// The table `auto` of a rule: what it says of each key, with its place.
+#[derive(Debug, Default)]
+pub(super) struct RawAuto {
+    pub(super) missed: Option<String>,
+    pub(super) min: Option<String>,
+    pub(super) max: Option<String>,
 }
 
 impl Origin {
@@ -64,6 +81,20 @@ impl Sources {
             .get(setting.name)
             .cloned()
             .unwrap_or_else(|| (vec![setting.default.to_owned()], Origin::Default))
+    }
+
+    /// All settings as they count, by name; of secrets only whether they are set. Lists are joined
+    /// with commas.
+    pub(super) fn in_force(&self) -> Vec<InForce> {
+        let setting = |setting: &'static Setting| {
+            let (values, origin) = self.get(setting);
+            let mut value = values.join(",");
+            if setting.name == "notify.secret" && !value.is_empty() {
+                "<secret>".clone_into(&mut value);
+            }
+            InForce { name: setting.name, value, origin: origin.to_string() }
+        };
+        SETTINGS.iter().map(setting).collect()
     }
 
     /// Sets a value in place of what an earlier source said.
@@ -125,21 +156,48 @@ impl Sources {
                 problems.add(&place, "expected a table with the keys match and ttl");
                 continue;
             };
-            let mut raw = RawRule { place, selector: None, ttl: None };
+            let mut raw = RawRule { place, selector: None, ttl: None, auto: RawAuto::default() };
             for (key, value) in rule {
                 match (key.as_str(), value) {
                     ("match", Value::String(selector)) => raw.selector = Some(selector),
                     ("ttl", Value::String(ttl)) => raw.ttl = Some(ttl),
+                    ("auto", Value::Table(auto)) => raw.auto(auto, problems),
+                    ("auto", _) => problems.add(
+                        &format!("{}.auto", raw.place),
+                        "expected a table such as { missed = 3, min = \"10m\", max = \"30d\" }",
+                    ),
                     ("match" | "ttl", _) => {
                         problems.add(&format!("{}.{key}", raw.place), "expected a string");
                     }
                     _ => problems.add(
                         &format!("{}.{key}", raw.place),
-                        "unknown key; a rule has the keys match and ttl",
+                        "unknown key; a rule has the keys match, ttl and auto",
                     ),
                 }
             }
             self.rules.push(raw);
+        }
+    }
+}
+
+impl RawRule {
+    fn auto(&mut self, table: Table, problems: &mut Problems) {
+        for (key, value) in table {
+            let place = format!("{}.auto.{key}", self.place);
+            let Self { auto: RawAuto { missed, min, max }, .. } = self;
+            let to = match key.as_str() {
+                "missed" => missed,
+                "min" => min,
+                "max" => max,
+                _ => {
+                    problems.add(&place, "unknown key; auto has the keys missed, min and max");
+                    continue;
+                }
+            };
+            *to = scalar(value);
+            if to.is_none() {
+                problems.add(&place, "expected a string or a number");
+            }
         }
     }
 }

@@ -8,8 +8,8 @@ fn problems(toml: &str) -> String {
 #[test]
 fn the_example_lists_every_setting_with_its_default() {
     let example = include_str!("../../config.example.toml");
-    let defaults = Config::from_toml("").unwrap();
-    assert_eq!(Config::from_toml(example).unwrap(), defaults);
+    let without_origins = |toml| Config { in_force: vec![], ..Config::from_toml(toml).unwrap() };
+    assert_eq!(without_origins(example), without_origins(""));
     // What is commented out is an example of its own.
     let uncommented: String = example
         .lines()

@@ -6,32 +6,39 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use hashbrown::{HashMap, HashSet};
-use prost::Message;
 
-use super::command::{Accepted, Push, PushMode};
+use super::check::Checked;
+use super::command::{Accepted, Operation, Push, PushMode};
 use super::error::{Error, Fault, Refusal};
-use super::index::{FamilyId, Group, GroupState, Index, Member, NewMember};
+use super::group::{GroupState, Policy};
+use super::history::{Departed, Departure, History};
+use super::index::{FamilyId, Group, Index, NewMember};
 use super::layout::{self, Chunk};
 use super::options::Limits;
-use super::prepare::{Prepared, PreparedFamily, encoded_labels, labels_text};
+use super::prepare::{Prepared, PreparedFamily};
 use super::segment::{GroupId, Rendered};
-use super::view::Change;
+use super::stored::{chunk_sum, head_families, read_families};
+use super::view::{Change, GroupView};
 use crate::exposition::text::{self, LabelBlock};
 use crate::model::{
-    GroupingKey, MetricType, PUSH_FAILURE_TIME_NAME, PUSH_TIME_NAME, Ttl, TtlSource,
+    GroupingKey, MetricType, PUSH_FAILURE_TIME_NAME, PUSH_TIME_NAME, Ttl, TtlPolicy, TtlSource,
 };
-use crate::store::record::{ChunkRecord, FamilyRecord, GroupRecord};
-use crate::store::{Batch, ChunkRef, Frame, ReadError, Store};
+use crate::store::record::{ChunkRecord, FamilyRecord, GroupRecord, TombstoneRecord, TtlRecord};
+use crate::store::{Batch, ChunkKey, ChunkRef, Frame, Store, TOMBSTONE};
 use crate::time::{UnixMillis, UnixNanos};
 
 /// At most this many groups expire in one command, so that pushes never wait long behind a mass
 /// expiry.
 const REAP_GROUPS_MAX: usize = 250;
+/// Fewer groups are deleted one by one even if few others stay.
+const BULK_GROUPS_MIN: usize = 1000;
 
 /// The judge: the index, and what else a verdict depends on.
 #[derive(Debug)]
 pub struct Judge {
     pub index: Index,
+    pub policy: Policy,
+    pub history: History,
     pub limits: Limits,
     /// Types of the families that the gateway itself exposes.
     pub self_types: HashMap<String, MetricType>,
@@ -42,17 +49,10 @@ pub struct Judge {
 pub struct Stage {
     pub batch: Batch,
     pub changes: Vec<Change>,
-    pub expired: Vec<Expired>,
+    /// Groups that are gone, whether or not they are kept.
+    pub departed: Vec<Arc<Departed>>,
     /// Families whose help text may have to be decided anew.
     undecided: HashSet<FamilyId>,
-}
-
-/// A group that expired.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Expired {
-    pub key: GroupingKey,
-    pub deadline: UnixMillis,
-    pub series: u32,
 }
 
 impl Judge {
@@ -64,17 +64,24 @@ impl Judge {
         push: Push,
         at: Accepted,
     ) -> Result<UnixMillis, Error> {
-        let Push { key, mode, block, ttl, policy_ttl, families, lenient, times } = push;
+        let Push { key, mode, block, asked, policy, rule, families, lenient, times } = push;
+        let rule = if Arc::ptr_eq(&policy, &self.policy.ttl) {
+            rule
+        } else {
+            self.policy.ttl.rule_of(&key)
+        };
         let mut found = self.find_alive(stage, &key, at);
         let Prepared { mut families, mut left_out } = match families {
             Ok(prepared) => prepared,
             Err(refusal) => {
-                if refusal.marks_the_group() {
-                    self.mark_failed(store, stage, found, &key, &block, policy_ttl, at)?;
-                }
+                self.mark_failed(store, stage, found, &key, &block, rule, &refusal, at)?;
                 return Err(refusal.into());
             }
         };
+        // What was brought back in the meantime, by a push, stays as it is.
+        if found.is_some() && times.as_ref().is_some_and(|times| times.departed.is_some()) {
+            return Err(Refusal::Exists.into());
+        }
         let mut verdict = self.check(store, stage, found, &key, mode, &families);
         // What is in the way may have expired without having been reaped: then it is in no way.
         if matches!(&verdict, Err(Error::Refused(refusal)) if refusal.is_conflict())
@@ -91,9 +98,7 @@ impl Judge {
                 families = self.consistent(store, stage, found, &key, mode, families)?;
             }
             Err(Error::Refused(refusal)) => {
-                if refusal.marks_the_group() {
-                    self.mark_failed(store, stage, found, &key, &block, policy_ttl, at)?;
-                }
+                self.mark_failed(store, stage, found, &key, &block, rule, &refusal, at)?;
                 return Err(refusal.into());
             }
             Err(fault) => return Err(fault),
@@ -101,31 +106,32 @@ impl Judge {
 
         // The last thing that can fail. From here on everything is changed or nothing.
         let plan = self.plan(store, stage, found, mode, &families)?;
-        let (ttl, ttl_source) = ttl.map_or(policy_ttl, |ttl| (ttl, TtlSource::Push));
-        let before = found.and_then(|id| self.index.group(id)).map(|group| group.state);
-        let mut failed = before.and_then(|before| before.failed);
+        let before = found.and_then(|id| self.index.group(id)).map(|group| &*group.state);
+        let mut state = match before {
+            Some(before) => before.clone(),
+            None => GroupState::new(at.wall, at.now),
+        };
         if let Some(reason) = left_out {
             tracing::error!(group = %key, %reason, "a push was accepted in part: families that contradict what is there were left out");
-            failed = Some(at.wall);
+            state.failed = Some(at.wall);
+            state.failure = Some(reason.to_string().into());
         }
-        let state = GroupState {
-            created: before.map_or(at.wall, |before| before.created),
-            pushed: Some(at.wall),
-            failed,
-            renewed: at.now,
-            ttl,
-            ttl_source,
-            pushes: before.map_or(0, |before| before.pushes) + 1,
-        };
-        let state = match &times {
-            Some(times) => GroupState {
-                created: times.created,
-                pushed: times.pushed,
-                failed: times.failed,
-                ..state
-            },
-            None => state,
-        };
+        state.pushed = Some(at.wall);
+        state.renewed = at.now;
+        state.rhythm.pushed(at.now);
+        state.asked = asked;
+        state.pushes += 1;
+        if let Some(times) = &times {
+            if let Some(departed) = &times.departed {
+                state = GroupState { renewed: at.now, ..(*departed.state).clone() };
+            }
+            state.created = times.created;
+            state.pushed = times.pushed;
+            state.failed = times.failed;
+        }
+        self.policy.decide(rule, &mut state);
+        let deadline = state.deadline;
+        let state = Arc::new(state);
         let id = match found {
             Some(id) => {
                 self.index.set_state(id, state);
@@ -139,13 +145,127 @@ impl Judge {
         };
         let lines = self.set_families(stage, id, plan, families, stored);
         self.publish_group(stage, id, &block, lines);
-        Ok(state.deadline())
+        if let Some(departed) = times.and_then(|times| times.departed)
+            && let Some(departed) = self.history.take(departed.sequence)
+        {
+            bury(stage, &departed);
+        }
+        Ok(deadline)
     }
 
     /// Stages the removal of a group.
     pub fn delete(&mut self, stage: &mut Stage, key: &GroupingKey, at: Accepted) {
         if let Some(id) = self.find_alive(stage, key, at) {
-            self.remove(stage, &[id]);
+            self.remove(stage, &[id], Departure::Deleted, at);
+        }
+    }
+
+    /// Stages a change of groups. Returns which of them it changed.
+    pub fn change(
+        &mut self,
+        store: &Store,
+        stage: &mut Stage,
+        keys: Vec<GroupingKey>,
+        operation: Operation,
+        at: Accepted,
+    ) -> Result<Vec<GroupingKey>, Fault> {
+        let mut changed = Vec::with_capacity(keys.len());
+        let mut found = Vec::with_capacity(keys.len());
+        for key in keys {
+            let Some(id) = self.find_alive(stage, &key, at) else { continue };
+            if let Operation::Delete { pushed_before: Some(before) } = operation
+                && self.index.group(id).and_then(|group| group.state.pushed) >= Some(before)
+            {
+                continue;
+            }
+            found.push(id);
+            changed.push(key);
+        }
+        match operation {
+            Operation::Delete { .. } => self.delete_all(store, stage, &found, at),
+            Operation::Touch => {
+                for id in found {
+                    self.set_state(store, stage, id, |state| state.renewed = at.now)?;
+                }
+            }
+            Operation::Override(ttl) => {
+                for id in found {
+                    self.set_state(store, stage, id, |state| state.overridden = ttl)?;
+                }
+            }
+        }
+        Ok(changed)
+    }
+
+    fn delete_all(&mut self, store: &Store, stage: &mut Stage, ids: &[GroupId], at: Accepted) {
+        self.remove(stage, ids, Departure::Deleted, at);
+        if !is_bulk(ids.len(), self.index.group_count()) {
+            return;
+        }
+        // What stays is little beside what goes: it is written anew, and the rest goes all at once.
+        let mut stays = Vec::new();
+        for (_, group) in self.index.groups() {
+            let chunks = group.head.iter().chain(&group.chunks);
+            stays.extend(chunks.map(|chunk| group.chunk_key(chunk.number)));
+        }
+        for departed in self.history.iter() {
+            let key =
+                |chunk: &ChunkRef| ChunkKey { group: departed.stored_id, chunk: chunk.number };
+            stays.extend(departed.chunks.iter().map(key));
+        }
+        let frame = |key| Some((key, store.read(&stage.batch, key).transpose()?));
+        let frames = stays.into_iter().filter_map(frame);
+        let frames = frames.map(|(key, frame)| frame.map(|frame| (key, frame)));
+        let frames = match frames.collect::<Result<Vec<_>, _>>() {
+            Ok(frames) => frames,
+            Err(error) => {
+                tracing::warn!(%error, "groups are deleted one by one");
+                return;
+            }
+        };
+        stage.batch.wipe();
+        for (key, frame) in frames {
+            stage.batch.put(key, frame, None);
+        }
+    }
+
+    /// Stages another state of a group that keeps its families.
+    fn set_state(
+        &mut self,
+        store: &Store,
+        stage: &mut Stage,
+        id: GroupId,
+        change: impl FnOnce(&mut GroupState),
+    ) -> Result<(), Fault> {
+        let Some(group) = self.index.group(id) else { return Ok(()) };
+        let families = head_families(store, &stage.batch, group)?;
+        let mut state = (*group.state).clone();
+        change(&mut state);
+        self.policy.decide_for(&group.key, &mut state);
+        let state = Arc::new(state);
+        self.index.set_state(id, Arc::clone(&state));
+        self.write_head(stage, id, families);
+        stage.changes.push(Change::State { id, state });
+        Ok(())
+    }
+
+    /// Decides by this policy from now on, also on the groups that are there. Nothing is stored of
+    /// that: the next start decides anew.
+    pub fn set_policy(&mut self, stage: &mut Stage, policy: Arc<TtlPolicy>) {
+        self.policy.ttl = policy;
+        let mut changed = Vec::new();
+        for (id, group) in self.index.groups() {
+            if matches!(group.state.ttl_source, TtlSource::Rule | TtlSource::Default) {
+                let mut state = (*group.state).clone();
+                self.policy.decide_for(&group.key, &mut state);
+                if state != *group.state {
+                    changed.push((id, Arc::new(state)));
+                }
+            }
+        }
+        for (id, state) in changed {
+            self.index.set_state(id, Arc::clone(&state));
+            stage.changes.push(Change::State { id, state });
         }
     }
 
@@ -154,6 +274,7 @@ impl Judge {
         let count = self.index.group_count();
         stage.batch.wipe();
         self.index.clear();
+        self.history.clear();
         stage.undecided.clear();
         stage.changes.push(Change::Cleared);
         count
@@ -182,41 +303,65 @@ impl Judge {
         at: Accepted,
     ) -> Option<GroupId> {
         let id = self.index.find(key)?;
-        let expired = self.index.group(id).is_some_and(|g| g.state.deadline() <= at.now);
+        let expired = self.index.group(id).is_some_and(|group| group.deadline <= at.now);
         if expired {
-            self.expire_groups(stage, &[id]);
+            self.remove(stage, &[id], Departure::Expired, at);
         }
         (!expired).then_some(id)
     }
 
     fn expire(&mut self, stage: &mut Stage, at: Accepted, max: usize) {
         let due: Vec<_> = self.index.due(at.now).take(max).collect();
-        self.expire_groups(stage, &due);
+        self.remove(stage, &due, Departure::Expired, at);
     }
 
-    fn expire_groups(&mut self, stage: &mut Stage, ids: &[GroupId]) {
-        let expired = ids.iter().filter_map(|id| self.index.group(*id)).map(|group| Expired {
-            key: group.key.clone(),
-            deadline: group.state.deadline(),
-            series: group.series,
-        });
-        stage.expired.extend(expired);
-        self.remove(stage, ids);
-    }
-
-    fn remove(&mut self, stage: &mut Stage, ids: &[GroupId]) {
+    fn remove(&mut self, stage: &mut Stage, ids: &[GroupId], why: Departure, at: Accepted) {
         let mut groups = Vec::with_capacity(ids.len());
         for id in ids {
             let Some(removed) = self.index.remove(*id) else { continue };
-            let group = &removed.group;
-            for chunk in group.head.iter().chain(&group.chunks) {
-                stage.batch.remove(group.chunk_key(chunk.number), *chunk);
-            }
+            let mut group = removed.group;
             stage.undecided.extend(&removed.families);
+            let by_rule = group.state.ttl_source == TtlSource::Rule;
+            let rule = by_rule.then(|| self.policy.ttl.rule_of(&group.key)).flatten();
+            let rule = rule.and_then(|at| self.policy.ttl.named_rule(at));
+            group.chunks.extend(group.head);
+            let departed = Departed {
+                sequence: self.index.next_sequence(),
+                key: group.key,
+                why,
+                at: at.wall,
+                rule,
+                state: group.state,
+                series: group.series,
+                families: u32::try_from(removed.families.len()).unwrap_or(u32::MAX),
+                stored_id: group.stored_id,
+                chunks: group.chunks,
+            };
+            self.depart(stage, departed);
             groups.push((*id, removed.families));
         }
         if !groups.is_empty() {
             stage.changes.push(Change::GroupsRemoved { groups });
+        }
+    }
+
+    /// Stages that a group is gone. What is stored of it stays for a while, if there is room.
+    fn depart(&mut self, stage: &mut Stage, mut departed: Departed) {
+        if self.history.keeps(departed.bytes()) {
+            let key = ChunkKey { group: departed.stored_id, chunk: TOMBSTONE };
+            let frame = Frame::new(key, &tombstone(&departed));
+            departed.chunks.push(frame.to_ref(TOMBSTONE));
+            stage.batch.put(key, frame, None);
+            let departed = Arc::new(departed);
+            self.history.push(Arc::clone(&departed));
+            stage.changes.push(Change::Departed(Arc::clone(&departed)));
+            stage.departed.push(departed);
+            while let Some(oldest) = self.history.pop_excess() {
+                bury(stage, &oldest);
+            }
+        } else {
+            remove_chunks(stage, &departed);
+            stage.departed.push(Arc::new(departed));
         }
     }
 
@@ -300,13 +445,19 @@ impl Judge {
         found: Option<GroupId>,
         key: &GroupingKey,
         block: &LabelBlock,
-        (ttl, ttl_source): (Ttl, TtlSource),
+        rule: Option<usize>,
+        refusal: &Refusal,
         at: Accepted,
     ) -> Result<(), Fault> {
+        if !refusal.marks_the_group() {
+            return Ok(());
+        }
+        let failure = Some(refusal.to_string().into());
         let (id, families) = if let Some((id, group)) = self.existing(found) {
             let families = head_families(store, &stage.batch, group)?;
-            let state = GroupState { failed: Some(at.wall), ..group.state };
-            self.index.set_state(id, state);
+            let failed = Some(at.wall);
+            let state = GroupState { failed, failure, ..(*group.state).clone() };
+            self.index.set_state(id, Arc::new(state));
             (id, families)
         } else {
             // The stamps of a new group must not collide with those of another, nor break a limit.
@@ -319,16 +470,10 @@ impl Judge {
             if sibling.is_some() || is_full(self) {
                 return Ok(());
             }
-            let state = GroupState {
-                created: at.wall,
-                pushed: None,
-                failed: Some(at.wall),
-                renewed: at.now,
-                ttl,
-                ttl_source,
-                pushes: 0,
-            };
-            (self.index.insert(key.clone(), state, None), Vec::new())
+            let failed = Some(at.wall);
+            let mut state = GroupState { failed, failure, ..GroupState::new(at.wall, at.now) };
+            self.policy.decide(rule, &mut state);
+            (self.index.insert(key.clone(), Arc::new(state), None), Vec::new())
         };
         self.write_head(stage, id, families);
         self.publish_group(stage, id, block, Vec::new());
@@ -427,7 +572,7 @@ impl Judge {
         let chunks = layout::whole(records);
         if let Some(group) = self.index.group_mut(id) {
             let stored_id = group.stored_id;
-            let key = |chunk| crate::store::ChunkKey { group: stored_id, chunk };
+            let key = |chunk| ChunkKey { group: stored_id, chunk };
             group.chunks.retain(|old| {
                 let stays = chunks.iter().any(|chunk| chunk.number == old.number);
                 if !stays {
@@ -519,9 +664,7 @@ impl Judge {
     ) {
         let Some(group) = self.index.group(id) else { return };
         let stamps = stamp_lines(&group.state, block);
-        let (stored_id, state, series) = (group.stored_id, group.state, group.series);
-        let change = Change::Group { id, stored_id, state, series, stamps, lines };
-        stage.changes.push(change);
+        stage.changes.push(Change::Group { id, group: published(group), stamps, lines });
     }
 
     fn publish_header(&mut self, stage: &mut Stage, id: FamilyId) {
@@ -540,6 +683,11 @@ impl Judge {
     }
 }
 
+/// Whether it is quicker to write what stays than to remove what goes.
+pub fn is_bulk(go: usize, stay: usize) -> bool {
+    go >= BULK_GROUPS_MIN && stay < go / 4
+}
+
 /// What of a group a push leaves, and where its own families go.
 #[derive(Debug, Default)]
 struct Plan {
@@ -555,6 +703,47 @@ struct PlannedUpdate {
     kept: HashMap<u32, Vec<FamilyRecord>>,
     /// The chunk of each family of the push.
     chunks: Vec<u32>,
+}
+
+/// What is published of a group beside its lines.
+pub fn published(group: &Group) -> GroupView {
+    let chunks = group.head.iter().chain(&group.chunks);
+    GroupView {
+        stored_id: group.stored_id,
+        key: group.key.clone(),
+        state: Arc::clone(&group.state),
+        deadline: group.deadline,
+        series: group.series,
+        families: u32::try_from(group.members.len()).unwrap_or(u32::MAX),
+        bytes: chunks.map(|chunk| u64::from(chunk.bytes)).sum(),
+    }
+}
+
+/// Stages that a group cannot be brought back any more.
+fn bury(stage: &mut Stage, departed: &Departed) {
+    remove_chunks(stage, departed);
+    stage.changes.push(Change::Buried { sequence: departed.sequence });
+}
+
+fn remove_chunks(stage: &mut Stage, departed: &Departed) {
+    for chunk in &departed.chunks {
+        let key = ChunkKey { group: departed.stored_id, chunk: chunk.number };
+        stage.batch.remove(key, *chunk);
+    }
+}
+
+fn tombstone(departed: &Departed) -> TombstoneRecord {
+    let (rule, selector) = departed.rule.clone().unzip();
+    TombstoneRecord {
+        sequence: departed.sequence,
+        at_ns: departed.at.0,
+        deleted: departed.why == Departure::Deleted,
+        deadline_ms: departed.state.deadline.0,
+        rule: rule.and_then(|at| u32::try_from(at).ok()),
+        selector,
+        series: departed.series,
+        families: departed.families,
+    }
 }
 
 /// The change that publishes a family's header.
@@ -580,21 +769,26 @@ pub fn stamp_lines(state: &GroupState, block: &LabelBlock) -> [Bytes; 2] {
 
 fn group_record(group: &Group, families: Vec<FamilyRecord>) -> GroupRecord {
     let state = &group.state;
+    let asked = state.asked.filter(|_| state.ttl_source != TtlSource::Push);
+    let last = state.rhythm.last;
     GroupRecord {
         key: Bytes::copy_from_slice(group.key.as_bytes()),
         created_ns: state.created.0,
         pushed_ns: state.pushed.map(|time| time.0),
         failed_ns: state.failed.map(|time| time.0),
         renewed_ms: state.renewed.0,
-        ttl_ms: match state.ttl {
-            Ttl::After(duration) => Some(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)),
-            Ttl::Never => None,
-        },
+        ttl_ms: ttl_ms(state.ttl),
         ttl_source: match state.ttl_source {
             TtlSource::Push => 0,
             TtlSource::Rule => 1,
             TtlSource::Default => 2,
+            TtlSource::Override => 3,
         },
+        asked: asked.map(|ttl| TtlRecord { ms: ttl_ms(ttl) }),
+        last_push_ms: last.filter(|last| *last != state.renewed).map(|last| last.0),
+        interval_ms: state.rhythm.interval_ms,
+        intervals: state.rhythm.intervals,
+        failure: state.failure.as_deref().map(str::to_owned),
         pushes: state.pushes,
         chunk_count: u32::try_from(group.chunks.len()).unwrap_or(u32::MAX),
         chunk_sum: chunk_sum(&group.chunks),
@@ -602,244 +796,10 @@ fn group_record(group: &Group, families: Vec<FamilyRecord>) -> GroupRecord {
     }
 }
 
-/// What a head says of its chunks' checksums.
-pub fn chunk_sum(chunks: &[ChunkRef]) -> u64 {
-    chunks.iter().map(|chunk| u64::from(chunk.checksum)).sum()
-}
-
-/// The families in a group's head, as the staged batch leaves it.
-fn head_families(
-    store: &Store,
-    batch: &Batch,
-    group: &Group,
-) -> Result<Vec<FamilyRecord>, ReadError> {
-    if group.chunks.is_empty() && !group.members.is_empty() {
-        read_families(store, batch, group, 0)
-    } else {
-        Ok(Vec::new())
-    }
-}
-
-/// The families in a chunk of a group, as the staged batch leaves it.
-fn read_families(
-    store: &Store,
-    batch: &Batch,
-    group: &Group,
-    chunk: u32,
-) -> Result<Vec<FamilyRecord>, ReadError> {
-    let damaged = |what: String| ReadError::Damaged { id: group.stored_id, chunk, what };
-    let frame = store.read(batch, group.chunk_key(chunk))?;
-    let payload = frame.ok_or_else(|| damaged("it is missing".into()))?.payload();
-    let families = if chunk == 0 {
-        GroupRecord::decode(payload).map(|record| record.families)
-    } else {
-        ChunkRecord::decode(payload).map(|record| record.families)
-    };
-    families.map_err(|error| damaged(error.to_string()))
-}
-
-// === the consistency check ===
-
-/// A push as the check sees it.
-struct Checked<'a> {
-    index: &'a Index,
-    self_types: &'a HashMap<String, MetricType>,
-    /// The group that is pushed to, if there is one.
-    group: Option<&'a Group>,
-    mode: PushMode,
-    families: &'a [PreparedFamily],
-    by_name: OnceCell<HashMap<&'a str, MetricType>>,
-}
-
-impl<'a> Checked<'a> {
-    fn check_family(
-        &self,
-        store: &Store,
-        batch: &Batch,
-        key: &GroupingKey,
-        family: &PreparedFamily,
-    ) -> Result<(), Error> {
-        self.check_type(family)?;
-        self.check_suffixes(family)?;
-        self.check_series(store, batch, key, family)
-    }
-
-    /// Two groups whose keys differ by `instance=""` only would have the same two stamps.
-    fn check_no_sibling(&self, key: &GroupingKey) -> Result<(), Refusal> {
-        match key.sibling().and_then(|sibling| self.index.find(&sibling)) {
-            Some(_) => Err(Refusal::Duplicate {
-                family: PUSH_TIME_NAME.into(),
-                labels: labels_text(key, &[]),
-            }),
-            None => Ok(()),
-        }
-    }
-
-    fn check_limits(&self, limits: &Limits) -> Result<(), Refusal> {
-        let limit = |what, setting, found, limit| {
-            if found > limit { Err(Refusal::Limit { what, setting, found, limit }) } else { Ok(()) }
-        };
-        let full = |what, setting, found, limit| {
-            if found > limit { Err(Refusal::Full { what, setting, found, limit }) } else { Ok(()) }
-        };
-        let pushed: u64 = self.families.iter().map(|f| u64::from(f.record.series)).sum();
-        limit(
-            "the push has too many series",
-            "limits.series-per-push",
-            pushed,
-            limits.series_per_push,
-        )?;
-        let before = self.group.map_or(0, |group| u64::from(group.series));
-        let replaced = match self.mode {
-            PushMode::Replace => before,
-            PushMode::Update => {
-                let members = self.families.iter().filter_map(|f| self.member(&f.record.name));
-                members.map(|member| u64::from(member.series)).sum()
-            }
-        };
-        let group = before - replaced + pushed;
-        limit(
-            "the group would have too many series",
-            "limits.series-per-group",
-            group,
-            limits.series_per_group,
-        )?;
-        let series = self.index.series_count() - before + group;
-        full("series", "limits.series", series, limits.series)?;
-        let groups = self.index.group_count() as u64 + u64::from(self.group.is_none());
-        full("groups", "limits.groups", groups, limits.groups)
-    }
-
-    /// The group's present family of this name.
-    fn member(&self, name: &str) -> Option<&'a Member> {
-        let (id, _) = self.index.family_of(name)?;
-        self.group?.member(id)
-    }
-
-    fn is_own(&self, id: GroupId) -> bool {
-        self.group.zip(self.index.group(id)).is_some_and(|(own, other)| std::ptr::eq(own, other))
-    }
-
-    /// The type of the family of this name once the push is stored, if there is one then.
-    fn type_after(&self, name: &str) -> Option<MetricType> {
-        let by_name = self.by_name.get_or_init(|| {
-            let with_series = self.families.iter().filter(|family| family.record.series > 0);
-            with_series.map(|family| (family.record.name.as_str(), family.kind)).collect()
-        });
-        if let Some(kind) = by_name.get(name).or_else(|| self.self_types.get(name)) {
-            return Some(*kind);
-        }
-        if name == PUSH_TIME_NAME || name == PUSH_FAILURE_TIME_NAME {
-            return Some(MetricType::Gauge);
-        }
-        let (id, family) = self.index.family_of(name)?;
-        let leaves = self.mode == PushMode::Replace
-            || self.families.iter().any(|family| family.record.name == name);
-        let own = self.group.and_then(|group| group.member(id));
-        let own_leaves = leaves && own.is_some_and(|member| member.series > 0);
-        (family.holders > u32::from(own_leaves)).then_some(family.kind)
-    }
-
-    /// One name, one type, over all groups and the gateway's own metrics.
-    fn check_type(&self, pushed: &PreparedFamily) -> Result<(), Refusal> {
-        let name = &pushed.record.name;
-        let refuse = |stored| Refusal::Type { family: name.clone(), pushed: pushed.kind, stored };
-        if let Some(own) = self.self_types.get(name.as_str()).filter(|own| **own != pushed.kind) {
-            return Err(refuse(*own));
-        }
-        let Some((id, family)) = self.index.family_of(name) else { return Ok(()) };
-        let own = self.group.and_then(|group| group.member(id));
-        let others = family.holders - u32::from(own.is_some_and(|member| member.series > 0));
-        if others > 0 && family.kind != pushed.kind { Err(refuse(family.kind)) } else { Ok(()) }
-    }
-
-    /// No family has a name that another's exposition uses for its parts
-    /// (`checkSuffixCollisions` of `client_golang`).
-    fn check_suffixes(&self, pushed: &PreparedFamily) -> Result<(), Refusal> {
-        let name = pushed.record.name.as_str();
-        let collides = |name: &str, base: &str, kind| {
-            Err(Refusal::Suffix { name: name.into(), base: base.into(), kind })
-        };
-        for suffix in ["_count", "_sum", "_bucket"] {
-            let Some(base) = name.strip_suffix(suffix) else { continue };
-            if let Some(kind) = self.type_after(base)
-                && kind.claimed_suffixes().contains(&suffix)
-            {
-                return collides(name, base, kind);
-            }
-        }
-        for suffix in pushed.kind.claimed_suffixes() {
-            let part = format!("{name}{suffix}");
-            if self.type_after(&part).is_some() {
-                return collides(&part, name, pushed.kind);
-            }
-        }
-        Ok(())
-    }
-
-    /// No series is in two groups. Only a series that has labels beyond its group's can be: the
-    /// grouping labels of one group are then all among the labels of the other's series.
-    fn check_series(
-        &self,
-        store: &Store,
-        batch: &Batch,
-        key: &GroupingKey,
-        pushed: &PreparedFamily,
-    ) -> Result<(), Error> {
-        let rendered = &pushed.rendered;
-        let name = &pushed.record.name;
-        let series = pushed.record.series as usize;
-        if series > rendered.extras.len() {
-            for id in self.index.with_extra(rendered.plain_hash).filter(|id| !self.is_own(*id)) {
-                self.refuse_if_held(store, batch, id, name, key, &[])?;
-            }
-        }
-        for extra in &rendered.extras {
-            let with_extra = self.index.with_extra(extra.hash);
-            let mut others = with_extra
-                .chain(self.index.with_labels(extra.labels_hash))
-                .filter(|id| !self.is_own(*id))
-                .peekable();
-            if others.peek().is_none() {
-                continue;
-            }
-            let metrics = pushed.record.decode_metrics().unwrap_or_default();
-            let own = metrics.get(extra.metric).map_or(&[][..], |metric| metric.labels.as_slice());
-            for id in others {
-                self.refuse_if_held(store, batch, id, name, key, own)?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Confirms what the hashes suggest: that a group has this very series.
-    fn refuse_if_held(
-        &self,
-        store: &Store,
-        batch: &Batch,
-        id: GroupId,
-        name: &str,
-        key: &GroupingKey,
-        own: &[crate::model::Label],
-    ) -> Result<(), Error> {
-        let Some((family, _)) = self.index.family_of(name) else { return Ok(()) };
-        let Some(group) = self.index.group(id) else { return Ok(()) };
-        let Some(member) = group.member(family) else { return Ok(()) };
-        let labels = encoded_labels(key, own);
-        let mut held = member.has_plain() && encoded_labels(&group.key, &[]) == labels;
-        if !held && !member.extras().is_empty() {
-            let families = read_families(store, batch, group, member.chunk).map_err(Fault::from)?;
-            let family = families.iter().find(|family| family.name == name);
-            let metrics =
-                family.and_then(|family| family.decode_metrics().ok()).unwrap_or_default();
-            held =
-                metrics.iter().any(|metric| encoded_labels(&group.key, &metric.labels) == labels);
-        }
-        if held {
-            let labels = labels_text(key, own);
-            return Err(Refusal::Duplicate { family: name.into(), labels }.into());
-        }
-        Ok(())
+fn ttl_ms(ttl: Ttl) -> Option<u64> {
+    match ttl {
+        Ttl::After(duration) => Some(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)),
+        Ttl::Never => None,
     }
 }
 

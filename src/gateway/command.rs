@@ -1,12 +1,15 @@
 //! What the lane is asked to do.
 
+use std::sync::Arc;
+
 use hashbrown::HashMap;
 use tokio::sync::oneshot;
 
 use super::error::{Error, Fault, Refusal};
+use super::history::Departed;
 use super::prepare::Prepared;
 use crate::exposition::text::LabelBlock;
-use crate::model::{GroupingKey, Ttl, TtlSource};
+use crate::model::{GroupingKey, Ttl, TtlPolicy};
 use crate::time::{UnixMillis, UnixNanos};
 
 /// PUT replaces the whole group, POST only the families that it brings.
@@ -23,10 +26,11 @@ pub struct Push {
     pub mode: PushMode,
     /// The labels of the group's own lines.
     pub block: LabelBlock,
-    /// The TTL that the push set.
-    pub ttl: Option<Ttl>,
-    /// The TTL where it set none.
-    pub policy_ttl: (Ttl, TtlSource),
+    /// The TTL that the push asks for, within the bounds.
+    pub asked: Option<Ttl>,
+    /// The rule for the group, by this policy; another may be in force by now.
+    pub policy: Arc<TtlPolicy>,
+    pub rule: Option<usize>,
     /// Refused already for what it says by itself: still recorded as failed.
     pub families: Result<Prepared, Refusal>,
     /// Whether families that contradict what is stored are left out, rather than the push refused.
@@ -35,7 +39,7 @@ pub struct Push {
     pub times: Option<Box<ForeignTimes>>,
 }
 
-/// When things happened to a group that another gateway has held.
+/// When things happened to a group that another gateway has held, or that was gone.
 #[derive(Clone, Debug, Default)]
 pub struct ForeignTimes {
     pub created: UnixNanos,
@@ -43,6 +47,8 @@ pub struct ForeignTimes {
     pub failed: Option<UnixNanos>,
     /// When each family was pushed, by its name.
     pub stored: HashMap<String, UnixNanos>,
+    /// The departure that this undoes.
+    pub departed: Option<Arc<Departed>>,
 }
 
 /// When a command was accepted. Commands are accepted in the order of the queue.
@@ -59,8 +65,23 @@ pub enum Command {
     Delete(GroupingKey, Reply<Result<(), Fault>>),
     /// Delete all groups.
     Wipe(Reply<Result<(), Fault>>),
+    /// Change groups, those of them that are there. Answers with those that were changed.
+    Change(Vec<GroupingKey>, Operation, Reply<Result<Vec<GroupingKey>, Fault>>),
+    /// Decide by this policy from now on.
+    SetPolicy(Arc<TtlPolicy>, Reply<Result<(), Fault>>),
     /// Remove groups that have expired, a bounded number of them.
     Reap(Reply<Result<(), Fault>>),
+}
+
+/// What is done to groups.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Operation {
+    /// Unless it was pushed at this wall time or later.
+    Delete { pushed_before: Option<UnixNanos> },
+    /// Have the TTL count from now.
+    Touch,
+    /// Set the TTL, whatever pushes and settings say; `None` takes that back.
+    Override(Option<Ttl>),
 }
 
 /// Where an answer goes. Nobody need be waiting: a client that hangs up does not undo its push.

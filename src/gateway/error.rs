@@ -41,6 +41,9 @@ pub enum Refusal {
         kind.as_text()
     )]
     Suffix { name: String, base: String, kind: MetricType },
+    /// Of a group that was to be brought back.
+    #[error("the group is there again: it was pushed since")]
+    Exists,
     #[error("{what} has {found}, and {setting} is {limit}")]
     TooLong { what: &'static str, setting: &'static str, found: u64, limit: u64 },
     #[error("{what}: {found}, and {setting} is {limit}")]
@@ -84,6 +87,7 @@ impl Refusal {
             | Self::BoundLabel { .. } => "label",
             Self::Duplicate { .. } => "duplicate",
             Self::Suffix { .. } => "suffix",
+            Self::Exists => "exists",
             Self::TooLong { .. } | Self::Limit { .. } | Self::Full { .. } => "limit",
         }
     }
@@ -102,6 +106,7 @@ impl Refusal {
             | Self::LabelName { .. }
             | Self::LabelReserved { .. }
             | Self::BoundLabel { .. }
+            | Self::Exists
             | Self::TooLong { .. }
             | Self::Limit { .. } => false,
         }
@@ -110,7 +115,10 @@ impl Refusal {
     /// Whether the push counts as failed for its group (`push_failure_time_seconds`): if what it
     /// said was inconsistent, not if it was too much.
     pub fn marks_the_group(&self) -> bool {
-        !matches!(self, Self::TooLong { .. } | Self::Limit { .. } | Self::Full { .. })
+        !matches!(
+            self,
+            Self::Exists | Self::TooLong { .. } | Self::Limit { .. } | Self::Full { .. }
+        )
     }
 }
 

@@ -8,11 +8,12 @@ use hashbrown::{HashMap, HashTable};
 use slab::Slab;
 
 use super::deadlines::Deadlines;
+use super::group::GroupState;
 use super::prepare::{ExtraSeries, SeriesHasher};
 use super::segment::GroupId;
-use crate::model::{GroupingKey, MetricType, Ttl, TtlSource};
+use crate::model::{GroupingKey, MetricType};
 use crate::store::{ChunkKey, ChunkRef};
-use crate::time::{UnixMillis, UnixNanos};
+use crate::time::UnixMillis;
 
 /// Number of a family in the index and in the view. Used again once the family is gone.
 pub type FamilyId = u32;
@@ -27,6 +28,9 @@ pub struct Index {
     by_name: HashMap<Arc<str>, FamilyId>,
     /// Series that have labels beyond their group's, by their hash.
     extras: HashTable<(u64, GroupId)>,
+    /// Their hashes, for the members that have such. Not in the member: most have none, and there
+    /// is one for each family of each group.
+    extras_of: HashMap<(GroupId, FamilyId), Box<[u64]>>,
     deadlines: Deadlines,
     hasher: SeriesHasher,
     series: u64,
@@ -38,7 +42,9 @@ pub struct Index {
 #[derive(Debug)]
 pub struct Group {
     pub key: GroupingKey,
-    pub state: GroupState,
+    pub state: Arc<GroupState>,
+    /// That of the state, at hand.
+    pub deadline: UnixMillis,
     /// Its number in the store.
     pub stored_id: u64,
     /// Its head in the store. Absent only while the group is being created.
@@ -50,28 +56,10 @@ pub struct Group {
     pub series: u32,
 }
 
-/// Times, TTL and count of a group.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct GroupState {
-    /// Wall time of the first push.
-    pub created: UnixNanos,
-    /// Wall time of the last successful push.
-    pub pushed: Option<UnixNanos>,
-    /// Wall time of the last refused push.
-    pub failed: Option<UnixNanos>,
-    /// From when the TTL counts.
-    pub renewed: UnixMillis,
-    pub ttl: Ttl,
-    pub ttl_source: TtlSource,
-    /// Successful pushes so far.
-    pub pushes: u64,
-}
-
 /// A family of a group.
 #[derive(Clone, Debug)]
 pub struct Member {
     pub sequence: u64,
-    extras: ExtraHashes,
     pub family: FamilyId,
     pub help: HelpId,
     /// Where it is stored; 0 is the head.
@@ -121,29 +109,6 @@ pub struct NewMember<'a> {
     pub extras: &'a [ExtraSeries],
 }
 
-impl GroupState {
-    /// When the group expires.
-    pub fn deadline(&self) -> UnixMillis {
-        self.ttl.deadline(self.renewed)
-    }
-}
-
-/// Hashes of the series that have labels beyond their group's. Mostly there are none, and there is
-/// one of these for each family of each group: a thin pointer.
-type ExtraHashes = Option<Box<Vec<u64>>>;
-
-impl Member {
-    /// Hashes of the series that have labels beyond the group's.
-    pub fn extras(&self) -> &[u64] {
-        self.extras.as_ref().map_or(&[], |hashes| hashes.as_slice())
-    }
-
-    /// Whether one of its series has the labels of the group and no others.
-    pub fn has_plain(&self) -> bool {
-        self.series as usize > self.extras().len()
-    }
-}
-
 impl Group {
     /// The group's family.
     pub fn member(&self, family: FamilyId) -> Option<&Member> {
@@ -180,6 +145,7 @@ impl Index {
             families: Slab::new(),
             by_name: HashMap::new(),
             extras: HashTable::new(),
+            extras_of: HashMap::new(),
             deadlines: Deadlines::default(),
             hasher,
             series: 0,
@@ -230,6 +196,23 @@ impl Index {
         self.extras.iter_hash(hash).filter(move |entry| entry.0 == hash).map(|entry| entry.1)
     }
 
+    /// Whether a group's family has series with labels beyond the group's.
+    pub fn has_extras(&self, id: GroupId, member: &Member) -> bool {
+        self.extras_of.contains_key(&(id, member.family))
+    }
+
+    /// Whether one of its series has the labels of the group and no others.
+    pub fn has_plain(&self, id: GroupId, member: &Member) -> bool {
+        let extras = self.extras_of.get(&(id, member.family)).map_or(0, |hashes| hashes.len());
+        member.series as usize > extras
+    }
+
+    /// All groups.
+    pub fn groups(&self) -> impl Iterator<Item = (GroupId, &Group)> {
+        let numbered = |(id, group)| Some((GroupId::try_from(id).ok()?, group));
+        self.groups.iter().filter_map(numbered)
+    }
+
     /// The family of a name.
     pub fn family_of(&self, name: &str) -> Option<(FamilyId, &Family)> {
         let id = *self.by_name.get(name)?;
@@ -268,15 +251,17 @@ impl Index {
     pub fn insert(
         &mut self,
         key: GroupingKey,
-        state: GroupState,
+        state: Arc<GroupState>,
         stored_id: Option<u64>,
     ) -> GroupId {
+        let deadline = state.deadline;
         let stored_id = stored_id.unwrap_or(self.next_stored_id);
         self.seen_stored(stored_id, 0);
         let hash = self.hasher.group(&key);
         let id = self.groups.insert(Group {
             key,
             state,
+            deadline,
             stored_id,
             head: None,
             chunks: Vec::new(),
@@ -288,7 +273,7 @@ impl Index {
         let rehash =
             |id: &GroupId| groups.get(*id as usize).map_or(0, |group| hasher.group(&group.key));
         by_labels.insert_unique(hash, id, rehash);
-        self.deadlines.set(id, state.deadline());
+        self.deadlines.set(id, deadline);
         id
     }
 
@@ -311,10 +296,11 @@ impl Index {
     }
 
     /// Changes a group's times and TTL.
-    pub fn set_state(&mut self, id: GroupId, state: GroupState) {
+    pub fn set_state(&mut self, id: GroupId, state: Arc<GroupState>) {
         let Some(group) = self.groups.get_mut(id as usize) else { return };
+        group.deadline = state.deadline;
         group.state = state;
-        self.deadlines.set(id, state.deadline());
+        self.deadlines.set(id, group.deadline);
     }
 
     /// Gives a group a family in place of the one of that name. Says which it is, and whether it
@@ -343,8 +329,6 @@ impl Index {
         changed |= family.helps.show(help, id, new.sequence);
         let member = Member {
             sequence: new.sequence,
-            extras: (!new.extras.is_empty())
-                .then(|| Box::new(new.extras.iter().map(|extra| extra.hash).collect())),
             family: family_id,
             help,
             chunk: 0,
@@ -370,6 +354,10 @@ impl Index {
         }
         for extra in new.extras {
             self.extras.insert_unique(extra.hash, (extra.hash, id), |entry| entry.0);
+        }
+        if !new.extras.is_empty() {
+            let hashes = new.extras.iter().map(|extra| extra.hash).collect();
+            self.extras_of.insert((id, family_id), hashes);
         }
         (family_id, changed)
     }
@@ -455,8 +443,8 @@ impl Index {
 
     /// Takes back its series and its counts only: what a member has whose place another takes.
     fn release_claims(&mut self, group: GroupId, member: &Member) {
-        for hash in member.extras() {
-            if let Ok(entry) = self.extras.find_entry(*hash, |entry| *entry == (*hash, group)) {
+        for hash in self.extras_of.remove(&(group, member.family)).unwrap_or_default() {
+            if let Ok(entry) = self.extras.find_entry(hash, |entry| *entry == (hash, group)) {
                 entry.remove();
             }
         }
@@ -469,7 +457,7 @@ impl Index {
 }
 
 fn deadline(groups: &Slab<Group>, id: GroupId) -> UnixMillis {
-    groups.get(id as usize).map_or(UnixMillis::MAX, |group| group.state.deadline())
+    groups.get(id as usize).map_or(UnixMillis::MAX, |group| group.deadline)
 }
 
 /// A group that was removed, and the families that it had.
@@ -544,21 +532,15 @@ impl Helps {
 mod tests {
     use super::*;
     use crate::model::Label;
+    use crate::time::UnixNanos;
 
     fn key(job: &str) -> GroupingKey {
         GroupingKey::new(vec![Label::new("job", job)]).unwrap()
     }
 
-    fn state(renewed: u64) -> GroupState {
-        GroupState {
-            created: UnixNanos(0),
-            pushed: None,
-            failed: None,
-            renewed: UnixMillis(renewed),
-            ttl: Ttl::After(std::time::Duration::from_millis(10)),
-            ttl_source: TtlSource::Default,
-            pushes: 0,
-        }
+    fn state(renewed: u64) -> Arc<GroupState> {
+        let deadline = UnixMillis(renewed + 10);
+        Arc::new(GroupState { deadline, ..GroupState::new(UnixNanos(0), UnixMillis(renewed)) })
     }
 
     fn index() -> Index {
@@ -640,9 +622,9 @@ mod tests {
         let (family, _) =
             index.set_member(a, &NewMember { extras: &extras, ..member("m", None, 1) });
         assert_eq!(index.with_extra(7).collect::<Vec<_>>(), [a]);
-        assert!(!index.group(a).unwrap().member(family).unwrap().has_plain());
+        assert!(!index.has_plain(a, index.group(a).unwrap().member(family).unwrap()));
         index.set_member(a, &member("m", None, 2));
         assert_eq!(index.with_extra(7).count(), 0);
-        assert!(index.group(a).unwrap().member(family).unwrap().has_plain());
+        assert!(index.has_plain(a, index.group(a).unwrap().member(family).unwrap()));
     }
 }

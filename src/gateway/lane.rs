@@ -12,21 +12,28 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{oneshot, watch};
 
-use super::apply::{Expired, Judge, Stage};
+use super::apply::{Judge, Stage};
 use super::command::{Accepted, Command, Reply};
 use super::error::{Error, Fault};
+use super::events::{EventLog, Happened};
+use super::history::{Departed, Departure};
 use super::options::Sync;
 use super::queue::{Next, Queue};
 use super::view::{Change, View};
+use crate::model::GroupingKey;
 use crate::store::{CommitError, Store};
 use crate::telemetry::metrics::SelfMetrics;
-use crate::time::{Clock, UnixMillis};
+use crate::time::{Clock, UnixMillis, UnixNanos};
 
 /// Enough to make a sync cheap per push; few enough that a batch is soon done.
 const BATCH_COMMANDS_MAX: usize = 1024;
+/// So many groups that expire together are logged one by one.
+const LOG_LINES_MAX: usize = 10;
 /// A clock offset is kept once it has moved by more than this: above what NTP slews, below what an
 /// operator would call a step.
 const CLOCK_STEP_MS: u64 = 1000;
+/// How often it is kept that the gateway runs, if there is anything to do. Kept with the next batch.
+const ALIVE_INTERVAL: Duration = Duration::from_secs(10);
 
 /// What the lane works with.
 #[derive(Debug)]
@@ -45,6 +52,7 @@ pub(super) struct Committer {
     pub(super) store: Arc<Store>,
     pub(super) view: Arc<RwLock<View>>,
     pub(super) metrics: Arc<SelfMetrics>,
+    pub(super) events: Arc<EventLog>,
     pub(super) next_deadline: watch::Sender<UnixMillis>,
     pub(super) sync: Sync,
 }
@@ -53,6 +61,8 @@ pub(super) struct Committer {
 #[derive(Default)]
 struct Staged {
     stage: Stage,
+    /// Pushes, for the events.
+    happened: Vec<(UnixNanos, GroupingKey, Happened)>,
     answers: Vec<Answer>,
     /// When its first command was judged.
     began: Option<Instant>,
@@ -63,7 +73,8 @@ struct Staged {
 /// A batch in the store, not yet synced.
 struct Applied {
     changes: Vec<Change>,
-    expired: Vec<Expired>,
+    departed: Vec<Arc<Departed>>,
+    happened: Vec<(UnixNanos, GroupingKey, Happened)>,
     answers: Vec<Answer>,
     began: Instant,
     at: UnixMillis,
@@ -92,6 +103,7 @@ pub enum LaneError {
 enum Answer {
     Push(Reply<Result<UnixMillis, Error>>, Result<UnixMillis, Error>),
     Done(Reply<Result<(), Fault>>),
+    Changed(Reply<Result<Vec<GroupingKey>, Fault>>, Result<Vec<GroupingKey>, Fault>),
 }
 
 /// Wakes the lane up once the committer is gone, however it went: it has to go too.
@@ -151,7 +163,8 @@ impl LaneHandle {
 
 impl Lane {
     fn run(self) -> Result<(), CommitError> {
-        let Self { mut judge, queue, clock, mut clock_offset_ms, committer } = self;
+        let Self { mut judge, queue, clock, clock_offset_ms, committer } = self;
+        let mut kept_time = KeptTime { offset_ms: clock_offset_ms, alive: UnixMillis(0) };
         let store = Arc::clone(&committer.store);
         // Room for the batch that the committer takes up next.
         let (send, applied) = sync_channel(1);
@@ -166,16 +179,17 @@ impl Lane {
             let result = loop {
                 let next = queue.next(staged.answers.len(), BATCH_COMMANDS_MAX, &mut commands);
                 if let Next::Judge = next {
-                    staged.judge(&mut judge, &store, &mut commands);
+                    staged.judge(&mut judge, &store, clock.offset_ms(), &mut commands);
                     continue;
                 }
-                let kept = keep_clock_offset(&store, &*clock, &mut clock_offset_ms);
+                let stops = matches!(next, Next::End);
+                let kept = kept_time.keep(&store, &*clock, stops);
                 let batch = match kept.and_then(|()| staged.apply(&mut judge, &store)) {
                     Ok(batch) => batch,
                     Err(error) => break Err(error),
                 };
                 // An error means that the committer is gone; it says why when it is joined.
-                if send.send(batch).is_err() || matches!(next, Next::End) {
+                if send.send(batch).is_err() || stops {
                     break Ok(());
                 }
             };
@@ -189,14 +203,30 @@ impl Lane {
 }
 
 impl Staged {
-    fn judge(&mut self, judge: &mut Judge, store: &Store, commands: &mut Vec<(Accepted, Command)>) {
+    fn judge(
+        &mut self,
+        judge: &mut Judge,
+        store: &Store,
+        offset_ms: i64,
+        commands: &mut Vec<(Accepted, Command)>,
+    ) {
         self.began.get_or_insert_with(Instant::now);
         let stage = &mut self.stage;
         for (at, command) in commands.drain(..) {
             self.at = at.now;
             self.answers.push(match command {
                 Command::Push(push, reply) => {
-                    Answer::Push(reply, judge.push(store, stage, *push, at))
+                    let key = push.key.clone();
+                    let result = judge.push(store, stage, *push, at);
+                    let what = match &result {
+                        Ok(deadline) => Happened::Pushed {
+                            expires: (*deadline != UnixMillis::MAX)
+                                .then(|| deadline.to_wall(offset_ms)),
+                        },
+                        Err(error) => Happened::Refused { reason: error.to_string().into() },
+                    };
+                    self.happened.push((at.wall, key, what));
+                    Answer::Push(reply, result)
                 }
                 Command::Delete(key, reply) => {
                     judge.delete(stage, &key, at);
@@ -205,6 +235,14 @@ impl Staged {
                 Command::Wipe(reply) => {
                     let groups = judge.wipe(stage);
                     tracing::info!(groups, "all groups were deleted");
+                    Answer::Done(reply)
+                }
+                Command::Change(keys, operation, reply) => {
+                    let changed = judge.change(store, stage, keys, operation, at);
+                    Answer::Changed(reply, changed)
+                }
+                Command::SetPolicy(policy, reply) => {
+                    judge.set_policy(stage, policy);
                     Answer::Done(reply)
                 }
                 Command::Reap(reply) => {
@@ -217,33 +255,44 @@ impl Staged {
 
     /// Applies what is staged as one batch, and leaves nothing staged.
     fn apply(&mut self, judge: &mut Judge, store: &Store) -> Result<Applied, CommitError> {
-        let Self { mut stage, answers, began, at } = mem::take(self);
+        let Self { mut stage, happened, answers, began, at } = mem::take(self);
         judge.finish(&mut stage);
-        let Stage { batch, changes, expired, .. } = stage;
+        let Stage { batch, changes, departed, .. } = stage;
         let wrote = !batch.is_empty();
         if wrote && let Err(error) = store.apply(&batch) {
             return Err(fail(answers, error));
         }
         let began = began.unwrap_or_else(Instant::now);
-        Ok(Applied { changes, expired, answers, began, at, wrote })
+        Ok(Applied { changes, departed, happened, answers, began, at, wrote })
     }
 }
 
-/// Keeps the offset of the clock where the host clock was set.
-fn keep_clock_offset(
-    store: &Store,
-    clock: &dyn Clock,
-    kept_ms: &mut i64,
-) -> Result<(), CommitError> {
-    let offset = clock.offset_ms();
-    if offset.abs_diff(*kept_ms) > CLOCK_STEP_MS {
-        let by_ms = *kept_ms - offset;
-        tracing::warn!(by_ms, "the host clock was set; deadlines stay where they were");
-        store.keep_clock_offset_ms(offset)?;
-        store.sync()?;
-        *kept_ms = offset;
+/// What the store has of the clock.
+#[derive(Debug)]
+struct KeptTime {
+    offset_ms: i64,
+    alive: UnixMillis,
+}
+
+impl KeptTime {
+    /// Keeps that the gateway runs, now and then, and the offset of the clock where the host clock
+    /// was set.
+    fn keep(&mut self, store: &Store, clock: &dyn Clock, stops: bool) -> Result<(), CommitError> {
+        let now = clock.now();
+        if stops || now.saturating_since(self.alive) >= ALIVE_INTERVAL {
+            store.keep_alive_ms(now.0)?;
+            self.alive = now;
+        }
+        let offset = clock.offset_ms();
+        if offset.abs_diff(self.offset_ms) > CLOCK_STEP_MS {
+            let by_ms = self.offset_ms - offset;
+            tracing::warn!(by_ms, "the host clock was set; deadlines stay where they were");
+            store.keep_clock_offset_ms(offset)?;
+            store.sync()?;
+            self.offset_ms = offset;
+        }
+        Ok(())
     }
-    Ok(())
 }
 
 /// Answers all with the error, and gives it back.
@@ -301,7 +350,7 @@ impl Committer {
 
     /// Makes a durable batch visible, and answers.
     fn publish(&self, batch: Applied) {
-        let Applied { changes, expired, answers, began, at, wrote } = batch;
+        let Applied { changes, departed, happened, answers, began, at, wrote } = batch;
         let mut view = self.view.write().unwrap_or_else(PoisonError::into_inner);
         for change in changes {
             view.publish(change);
@@ -311,15 +360,37 @@ impl Committer {
         if wrote {
             self.metrics.committed(began.elapsed(), answers.len());
         }
-        for group in expired {
-            let lag = at.saturating_since(group.deadline);
-            self.metrics.expired(group.series, lag);
-            tracing::debug!(group = %group.key, ?lag, "group expired");
+        let expired = || departed.iter().filter(|group| group.why == Departure::Expired);
+        for group in expired() {
+            self.metrics.expired(group.series, at.saturating_since(group.state.deadline));
         }
+        log_expired(&departed);
+        let gone = departed
+            .into_iter()
+            .map(|departed| (departed.at, departed.key.clone(), Happened::Departed(departed)));
+        self.events.add(happened.into_iter().chain(gone));
         for answer in answers {
             answer.send();
         }
         self.next_deadline.send_if_modified(|sent| mem::replace(sent, next) != next);
+    }
+}
+
+/// A line for each group that has expired; where there are many, one for all of them.
+fn log_expired(departed: &[Arc<Departed>]) {
+    let expired = || departed.iter().filter(|group| group.why == Departure::Expired);
+    let count = expired().count();
+    if count > LOG_LINES_MAX {
+        let series: u64 = expired().map(|group| u64::from(group.series)).sum();
+        let first = expired().next().map(|group| group.key.to_string()).unwrap_or_default();
+        tracing::info!(groups = count, series, first, "groups expired");
+        return;
+    }
+    for group in expired() {
+        let rule = group.rule.as_ref().map_or("", |(_, selector)| selector.as_str());
+        let ttl = group.state.ttl;
+        let source = group.state.ttl_source.as_str();
+        tracing::info!(group = %group.key, %ttl, source, rule, series = group.series, "group expired");
     }
 }
 
@@ -329,6 +400,7 @@ impl Answer {
         match self {
             Self::Push(reply, result) => drop(reply.send(result)),
             Self::Done(reply) => drop(reply.send(Ok(()))),
+            Self::Changed(reply, result) => drop(reply.send(result)),
         }
     }
 
@@ -336,6 +408,7 @@ impl Answer {
         match self {
             Self::Push(reply, _) => drop(reply.send(Err(fault.into()))),
             Self::Done(reply) => drop(reply.send(Err(fault))),
+            Self::Changed(reply, _) => drop(reply.send(Err(fault))),
         }
     }
 }
@@ -349,7 +422,7 @@ mod tests {
     use std::sync::mpsc;
 
     use super::*;
-    use crate::time::{ManualClock, UnixNanos};
+    use crate::time::ManualClock;
 
     #[test]
     fn a_full_lane_does_not_wait_for_a_committer_that_is_gone() {

@@ -12,14 +12,19 @@
 //!   command and time; a second engine behind the store would find it unchanged.
 
 pub mod apply;
+pub mod check;
 pub mod command;
 mod deadlines;
 pub mod error;
+pub mod events;
+pub mod group;
+pub mod history;
 pub mod index;
 mod lane;
 mod layout;
 pub mod options;
 pub mod prepare;
+pub mod preview;
 mod queue;
 mod restore;
 pub mod scrape;
@@ -27,22 +32,27 @@ pub mod segment;
 mod stored;
 pub mod view;
 
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 use std::time::{Duration, Instant};
 
 use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::sync::{oneshot, watch};
 
-pub use command::PushMode;
+pub use command::{Operation, PushMode};
 pub use error::{Error, Fault, Refusal};
+pub use events::{Event, EventLog, Happened};
+pub use group::{GroupState, Policy};
+pub use history::{Departed, Departure, HistoryLimits};
 pub use lane::{LaneError, LaneHandle, REAPER_SLEEP_MAX};
-pub use options::{Limits, Options, Sync};
+pub use options::{Downtime, Limits, Options, Sync};
 pub use restore::Restored;
 pub use scrape::{Compressed, Exposition, Run, ScrapeCache, ScrapeOptions};
 pub use stored::{StoredFamily, StoredGroup, read_all};
+pub use view::GroupView;
 
 use apply::Judge;
 use command::{Command, ForeignTimes, Push};
+use history::History;
 use index::Index;
 use lane::{Committer, Lane};
 use prepare::{Rules, SeriesHasher};
@@ -53,9 +63,9 @@ use crate::exposition::persistence::ForeignGroup;
 use crate::exposition::text::LabelBlock;
 use crate::model::{
     GroupingKey, MetricFamily, NameRules, PUSH_FAILURE_TIME_HELP, PUSH_FAILURE_TIME_NAME,
-    PUSH_TIME_HELP, PUSH_TIME_NAME, Ttl,
+    PUSH_TIME_HELP, PUSH_TIME_NAME, Ttl, TtlPolicy,
 };
-use crate::store::{CloseError, ImportState, OpenError, ReadError, Store};
+use crate::store::{CloseError, CommitError, ImportState, OpenError, ReadError, Store};
 use crate::telemetry::metrics::{Readings, SelfMetrics};
 use crate::time::{Clock, UnixMillis, UnixNanos};
 
@@ -77,6 +87,9 @@ struct Shared {
     metrics: Arc<SelfMetrics>,
     hasher: SeriesHasher,
     options: Options,
+    /// What pushes are prepared with. Held to replace or clone it. The lane has its own.
+    policy: RwLock<Policy>,
+    events: Arc<EventLog>,
     next_deadline: watch::Receiver<UnixMillis>,
     scrapes: Arc<ScrapeCache>,
     /// Whether what is stored may have names beyond the legacy charset.
@@ -90,6 +103,8 @@ pub enum StartError {
     Open(#[from] OpenError),
     #[error(transparent)]
     Lane(#[from] LaneError),
+    #[error("cannot keep how far deadlines have moved (ttl.downtime)")]
+    Commit(#[from] CommitError),
 }
 
 /// Why the store was not closed in order. The next start recovers it.
@@ -115,9 +130,20 @@ impl Gateway {
         if let Some(offset) = store.clock_offset_ms()? {
             clock.restore_offset_ms(offset);
         }
+        if options.downtime == Downtime::Pause {
+            pause(&store, &*clock)?;
+        }
         let hasher = SeriesHasher::random();
+        let now = clock.now();
+        let floor = match options.startup_grace {
+            Duration::ZERO => UnixMillis(0),
+            grace => now.saturating_add(grace),
+        };
+        let policy = Policy { ttl: Arc::new(options.ttl.clone()), floor };
         let mut judge = Judge {
             index: Index::new(hasher),
+            policy: policy.clone(),
+            history: History::new(options.history),
             limits: options.limits,
             self_types: metrics.types().collect(),
         };
@@ -125,10 +151,10 @@ impl Gateway {
             (PUSH_TIME_NAME, PUSH_TIME_HELP),
             (PUSH_FAILURE_TIME_NAME, PUSH_FAILURE_TIME_HELP),
         ]);
-        let now = clock.now();
-        let restored = restore::restore(&store, &mut judge, &mut view, hasher, &options.ttl, now)?;
+        let restored = restore::restore(&store, &mut judge, &mut view, hasher, now)?;
         let quoted_names = options.names == NameRules::Utf8 || restored.quoted_names;
         let (sender, next_deadline) = watch::channel(view.next_deadline());
+        let events = Arc::new(EventLog::new(clock.wall()));
         let shared = Shared {
             queue: Arc::new(Queue::new(options.limits.queue, Arc::clone(&clock))),
             view: Arc::new(RwLock::new(view)),
@@ -137,6 +163,8 @@ impl Gateway {
             metrics,
             hasher,
             options,
+            policy: RwLock::new(policy),
+            events,
             next_deadline,
             scrapes: Arc::default(),
             quoted_names,
@@ -150,6 +178,7 @@ impl Gateway {
                 store: Arc::clone(&shared.store),
                 view: Arc::clone(&shared.view),
                 metrics: Arc::clone(&shared.metrics),
+                events: Arc::clone(&shared.events),
                 next_deadline: sender,
                 sync: shared.options.sync,
             },
@@ -175,7 +204,7 @@ impl Gateway {
     pub async fn import(&self, group: ForeignGroup, lenient: bool) -> Result<(), Error> {
         let ForeignGroup { key, created, pushed, failed, families } = group;
         let stored = families.iter().map(|(at, family)| (family.name.clone(), *at)).collect();
-        let times = Box::new(ForeignTimes { created, pushed, failed, stored });
+        let times = Box::new(ForeignTimes { created, pushed, failed, stored, departed: None });
         let families = families.into_iter().map(|(_, family)| family).collect();
         let mode = PushMode::Replace;
         self.submit(key, mode, None, families, lenient, Some(times)).await.map(drop)
@@ -197,11 +226,13 @@ impl Gateway {
         let families = beside_other_tasks(series > SERIES_INLINE_MAX, || {
             prepare::prepare(&key, shared.hasher, rules, families)
         });
+        let policy = self.ttl_policy();
         let push = Push {
             mode,
             block: LabelBlock::of_group(&key),
-            ttl,
-            policy_ttl: shared.options.ttl.ttl_of(&key),
+            asked: ttl,
+            rule: policy.rule_of(&key),
+            policy,
             families,
             lenient,
             times,
@@ -225,6 +256,111 @@ impl Gateway {
         let (reply, answer) = oneshot::channel();
         self.shared.queue.push(Command::Wipe(reply))?;
         answer.await.map_err(|_| Fault::Stopping)?
+    }
+
+    /// Changes those of these groups that are there. Returns which they were.
+    pub async fn change(
+        &self,
+        keys: Vec<GroupingKey>,
+        operation: Operation,
+    ) -> Result<Vec<GroupingKey>, Fault> {
+        let stay = self.view().totals(self.shared.clock.now()).groups;
+        let stay = usize::try_from(stay).unwrap_or(usize::MAX).saturating_sub(keys.len());
+        let deletes = matches!(operation, Operation::Delete { .. });
+        // All at once where that is quick, else some at a time, so that pushes get in between.
+        let at_once =
+            if deletes && apply::is_bulk(keys.len(), stay) { keys.len() } else { CHANGED_MAX };
+        let mut changed = Vec::with_capacity(keys.len());
+        for keys in keys.chunks(at_once.max(1)) {
+            let (reply, answer) = oneshot::channel();
+            let command = Command::Change(keys.to_vec(), operation, reply);
+            self.shared.queue.push(command)?;
+            changed.extend(answer.await.map_err(|_| Fault::Stopping)??);
+        }
+        Ok(changed)
+    }
+
+    /// Brings back a group that is gone, for its TTL from now on.
+    pub async fn bring_back(&self, departed: Arc<Departed>) -> Result<Expires, Error> {
+        let read = beside_other_tasks(true, || self.read_group(departed.stored_id));
+        let Some(stored) = read.map_err(Fault::from)? else { return Err(Refusal::Exists.into()) };
+        let StoredGroup { key, created, pushed, failed, families } = stored;
+        let at = families.iter().map(|family| (family.name.clone(), family.stored)).collect();
+        let families = families.into_iter().map(StoredFamily::into_family).collect();
+        let departed = Some(departed);
+        let times = Box::new(ForeignTimes { created, pushed, failed, stored: at, departed });
+        self.submit(key, PushMode::Replace, None, families, false, Some(times)).await
+    }
+
+    /// Has groups live by another policy from now on, also those that are there, but for those whose
+    /// TTL a push or an operator has set.
+    pub async fn set_ttl_policy(&self, policy: TtlPolicy) -> Result<(), Fault> {
+        let policy = Arc::new(policy);
+        let (reply, answer) = oneshot::channel();
+        self.shared.queue.push(Command::SetPolicy(Arc::clone(&policy), reply))?;
+        answer.await.map_err(|_| Fault::Stopping)??;
+        self.shared.policy.write().unwrap_or_else(PoisonError::into_inner).ttl = policy;
+        Ok(())
+    }
+
+    /// What groups live by.
+    pub fn ttl_policy(&self) -> Arc<TtlPolicy> {
+        Arc::clone(&self.policy().ttl)
+    }
+
+    /// What groups live by, and before when none expires.
+    pub fn policy(&self) -> Policy {
+        self.shared.policy.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The groups that have not expired and that `take` takes. It is asked while pushes wait.
+    pub fn groups(&self, mut take: impl FnMut(&GroupView) -> bool) -> Vec<GroupView> {
+        let now = self.shared.clock.now();
+        self.view().groups(now).filter(|group| take(group)).cloned().collect()
+    }
+
+    /// The group of a key, unless it has expired.
+    pub fn group(&self, key: &GroupingKey) -> Option<GroupView> {
+        self.groups(|group| group.key == *key).pop()
+    }
+
+    /// What can be brought back, latest first. Waits for what has expired to be removed.
+    pub async fn departed(&self) -> Result<Vec<Arc<Departed>>, Fault> {
+        while self.view().overdue(self.shared.clock.now()).next().is_some() {
+            self.reap().await?;
+        }
+        Ok(self.view().departed().iter().rev().cloned().collect())
+    }
+
+    /// What has happened lately.
+    pub fn events(&self) -> &EventLog {
+        &self.shared.events
+    }
+
+    /// A push was refused before it came here.
+    pub fn note_refused(&self, key: GroupingKey, reason: String) {
+        let what = Happened::Refused { reason: reason.into() };
+        self.shared.events.add([(self.shared.clock.wall(), key, what)]);
+    }
+
+    /// Gateway time.
+    pub fn now(&self) -> UnixMillis {
+        self.shared.clock.now()
+    }
+
+    /// Wall time in gateway time, with the clock's present offset.
+    pub fn to_gateway_time(&self, wall: UnixNanos) -> UnixMillis {
+        let millis = wall.as_millis().saturating_add(self.shared.clock.offset_ms());
+        UnixMillis(u64::try_from(millis).unwrap_or(0))
+    }
+
+    /// The settings were read again, or could not be.
+    pub fn reloaded(&self, succeeded: bool) {
+        self.shared.metrics.reloaded(succeeded, self.shared.clock.wall());
+    }
+
+    fn view(&self) -> RwLockReadGuard<'_, View> {
+        self.shared.view.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Removes groups that have expired, a bounded number of them. Not needed for them not to be
@@ -331,10 +467,30 @@ impl Gateway {
         Ok(store.close()?)
     }
 
-    fn to_wall(&self, deadline: UnixMillis) -> Expires {
+    /// A deadline for people.
+    pub fn to_wall(&self, deadline: UnixMillis) -> Expires {
         (deadline != UnixMillis::MAX).then(|| deadline.to_wall(self.shared.clock.offset_ms()))
     }
 }
+
+/// Has gateway time stand still from when the gateway was last known to run until now.
+fn pause(store: &Store, clock: &dyn Clock) -> Result<(), StartError> {
+    let Some(alive) = store.alive_ms()? else { return Ok(()) };
+    let down = clock.now().saturating_since(UnixMillis(alive));
+    if !down.is_zero() {
+        let down_ms = i64::try_from(down.as_millis()).unwrap_or(i64::MAX);
+        let offset = clock.offset_ms().saturating_sub(down_ms);
+        clock.restore_offset_ms(offset);
+        store.keep_clock_offset_ms(offset)?;
+        store.sync()?;
+        let down = humantime::format_duration(Duration::from_secs(down.as_secs()));
+        tracing::info!(%down, "deadlines moved by the time that the gateway was down");
+    }
+    Ok(())
+}
+
+/// So many groups are changed in one go.
+const CHANGED_MAX: usize = 250;
 
 /// A push with more series is prepared where it does not hold up other requests: at a microsecond or
 /// two each, this many take some milliseconds.

@@ -2,12 +2,19 @@
 
 use std::time::Duration;
 
+use super::history::HistoryLimits;
 use crate::model::{NameRules, TtlPolicy};
 
 /// Settings of the gateway.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Options {
+    /// What groups live by at the start; it may be replaced.
     pub ttl: TtlPolicy,
+    pub downtime: Downtime,
+    /// Nothing expires before the gateway has run for so long.
+    pub startup_grace: Duration,
+    /// How much is kept of what is gone.
+    pub history: HistoryLimits,
     pub sync: Sync,
     pub limits: Limits,
     /// Which names a push may bring.
@@ -15,6 +22,32 @@ pub struct Options {
     /// Whether a push that contradicts itself or what is stored is refused. Otherwise it is accepted
     /// without what contradicts.
     pub consistency_check: bool,
+}
+
+/// What becomes of deadlines while the gateway is down.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Downtime {
+    /// They come nearer.
+    #[default]
+    Count,
+    /// They move by the time that it was down.
+    Pause,
+}
+
+impl Options {
+    /// Those of the settings, where nothing is set, but without bounds.
+    pub fn new(ttl: TtlPolicy) -> Self {
+        Self {
+            ttl,
+            downtime: Downtime::Count,
+            startup_grace: Duration::ZERO,
+            history: HistoryLimits { groups: 1000, bytes: 64 << 20 },
+            sync: Sync::Always,
+            limits: Limits::UNLIMITED,
+            names: NameRules::Legacy,
+            consistency_check: true,
+        }
+    }
 }
 
 /// When a push is on disk.

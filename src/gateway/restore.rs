@@ -1,18 +1,22 @@
 //! From the store to index and view, at start.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use prost::Message;
 
-use super::apply::{Judge, chunk_sum, header_change, stamp_lines};
-use super::index::{GroupState, NewMember};
+use super::apply::{Judge, header_change, published, stamp_lines};
+use super::group::GroupState;
+use super::history::{Departed, Departure};
+use super::index::NewMember;
 use super::prepare::{GroupRenderer, SeriesHasher};
+use super::stored::chunk_sum;
 use super::view::{Change, View};
 use crate::exposition::text::LabelBlock;
 use crate::model::name::is_metric_name;
-use crate::model::{GroupingKey, MetricFamily, Ttl, TtlPolicy, TtlSource};
-use crate::store::record::{ChunkRecord, FamilyRecord, GroupRecord};
-use crate::store::{ChunkRef, Loaded, OpenError, Store};
+use crate::model::{GroupingKey, MetricFamily, Rhythm, Ttl};
+use crate::store::record::{ChunkRecord, FamilyRecord, GroupRecord, TombstoneRecord};
+use crate::store::{ChunkRef, Loaded, OpenError, Store, TOMBSTONE};
 use crate::time::{UnixMillis, UnixNanos};
 
 /// What was found in the store.
@@ -33,6 +37,8 @@ struct StoredGroup {
     record: GroupRecord,
     /// The chunks beside the head, with their families.
     chunks: Vec<(ChunkRef, Vec<FamilyRecord>)>,
+    /// Whether the group is gone.
+    tombstone: Option<(ChunkRef, TombstoneRecord)>,
 }
 
 /// Restores everything. Groups that have expired are restored too: scrapes pass over them, and the
@@ -42,7 +48,6 @@ pub(super) fn restore(
     judge: &mut Judge,
     view: &mut View,
     hasher: SeriesHasher,
-    policy: &TtlPolicy,
     now: UnixMillis,
 ) -> Result<Restored, OpenError> {
     let mut restored = Restored::default();
@@ -66,9 +71,18 @@ pub(super) fn restore(
             );
             return Err(damaged(store, what));
         }
-        let (deadline, quoted) = insert(store, judge, view, hasher, policy, group)?;
+        if group.tombstone.is_some() {
+            let departed = departed(store, judge, group)?;
+            judge.history.push(Arc::new(departed));
+            continue;
+        }
+        let (deadline, quoted) = insert(store, judge, view, hasher, group)?;
         restored.expired += u64::from(deadline <= now);
         restored.quoted_names |= quoted;
+    }
+    judge.history.sort();
+    for departed in judge.history.iter() {
+        view.publish(Change::Departed(Arc::clone(departed)));
     }
     restored.groups = judge.index.group_count() as u64;
     restored.series = judge.index.series_count();
@@ -82,11 +96,23 @@ fn begin(store: &Store, loaded: &Loaded) -> Result<StoredGroup, OpenError> {
     }
     let record = GroupRecord::decode(loaded.frame.payload())
         .map_err(|error| damaged(store, format!("group {id}: {error}")))?;
-    Ok(StoredGroup { id, head: loaded.frame.to_ref(0), record, chunks: Vec::new() })
+    Ok(StoredGroup {
+        id,
+        head: loaded.frame.to_ref(0),
+        record,
+        chunks: Vec::new(),
+        tombstone: None,
+    })
 }
 
 fn add_chunk(store: &Store, group: &mut StoredGroup, loaded: &Loaded) -> Result<(), OpenError> {
     let number = loaded.key.chunk;
+    if number == TOMBSTONE {
+        let record = TombstoneRecord::decode(loaded.frame.payload())
+            .map_err(|error| damaged(store, format!("group {}, tombstone: {error}", group.id)))?;
+        group.tombstone = Some((loaded.frame.to_ref(number), record));
+        return Ok(());
+    }
     let record = ChunkRecord::decode(loaded.frame.payload())
         .map_err(|error| damaged(store, format!("group {}, chunk {number}: {error}", group.id)))?;
     group.chunks.push((loaded.frame.to_ref(number), record.families));
@@ -100,19 +126,21 @@ fn insert(
     judge: &mut Judge,
     view: &mut View,
     hasher: SeriesHasher,
-    policy: &TtlPolicy,
     stored: StoredGroup,
 ) -> Result<(UnixMillis, bool), OpenError> {
-    let StoredGroup { id: stored_id, head, record, chunks } = stored;
+    let StoredGroup { id: stored_id, head, record, chunks, tombstone: _ } = stored;
     let broken = |what: String| damaged(store, format!("group {stored_id}: {what}"));
     let key = GroupingKey::from_bytes(&record.key).map_err(|error| broken(error.to_string()))?;
     if judge.index.find(&key).is_some() {
         return Err(broken(format!("{key} is stored twice")));
     }
-    let state = state_of(&record, policy, &key);
+    let mut state = state_of(&record);
+    judge.policy.decide_for(&key, &mut state);
+    let state = Arc::new(state);
+    let deadline = state.deadline;
     let block = LabelBlock::of_group(&key);
     let group = GroupRenderer::new(&key, hasher);
-    let id = judge.index.insert(key.clone(), state, Some(stored_id));
+    let id = judge.index.insert(key.clone(), Arc::clone(&state), Some(stored_id));
     let refs = chunks.iter().map(|(chunk, _)| *chunk).collect();
     let inline = record.families.into_iter().map(|family| (0, family));
     let beside = chunks.into_iter().flat_map(|(chunk, families)| {
@@ -153,25 +181,59 @@ fn insert(
     if let Some(group) = judge.index.group_mut(id) {
         group.head = Some(head);
         group.chunks = refs;
-        let series = group.series;
-        view.publish(Change::Group { id, stored_id, state, series, stamps, lines });
+        view.publish(Change::Group { id, group: published(group), stamps, lines });
     }
-    Ok((state.deadline(), quoted))
+    Ok((deadline, quoted))
 }
 
-fn state_of(record: &GroupRecord, policy: &TtlPolicy, key: &GroupingKey) -> GroupState {
-    let stored = record.ttl_ms.map_or(Ttl::Never, |ms| Ttl::After(Duration::from_millis(ms)));
+/// The state of a group that is gone, as it was stored.
+fn departed(store: &Store, judge: &mut Judge, stored: StoredGroup) -> Result<Departed, OpenError> {
+    let StoredGroup { id: stored_id, head, record, chunks, tombstone } = stored;
+    let Some((tombstone_ref, tombstone)) = tombstone else {
+        return Err(damaged(store, format!("group {stored_id} has no tombstone")));
+    };
+    let broken = |what: String| damaged(store, format!("group {stored_id}: {what}"));
+    let key = GroupingKey::from_bytes(&record.key).map_err(|error| broken(error.to_string()))?;
+    judge.index.seen_stored(stored_id, tombstone.sequence);
+    let mut state = state_of(&record);
+    judge.policy.decide_for(&key, &mut state);
+    state.deadline = UnixMillis(tombstone.deadline_ms);
+    let beside = chunks.into_iter().map(|(chunk, _)| chunk);
+    let position = tombstone.rule.and_then(|rule| usize::try_from(rule).ok());
+    Ok(Departed {
+        sequence: tombstone.sequence,
+        key,
+        why: if tombstone.deleted { Departure::Deleted } else { Departure::Expired },
+        at: UnixNanos(tombstone.at_ns),
+        rule: position.zip(tombstone.selector),
+        state: Arc::new(state),
+        series: tombstone.series,
+        families: tombstone.families,
+        stored_id,
+        chunks: std::iter::once(head).chain(beside).chain([tombstone_ref]).collect(),
+    })
+}
+
+/// What a record says; the TTL is yet to be decided.
+fn state_of(record: &GroupRecord) -> GroupState {
+    let ttl = |ms: Option<u64>| ms.map_or(Ttl::Never, |ms| Ttl::After(Duration::from_millis(ms)));
+    let renewed = UnixMillis(record.renewed_ms);
     // What a push asked for stays. What came from the settings is what they say now.
-    let (ttl, ttl_source) =
-        if record.ttl_source == 0 { (stored, TtlSource::Push) } else { policy.ttl_of(key) };
+    let asked = match (record.asked, record.ttl_source) {
+        (Some(asked), _) => Some(ttl(asked.ms)),
+        (None, 0) => Some(ttl(record.ttl_ms)),
+        (None, _) => None,
+    };
+    let last = (record.pushes > 0).then(|| record.last_push_ms.map_or(renewed, UnixMillis));
     GroupState {
-        created: UnixNanos(record.created_ns),
         pushed: record.pushed_ns.map(UnixNanos),
         failed: record.failed_ns.map(UnixNanos),
-        renewed: UnixMillis(record.renewed_ms),
-        ttl,
-        ttl_source,
+        failure: record.failure.as_deref().map(Into::into),
+        rhythm: Rhythm { last, interval_ms: record.interval_ms, intervals: record.intervals },
+        asked,
+        overridden: (record.ttl_source == 3).then(|| ttl(record.ttl_ms)),
         pushes: record.pushes,
+        ..GroupState::new(UnixNanos(record.created_ns), renewed)
     }
 }
 

@@ -2,10 +2,10 @@
 
 use prost::Message;
 
-use super::apply::chunk_sum;
-use crate::model::{GroupingKey, Metric, MetricType};
+use super::index::Group;
+use crate::model::{GroupingKey, Metric, MetricFamily, MetricType};
 use crate::store::record::{ChunkRecord, FamilyRecord, GroupRecord};
-use crate::store::{Batch, ChunkKey, ChunkRef, ReadError, Store};
+use crate::store::{Batch, ChunkKey, ChunkRef, ReadError, Store, TOMBSTONE};
 use crate::time::UnixNanos;
 
 /// A group with all that was pushed to it.
@@ -32,6 +32,14 @@ pub struct StoredFamily {
     pub metrics: Vec<Metric>,
 }
 
+impl StoredFamily {
+    /// As it was pushed.
+    pub fn into_family(self) -> MetricFamily {
+        let Self { name, help, kind, stored: _, metrics } = self;
+        MetricFamily { name, help, kind, unit: None, metrics }
+    }
+}
+
 /// A push between the reading of two chunks makes them disagree; then they are read again.
 const ATTEMPTS: usize = 20;
 
@@ -51,11 +59,15 @@ pub(super) fn read(store: &Store, id: u64) -> Result<Option<StoredGroup>, ReadEr
     }
 }
 
-/// Reads all groups of a store that no gateway uses, expired ones included.
+/// Reads all groups of a store that no gateway uses: also those whose deadline has come in the
+/// meantime, but none that was gone.
 pub fn read_all(store: &Store) -> Result<Vec<StoredGroup>, ReadError> {
     let mut groups = Vec::new();
     for id in store.groups()? {
-        groups.extend(read(store, id)?);
+        let tombstone = ChunkKey { group: id, chunk: TOMBSTONE };
+        if store.read(&Batch::default(), tombstone)?.is_none() {
+            groups.extend(read(store, id)?);
+        }
     }
     Ok(groups)
 }
@@ -113,4 +125,40 @@ fn group(
         failed: head.failed_ns.map(UnixNanos),
         families,
     })
+}
+
+/// What a head says of its chunks' checksums.
+pub(super) fn chunk_sum(chunks: &[ChunkRef]) -> u64 {
+    chunks.iter().map(|chunk| u64::from(chunk.checksum)).sum()
+}
+
+/// The families in a group's head, as the staged batch leaves it.
+pub(super) fn head_families(
+    store: &Store,
+    batch: &Batch,
+    group: &Group,
+) -> Result<Vec<FamilyRecord>, ReadError> {
+    if group.chunks.is_empty() && !group.members.is_empty() {
+        read_families(store, batch, group, 0)
+    } else {
+        Ok(Vec::new())
+    }
+}
+
+/// The families in a chunk of a group, as the staged batch leaves it.
+pub(super) fn read_families(
+    store: &Store,
+    batch: &Batch,
+    group: &Group,
+    chunk: u32,
+) -> Result<Vec<FamilyRecord>, ReadError> {
+    let damaged = |what: String| ReadError::Damaged { id: group.stored_id, chunk, what };
+    let frame = store.read(batch, group.chunk_key(chunk))?;
+    let payload = frame.ok_or_else(|| damaged("it is missing".into()))?.payload();
+    let families = if chunk == 0 {
+        GroupRecord::decode(payload).map(|record| record.families)
+    } else {
+        ChunkRecord::decode(payload).map(|record| record.families)
+    };
+    families.map_err(|error| damaged(error.to_string()))
 }

@@ -1,16 +1,18 @@
 //! What scrapes and the API read: the groups and the rendered exposition as of the last durable
 //! batch.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use bytes::Bytes;
 
 use super::deadlines::Deadlines;
-use super::index::{FamilyId, GroupState};
+use super::group::GroupState;
+use super::history::Departed;
+use super::index::FamilyId;
 use super::segment::{GroupId, Rendered, Segment, Segments, next_generation};
 use crate::exposition::text;
-use crate::model::{MetricType, TtlSource};
+use crate::model::{GroupingKey, MetricType, TtlSource};
 use crate::time::UnixMillis;
 
 /// A durable change, to be published.
@@ -18,15 +20,9 @@ use crate::time::UnixMillis;
 pub enum Change {
     /// A group has this state, these stamp lines, and lines of these families in place of those it
     /// had.
-    Group {
-        id: GroupId,
-        /// Its number in the store.
-        stored_id: u64,
-        state: GroupState,
-        series: u32,
-        stamps: [Bytes; 2],
-        lines: Vec<(FamilyId, Rendered)>,
-    },
+    Group { id: GroupId, group: GroupView, stamps: [Bytes; 2], lines: Vec<(FamilyId, Rendered)> },
+    /// A group has other times or another TTL, and the lines that it had.
+    State { id: GroupId, state: Arc<GroupState> },
     /// A group no longer has a family.
     MemberRemoved { id: GroupId, family: FamilyId },
     /// A family is new, or has another header. Comes before its lines.
@@ -40,8 +36,12 @@ pub enum Change {
     },
     /// Groups are gone, whole.
     GroupsRemoved { groups: Vec<(GroupId, Vec<FamilyId>)> },
-    /// All groups are gone.
+    /// All groups are gone, also those that could have been brought back.
     Cleared,
+    /// A group is gone, and can be brought back.
+    Departed(Arc<Departed>),
+    /// It cannot any more.
+    Buried { sequence: u64 },
 }
 
 /// The published state.
@@ -57,6 +57,8 @@ pub struct View {
     stamps: [FamilyView; 2],
     deadlines: Deadlines,
     totals: Totals,
+    /// What can be brought back, oldest first.
+    departed: VecDeque<Arc<Departed>>,
 }
 
 /// Sums over all groups.
@@ -65,8 +67,8 @@ pub struct Totals {
     pub groups: u64,
     /// Without the two stamps of each group.
     pub series: u64,
-    /// By source of the TTL: push, rule, default.
-    pub by_ttl_source: [u64; 3],
+    /// By source of the TTL: override, push, rule, default.
+    pub by_ttl_source: [u64; 4],
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -75,12 +77,20 @@ enum FamilyRef {
     Stored(FamilyId),
 }
 
-#[derive(Clone, Copy, Debug)]
-struct GroupView {
-    stored_id: u64,
-    deadline: UnixMillis,
-    ttl_source: TtlSource,
-    series: u32,
+/// What is known of a group.
+#[derive(Clone, Debug)]
+pub struct GroupView {
+    /// Its number in the store.
+    pub stored_id: u64,
+    pub key: GroupingKey,
+    pub state: Arc<GroupState>,
+    /// That of the state, at hand.
+    pub deadline: UnixMillis,
+    pub families: u32,
+    /// Without its two stamps.
+    pub series: u32,
+    /// Bytes that it takes in the store.
+    pub bytes: u64,
 }
 
 #[derive(Debug)]
@@ -160,15 +170,15 @@ impl View {
             stamps,
             deadlines: Deadlines::default(),
             totals: Totals::default(),
+            departed: VecDeque::new(),
         }
     }
 
     /// Applies a change.
     pub fn publish(&mut self, change: Change) {
         match change {
-            Change::Group { id, stored_id, state, series, stamps, lines } => {
-                let (deadline, ttl_source) = (state.deadline(), state.ttl_source);
-                self.put_group(id, GroupView { stored_id, deadline, ttl_source, series });
+            Change::Group { id, group, stamps, lines } => {
+                self.put_group(id, group);
                 for (family, line) in self.stamps.iter_mut().zip(stamps) {
                     family.segments.put(id, &Rendered { text: line, exact: None });
                 }
@@ -178,6 +188,7 @@ impl View {
                     }
                 }
             }
+            Change::State { id, state } => self.put_state(id, state),
             Change::MemberRemoved { id, family } => self.remove_lines(family, &[id]),
             Change::Header { family, name, kind, help, help_giver } => {
                 let header = Header::new(&name, kind, help, help_giver);
@@ -185,6 +196,11 @@ impl View {
             }
             Change::GroupsRemoved { groups } => self.remove_groups(groups),
             Change::Cleared => self.clear(),
+            Change::Departed(departed) => self.departed.push_back(departed),
+            Change::Buried { sequence } => {
+                let at = self.departed.iter().position(|departed| departed.sequence == sequence);
+                at.and_then(|at| self.departed.remove(at));
+            }
         }
     }
 
@@ -196,6 +212,7 @@ impl View {
             self.order.remove(&family.name);
         }
         self.groups.clear();
+        self.departed.clear();
         self.deadlines = Deadlines::default();
         self.totals = Totals::default();
     }
@@ -220,8 +237,22 @@ impl View {
 
     /// Numbers in the store of the groups that have not expired at `now`.
     pub fn stored_ids(&self, now: UnixMillis) -> Vec<u64> {
-        let groups = self.groups.iter().flatten();
-        groups.filter(|group| group.deadline > now).map(|group| group.stored_id).collect()
+        self.groups(now).map(|group| group.stored_id).collect()
+    }
+
+    /// The groups that have not expired at `now`.
+    pub fn groups(&self, now: UnixMillis) -> impl Iterator<Item = &GroupView> {
+        self.groups.iter().flatten().filter(move |group| group.deadline > now)
+    }
+
+    /// What can be brought back, oldest first.
+    pub fn departed(&self) -> &VecDeque<Arc<Departed>> {
+        &self.departed
+    }
+
+    /// Groups that have expired at `now` and are yet to be removed.
+    pub fn overdue(&self, now: UnixMillis) -> impl Iterator<Item = &GroupView> {
+        self.due(now).filter_map(|id| self.groups.get(id as usize)?.as_ref())
     }
 
     /// Sums over the groups that have not expired at `now`.
@@ -264,6 +295,15 @@ impl View {
             self.totals.subtract(&before);
         }
         self.deadlines.set(id, deadline);
+    }
+
+    fn put_state(&mut self, id: GroupId, state: Arc<GroupState>) {
+        let Some(Some(group)) = self.groups.get_mut(id as usize) else { return };
+        self.totals.subtract(group);
+        group.deadline = state.deadline;
+        group.state = state;
+        self.totals.add(group);
+        self.deadlines.set(id, group.deadline);
     }
 
     fn put_header(&mut self, id: FamilyId, name: Arc<str>, header: Header) {
@@ -322,18 +362,19 @@ impl Totals {
     fn add(&mut self, group: &GroupView) {
         self.groups += 1;
         self.series += u64::from(group.series);
-        *self.of_source(group.ttl_source) += 1;
+        *self.of_source(group.state.ttl_source) += 1;
     }
 
     fn subtract(&mut self, group: &GroupView) {
         self.groups -= 1;
         self.series -= u64::from(group.series);
-        *self.of_source(group.ttl_source) -= 1;
+        *self.of_source(group.state.ttl_source) -= 1;
     }
 
     fn of_source(&mut self, source: TtlSource) -> &mut u64 {
-        let [push, rule, default] = &mut self.by_ttl_source;
+        let [overridden, push, rule, default] = &mut self.by_ttl_source;
         match source {
+            TtlSource::Override => overridden,
             TtlSource::Push => push,
             TtlSource::Rule => rule,
             TtlSource::Default => default,

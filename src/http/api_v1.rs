@@ -193,6 +193,12 @@ fn group(stored: StoredGroup, zone: &TimeZone) -> Value {
     group.into()
 }
 
+/// The families of a group, by name.
+pub(super) fn families(stored: &StoredGroup, zone: &TimeZone) -> Value {
+    let named = |of: &StoredFamily| (of.name.clone(), family(&stored.key, of, zone));
+    stored.families.iter().map(named).collect::<Map<_, _>>().into()
+}
+
 fn family(key: &GroupingKey, family: &StoredFamily, zone: &TimeZone) -> Value {
     let mut object = Map::new();
     object.insert("time_stamp".into(), timestamp(family.stored, zone).into());

@@ -9,6 +9,7 @@
 //! - No judgement about metrics: that is the gateway's.
 
 mod api_v1;
+pub mod api_v2;
 mod body;
 mod native_bounds;
 mod native_buckets;
@@ -25,8 +26,37 @@ pub use server::{BindError, Server};
 pub use service::Readiness;
 pub use web_config::WebConfigError;
 
+use std::fmt;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot};
+
+use crate::model::TtlPolicy;
+
+/// What the server asks of those who know the settings.
+#[derive(Clone)]
+pub struct Hooks {
+    /// Has the settings read again.
+    pub reload: mpsc::Sender<ReloadReply>,
+    /// The policy, and warnings, of a proposed TOML text.
+    pub parse_ttl: ParseTtl,
+    /// All settings in force.
+    pub settings: Arc<dyn Fn() -> serde_json::Value + Send + Sync>,
+}
+
+/// Reads a TOML text with a `[ttl]` table: its policy and warnings, or all that is wrong with it.
+pub type ParseTtl = fn(&str) -> Result<(TtlPolicy, Vec<String>), String>;
+
+/// Where it is said what came of reading the settings again: for people, in both cases.
+pub type ReloadReply = oneshot::Sender<Result<String, String>>;
+
+impl fmt::Debug for Hooks {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Hooks").finish_non_exhaustive()
+    }
+}
 
 /// Settings of the server.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,22 +1,27 @@
 //! PUT, POST and DELETE on a group.
 
 use std::fmt::Display;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::body::Body;
 use hyper::header::{CONTENT_TYPE, HeaderName, HeaderValue};
-use hyper::{HeaderMap, Response, StatusCode};
+use hyper::http::request::Parts;
+use hyper::{Response, StatusCode};
 
 use super::Limits;
 use super::body::{self, working_on};
 use super::rejection::Rejection;
+use super::route::PushPath;
 use crate::exposition::PushFormat;
 use crate::gateway::{Error, Expires, Gateway, PushMode};
-use crate::model::{GroupingKey, Ttl};
+use crate::model::{Clamped, GroupingKey, MetricFamily, MetricValue, Ttl};
 
 const TTL: HeaderName = HeaderName::from_static("tidegate-ttl");
 const EXPIRES: HeaderName = HeaderName::from_static("tidegate-expires");
+const CLAMPED: HeaderName = HeaderName::from_static("tidegate-ttl-clamped");
+const TTL_GAUGE: &str = "push_ttl_seconds";
 
 /// Stores what the body says under the grouping key.
 ///
@@ -24,25 +29,59 @@ const EXPIRES: HeaderName = HeaderName::from_static("tidegate-expires");
 pub(super) async fn push<B>(
     gateway: &Gateway,
     limits: &Limits,
-    key: GroupingKey,
+    PushPath { key, ttl: path_ttl }: PushPath,
     mode: PushMode,
-    headers: &HeaderMap,
+    head: &Parts,
     incoming: &mut B,
 ) -> Result<Response<Full<Bytes>>, Rejection>
 where
     B: Body<Data = Bytes> + Unpin,
     B::Error: Display,
 {
-    let ttl = ttl(headers)?;
+    let name = key.clone();
+    let result = try_push(gateway, limits, key, path_ttl, mode, head, incoming).await;
+    if let Err(rejection) = &result
+        // The others were judged, which is an event already.
+        && !matches!(rejection, Rejection::Gateway(_))
+    {
+        gateway.note_refused(name, rejection.to_string());
+    }
+    result
+}
+
+async fn try_push<B>(
+    gateway: &Gateway,
+    limits: &Limits,
+    key: GroupingKey,
+    path_ttl: Option<String>,
+    mode: PushMode,
+    head: &Parts,
+    incoming: &mut B,
+) -> Result<Response<Full<Bytes>>, Rejection>
+where
+    B: Body<Data = Bytes> + Unpin,
+    B::Error: Display,
+{
+    let headers = &head.headers;
+    let asked = asked_beside_the_body(head, path_ttl)?;
     let content_type = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
     let format = PushFormat::from_content_type(content_type);
     let body = body::read(headers, incoming, limits).await?;
     let families = working_on(body.len(), || format.parse(&body, gateway.names()))?;
     drop(body);
+    let asked = match asked {
+        Some(asked) => Some(asked),
+        None => asked_in_the_body(&families)?,
+    };
+    let clamped = asked.map(|asked| gateway.ttl_policy().clamp(asked));
+    let ttl = clamped.map(|clamped| clamped.unwrap_or_else(|clamped| clamped.to));
     let unchecked = !gateway.checks_consistency();
     let mut response = Response::new(Full::default());
     if unchecked {
         *response.status_mut() = StatusCode::ACCEPTED;
+    }
+    if let Some(Err(clamped)) = clamped {
+        response.headers_mut().insert(CLAMPED, clamped_value(clamped));
     }
     match gateway.push(key.clone(), mode, ttl, families).await {
         Ok(expires) => {
@@ -70,11 +109,53 @@ pub(super) async fn delete(
     Ok(response)
 }
 
-/// The TTL that the push asks for.
-fn ttl(headers: &HeaderMap) -> Result<Option<Ttl>, Rejection> {
-    let Some(value) = headers.get(TTL) else { return Ok(None) };
-    let text = String::from_utf8_lossy(value.as_bytes());
-    Ttl::parse(&text).map(Some).map_err(|error| Rejection::Ttl(format!("Tidegate-TTL: {error}")))
+/// The TTL that a push asks for beside its body: in a header, else in the query, else in the path.
+fn asked_beside_the_body(head: &Parts, path: Option<String>) -> Result<Option<Ttl>, Rejection> {
+    let (place, text) = if let Some(value) = head.headers.get(TTL) {
+        ("Tidegate-TTL", String::from_utf8_lossy(value.as_bytes()).into_owned())
+    } else if let Some(value) = in_query(head.uri.query()) {
+        ("?ttl", value)
+    } else if let Some(value) = path {
+        ("the path label __ttl__", value)
+    } else {
+        return Ok(None);
+    };
+    let malformed = |error| Rejection::Ttl(format!("{place}: {error}"));
+    Ttl::parse(&text).map(Some).map_err(malformed)
+}
+
+fn in_query(query: Option<&str>) -> Option<String> {
+    let mut pairs = form_urlencoded::parse(query?.as_bytes());
+    pairs.find(|(name, _)| name == "ttl").map(|(_, value)| value.into_owned())
+}
+
+/// The TTL that a push asks for by a gauge without labels.
+fn asked_in_the_body(families: &[MetricFamily]) -> Result<Option<Ttl>, Rejection> {
+    let mut metrics = families
+        .iter()
+        .filter(|family| family.name == TTL_GAUGE)
+        .flat_map(|family| &family.metrics)
+        .filter(|metric| metric.labels.is_empty());
+    let Some(metric) = metrics.next() else { return Ok(None) };
+    // Without a TYPE line it is untyped, and still meant.
+    let (MetricValue::Gauge(seconds) | MetricValue::Untyped(seconds)) = metric.value else {
+        let text = format!("{TTL_GAUGE} says for how long the group lives: expected a gauge");
+        return Err(Rejection::Ttl(text));
+    };
+    if seconds == f64::INFINITY {
+        return Ok(Some(Ttl::Never));
+    }
+    match Duration::try_from_secs_f64(seconds) {
+        Ok(duration) => Ok(Some(Ttl::After(duration))),
+        Err(error) => Err(Rejection::Ttl(format!(
+            "{TTL_GAUGE} is {seconds} ({error}): expected a number of seconds, or +Inf for never"
+        ))),
+    }
+}
+
+fn clamped_value(Clamped { asked, setting, to }: Clamped) -> HeaderValue {
+    let text = format!("{to}; asked=\"{asked}\"; by={setting}");
+    HeaderValue::from_str(&text).expect("durations are written in ASCII")
 }
 
 fn expires_value(expires: Expires) -> HeaderValue {
@@ -88,6 +169,8 @@ fn expires_value(expires: Expires) -> HeaderValue {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::exposition::text::parse;
+    use crate::model::NameRules;
     use crate::time::UnixNanos;
 
     #[test]
@@ -97,14 +180,54 @@ mod tests {
         assert_eq!(expires_value(at), "2020-03-09T19:24:08.025Z");
     }
 
+    fn asked(uri: &str, header: Option<&str>, path: Option<&str>) -> Result<Option<Ttl>, String> {
+        let mut request = hyper::Request::put(uri);
+        if let Some(header) = header {
+            request = request.header(TTL, header);
+        }
+        let head = request.body(()).unwrap().into_parts().0;
+        asked_beside_the_body(&head, path.map(str::to_owned)).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn of_several_ttls_the_header_counts_then_the_query_then_the_path() {
+        let hours = |hours| Ok(Some(Ttl::After(Duration::from_hours(hours))));
+        assert_eq!(asked("/", None, None), Ok(None));
+        assert_eq!(asked("/", None, Some("3h")), hours(3));
+        assert_eq!(asked("/?a=b&ttl=2h", None, Some("3h")), hours(2));
+        assert_eq!(asked("/?ttl=2h", Some("1h"), Some("3h")), hours(1));
+        assert_eq!(asked("/", Some("never"), None), Ok(Some(Ttl::Never)));
+    }
+
     #[test]
     fn a_ttl_that_cannot_be_read_is_refused_by_name() {
-        let mut headers = HeaderMap::new();
-        assert!(matches!(ttl(&headers), Ok(None)));
-        headers.insert(TTL, HeaderValue::from_static("never"));
-        assert!(matches!(ttl(&headers), Ok(Some(Ttl::Never))));
-        headers.insert(TTL, HeaderValue::from_static("soon"));
-        let error = ttl(&headers).unwrap_err().to_string();
-        assert!(error.contains("Tidegate-TTL") && error.contains("\"soon\""), "{error}");
+        for (uri, header, path, place) in [
+            ("/", Some("soon"), None, "Tidegate-TTL"),
+            ("/?ttl=soon", None, None, "?ttl"),
+            ("/", None, Some("soon"), "__ttl__"),
+        ] {
+            let error = asked(uri, header, path).unwrap_err();
+            assert!(error.contains(place) && error.contains("\"soon\""), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_gauge_without_labels_sets_the_ttl() {
+        let parsed = |body: &str| parse(body.as_bytes(), NameRules::Legacy).unwrap();
+        let asked = |body: &str| asked_in_the_body(&parsed(body)).map_err(|e| e.to_string());
+        let seconds = |seconds| Ok(Some(Ttl::After(Duration::from_secs_f64(seconds))));
+        assert_eq!(asked("a 1\n"), Ok(None));
+        assert_eq!(asked("# TYPE push_ttl_seconds gauge\npush_ttl_seconds 90.5\n"), seconds(90.5));
+        assert_eq!(asked("push_ttl_seconds 0\n"), seconds(0.0));
+        assert_eq!(asked("push_ttl_seconds{a=\"b\"} 90\n"), Ok(None));
+        assert_eq!(asked("push_ttl_seconds +Inf\n"), Ok(Some(Ttl::Never)));
+        for body in [
+            "push_ttl_seconds -1",
+            "push_ttl_seconds NaN",
+            "# TYPE push_ttl_seconds counter\npush_ttl_seconds 1",
+        ] {
+            let error = asked(&format!("{body}\n")).unwrap_err();
+            assert!(error.contains("push_ttl_seconds") && error.contains("expected"), "{error}");
+        }
     }
 }

@@ -7,6 +7,7 @@ use hyper::header::{ALLOW, CONTENT_TYPE, HeaderValue, RETRY_AFTER, X_CONTENT_TYP
 use hyper::{Response, StatusCode};
 use thiserror::Error;
 
+use super::api_v2;
 use super::route::RouteError;
 use crate::exposition::ParseError;
 use crate::gateway::{Error, Fault, Refusal};
@@ -76,6 +77,7 @@ impl Rejection {
                 | Refusal::Duplicate { .. }
                 | Refusal::Suffix { .. }
                 | Refusal::TooLong { .. } => StatusCode::BAD_REQUEST,
+                Refusal::Exists => StatusCode::CONFLICT,
                 Refusal::Limit { .. } => StatusCode::PAYLOAD_TOO_LARGE,
                 Refusal::Full { .. } => StatusCode::TOO_MANY_REQUESTS,
             },
@@ -127,6 +129,15 @@ impl Rejection {
             }
             other => other.to_string(),
         }
+    }
+
+    /// The same as JSON, for the API.
+    pub(super) fn into_json_response(self) -> WholeResponse {
+        let mut response = api_v2::failure(self.status(), &self.public_text());
+        if let Self::MethodNotAllowed { allow } = self {
+            response.headers_mut().insert(ALLOW, HeaderValue::from_static(allow));
+        }
+        response
     }
 
     pub(super) fn into_response(self) -> Response<Full<Bytes>> {

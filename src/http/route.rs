@@ -11,6 +11,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, percent_e
 use thiserror::Error;
 
 use super::Paths;
+use super::api_v2::Endpoint;
 use super::rejection::Rejection;
 use crate::gateway::PushMode;
 use crate::model::name::{is_reserved_label_name, quoted, unescape};
@@ -19,7 +20,7 @@ use crate::model::{GroupingKey, GroupingKeyError, Label, NameRules};
 /// What a request asks for.
 #[derive(Debug, PartialEq)]
 pub(super) enum Route {
-    Push(GroupingKey, PushMode),
+    Push(PushPath, PushMode),
     Delete(GroupingKey),
     Scrape,
     /// The page for people.
@@ -34,6 +35,8 @@ pub(super) enum Route {
     /// OPTIONS on anything below the API.
     ApiOptions,
     Wipe,
+    Reload,
+    V2(Endpoint),
     /// Which methods there are for a path.
     Options {
         allow: &'static str,
@@ -44,6 +47,14 @@ pub(super) enum Route {
         /// To a path that is clean, whether anything is there or not.
         clean: bool,
     },
+}
+
+/// What the path of a push says.
+#[derive(Debug, PartialEq)]
+pub(super) struct PushPath {
+    pub(super) key: GroupingKey,
+    /// That of the label `__ttl__`, which is not part of the key.
+    pub(super) ttl: Option<String>,
 }
 
 /// Knows the paths.
@@ -71,6 +82,8 @@ enum Target<'a> {
     ApiStatus,
     ApiMetrics,
     Wipe,
+    Reload,
+    V2(Endpoint),
 }
 
 /// Why a push path is no grouping key.
@@ -93,7 +106,12 @@ pub(super) enum RouteError {
 const PUSH_PREFIX: &str = "/metrics/job";
 const BASE64_SUFFIX: &str = "@base64";
 
+/// The label of a push path that says for how long the group lives.
+const TTL_LABEL: &str = "__ttl__";
+
 const API: &str = "/api/v1";
+const API_V2: &str = "/api/v2";
+const RELOAD: &str = "/-/reload";
 const QUIT: &str = "/-/quit";
 
 /// What Go leaves as it is in the path of a URL (`net/url`, `shouldEscape`).
@@ -187,11 +205,11 @@ impl Router {
         }
         Ok(match target {
             Target::Group(rest) => {
-                let key = grouping_key(rest, self.names)?;
+                let path = push_path_of(rest, self.names)?;
                 match *method {
-                    Method::PUT => Route::Push(key, PushMode::Replace),
-                    Method::POST => Route::Push(key, PushMode::Update),
-                    _ => Route::Delete(key),
+                    Method::PUT => Route::Push(path, PushMode::Replace),
+                    Method::POST => Route::Push(path, PushMode::Update),
+                    _ => Route::Delete(path.key),
                 }
             }
             Target::Scrape => Route::Scrape,
@@ -204,12 +222,20 @@ impl Router {
             Target::ApiStatus => Route::ApiStatus,
             Target::ApiMetrics => Route::ApiMetrics,
             Target::Wipe => Route::Wipe,
+            Target::Reload => Route::Reload,
+            Target::V2(endpoint) => Route::V2(endpoint),
         })
     }
 
     /// Whether a path is below the API.
     pub(super) fn is_api(&self, path: &str) -> bool {
         let below = self.local(path).and_then(|local| local.strip_prefix(API));
+        below.is_some_and(|below| below.starts_with('/'))
+    }
+
+    /// Whether a path is below the second version of the API.
+    pub(super) fn is_api_v2(&self, path: &str) -> bool {
+        let below = self.local(path).and_then(|local| local.strip_prefix(API_V2));
         below.is_some_and(|below| below.starts_with('/'))
     }
 
@@ -239,7 +265,8 @@ impl Router {
             "/api/v1/status" => Target::ApiStatus,
             "/api/v1/metrics" => Target::ApiMetrics,
             "/api/v1/admin/wipe" if self.admin => Target::Wipe,
-            _ => return None,
+            RELOAD => Target::Reload,
+            other => return Endpoint::find(other.strip_prefix(API_V2)?).map(Target::V2),
         })
     }
 
@@ -297,8 +324,9 @@ impl Target<'_> {
         match self {
             Self::Group(_) => "DELETE, OPTIONS, POST, PUT",
             Self::Quit => "GET, HEAD, OPTIONS, POST, PUT",
-            Self::PrefixedQuit => "OPTIONS, POST, PUT",
+            Self::PrefixedQuit | Self::Reload => "OPTIONS, POST, PUT",
             Self::Wipe => "OPTIONS, PUT",
+            Self::V2(endpoint) => endpoint.allow(),
             Self::Scrape
             | Self::Page
             | Self::Healthy
@@ -361,7 +389,7 @@ fn push_path(path: &str) -> Option<&str> {
     (!job.is_empty() && !job.starts_with('/')).then_some(rest)
 }
 
-fn grouping_key(rest: &str, names: NameRules) -> Result<GroupingKey, RouteError> {
+fn push_path_of(rest: &str, names: NameRules) -> Result<PushPath, RouteError> {
     let (job_is_base64, rest) = match rest.strip_prefix(BASE64_SUFFIX) {
         Some(rest) => (true, rest),
         None => (false, rest),
@@ -374,22 +402,31 @@ fn grouping_key(rest: &str, names: NameRules) -> Result<GroupingKey, RouteError>
     } else {
         job.to_owned()
     };
-    let mut labels = split_labels(labels, names)?;
+    let (mut labels, ttl) = split_labels(labels, names)?;
     // Last, so that it counts over a `job` among the labels.
     labels.push(Label::new("job", job));
-    Ok(GroupingKey::new(labels)?)
+    Ok(PushPath { key: GroupingKey::new(labels)?, ttl })
 }
 
-fn split_labels(text: &str, names: NameRules) -> Result<Vec<Label>, RouteError> {
+/// The labels, and the TTL that is among them.
+fn split_labels(text: &str, names: NameRules) -> Result<(Vec<Label>, Option<String>), RouteError> {
+    let (mut labels, mut ttl) = (Vec::new(), None);
     if text.len() <= 1 {
-        return Ok(Vec::new());
+        return Ok((labels, ttl));
     }
     let components: Vec<&str> = text.strip_prefix('/').unwrap_or(text).split('/').collect();
     let (pairs, odd) = components.as_chunks::<2>();
     if !odd.is_empty() {
         return Err(RouteError::OddComponents(text.to_owned()));
     }
-    pairs.iter().map(|[name, value]| label(name, value, names)).collect()
+    for [name, value] in pairs {
+        if name.strip_suffix(BASE64_SUFFIX).unwrap_or(name) == TTL_LABEL {
+            ttl = Some(label_value(name, value)?);
+        } else {
+            labels.push(label(name, value, names)?);
+        }
+    }
+    Ok((labels, ttl))
 }
 
 fn label(name: &str, value: &str, names: NameRules) -> Result<Label, RouteError> {
@@ -404,17 +441,17 @@ fn label(name: &str, value: &str, names: NameRules) -> Result<Label, RouteError>
     if reserved || !names.is_label_name(&unescaped) {
         return Err(RouteError::LabelName(trimmed.to_owned()));
     }
-    if trimmed == name {
-        return Ok(Label::new(unescaped, value));
-    }
-    match decode_base64(value) {
-        Ok(decoded) => Ok(Label::new(unescaped, decoded)),
-        Err(reason) => Err(RouteError::LabelBase64 {
-            name: trimmed.to_owned(),
-            value: value.to_owned(),
-            reason,
-        }),
-    }
+    Ok(Label::new(unescaped, label_value(name, value)?))
+}
+
+/// The value of a label, which is in base64 where its name says so.
+fn label_value(name: &str, value: &str) -> Result<String, RouteError> {
+    let Some(name) = name.strip_suffix(BASE64_SUFFIX) else { return Ok(value.to_owned()) };
+    decode_base64(value).map_err(|reason| RouteError::LabelBase64 {
+        name: name.to_owned(),
+        value: value.to_owned(),
+        reason,
+    })
 }
 
 fn decode_base64(text: &str) -> Result<String, String> {
@@ -491,7 +528,7 @@ mod tests {
     fn with_utf8_names_labels_are_unescaped() {
         let router = router("", NameRules::Utf8);
         let key = |path: &str| match router.route(&Method::PUT, path, None) {
-            Ok(Route::Push(key, _)) => key.to_string(),
+            Ok(Route::Push(path, _)) => path.key.to_string(),
             other => format!("{other:?}"),
         };
         assert_eq!(key("/metrics/job/x/U__a_2e_b@base64/YQ"), r#"{"a.b"="a",job="x"}"#);
@@ -502,7 +539,7 @@ mod tests {
 
     fn key(path: &str) -> String {
         match route(&Method::PUT, path) {
-            Ok(Route::Push(key, PushMode::Replace)) => key.to_string(),
+            Ok(Route::Push(path, PushMode::Replace)) => path.key.to_string(),
             other => panic!("{path}: {other:?}"),
         }
     }
@@ -592,7 +629,9 @@ mod tests {
             };
             let encoded = if encoded.is_empty() { "=".to_owned() } else { encoded };
             let path = format!("/metrics/job/x/v@base64/{encoded}");
-            let Ok(Route::Push(key, _)) = route(&Method::PUT, &path) else { panic!("{path}") };
+            let Ok(Route::Push(PushPath { key, .. }, _)) = route(&Method::PUT, &path) else {
+                panic!("{path}")
+            };
             prop_assert_eq!(key.get("v"), Some(value.as_str()));
         }
 

@@ -23,7 +23,7 @@ use tokio_rustls::server::TlsStream;
 use super::route::Router;
 use super::service::{Readiness, ResponseBody, Service};
 use super::web_config::{WebConfig, WebConfigError};
-use super::{Options, body};
+use super::{Hooks, Options, body};
 use crate::model::NameRules;
 use crate::time::UnixNanos;
 
@@ -96,6 +96,7 @@ impl Server {
     pub async fn serve(
         self,
         readiness: Readiness,
+        hooks: Hooks,
         names: NameRules,
         started: UnixNanos,
         stop: impl Future<Output = ()>,
@@ -107,7 +108,7 @@ impl Server {
         let slots = Arc::new(Semaphore::new(limits.connections));
         let router = Router::new(&options, names);
         let served = Arc::new(Served {
-            service: Service { readiness, options, router, quit, started },
+            service: Service { readiness, options, router, hooks, quit, started },
             web_config,
             is_tls,
         });

@@ -12,13 +12,14 @@ use hyper::body::{Body, Frame, SizeHint};
 use hyper::header::{ALLOW, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue, LOCATION};
 use hyper::http::request::Parts;
 use hyper::{Method, Request, Response, StatusCode};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, oneshot};
 
 use super::api_v1::GroupsBody;
-use super::rejection::{Rejection, text};
+use super::api_v2::EventsBody;
+use super::rejection::{Rejection, error_text, text};
 use super::route::{Route, Router};
 use super::scrape::ScrapeBody;
-use super::{Options, api_v1, body, page, push, scrape};
+use super::{Hooks, Options, api_v1, api_v2, body, page, push, scrape};
 use crate::gateway::{Fault, Gateway, beside_other_tasks};
 use crate::store::ReadError;
 use crate::time::UnixNanos;
@@ -48,6 +49,7 @@ impl Readiness {
     pub fn stopping(&self) {
         let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
         if let State::Ready(gateway) = &*state {
+            gateway.events().close();
             *state = State::Stopping(gateway.clone());
         }
     }
@@ -70,6 +72,7 @@ pub(super) struct Service {
     pub(super) readiness: Readiness,
     pub(super) options: Options,
     pub(super) router: Router,
+    pub(super) hooks: Hooks,
     /// Notified by whoever asks the gateway to stop.
     pub(super) quit: Arc<Notify>,
     pub(super) started: UnixNanos,
@@ -81,6 +84,7 @@ pub(super) enum ResponseBody {
     Whole(Full<Bytes>),
     Scrape(Box<ScrapeBody>),
     Groups(GroupsBody),
+    Events(EventsBody),
 }
 
 impl Body for ResponseBody {
@@ -98,6 +102,7 @@ impl Body for ResponseBody {
             Self::Whole(body) => Pin::new(body).poll_frame(context).map(never),
             Self::Scrape(body) => Pin::new(body).poll_frame(context).map(never),
             Self::Groups(body) => Pin::new(body).poll_frame(context),
+            Self::Events(body) => Pin::new(body).poll_frame(context).map(never),
         }
     }
 
@@ -106,6 +111,7 @@ impl Body for ResponseBody {
             Self::Whole(body) => body.is_end_stream(),
             Self::Scrape(body) => body.is_end_stream(),
             Self::Groups(body) => body.is_end_stream(),
+            Self::Events(body) => body.is_end_stream(),
         }
     }
 
@@ -114,6 +120,7 @@ impl Body for ResponseBody {
             Self::Whole(body) => body.size_hint(),
             Self::Scrape(body) => body.size_hint(),
             Self::Groups(body) => body.size_hint(),
+            Self::Events(body) => body.size_hint(),
         }
     }
 }
@@ -136,7 +143,12 @@ impl Service {
         let undecodable = matches!(&result, Err(Rejection::Encoding { .. }));
         let response = result.unwrap_or_else(|rejection| {
             self.note(&head, &rejection);
-            rejection.into_response().map(ResponseBody::Whole)
+            let response = if self.router.is_api_v2(head.uri.path()) {
+                rejection.into_json_response()
+            } else {
+                rejection.into_response()
+            };
+            response.map(ResponseBody::Whole)
         });
         if let Some(handler) = handler.filter(|_| !undecodable)
             && let Ok(gateway) = self.readiness.gateway()
@@ -164,7 +176,7 @@ impl Service {
         // Also where nothing is there: the Go Pushgateway decodes before it looks. A push is decoded
         // where it is read.
         let undecoded = match &routed {
-            Ok(Route::Push(..)) | Err(Rejection::BadTarget { .. }) => false,
+            Ok(Route::Push(..) | Route::V2(_)) | Err(Rejection::BadTarget { .. }) => false,
             Ok(Route::Redirect { clean, .. }) => !clean,
             _ => !self.router.is_api(head.uri.path()),
         };
@@ -172,9 +184,9 @@ impl Service {
             body::check_encoding(&head.headers, body, limits).await?;
         }
         let response = match routed? {
-            Route::Push(key, mode) => {
+            Route::Push(path, mode) => {
                 let gateway = self.readiness.gateway()?;
-                push::push(&gateway, limits, key, mode, &head.headers, body).await?
+                push::push(&gateway, limits, path, mode, head, body).await?
             }
             Route::Delete(key) => push::delete(&self.readiness.gateway()?, key).await?,
             Route::Scrape => {
@@ -198,7 +210,6 @@ impl Service {
                 self.quit.notify_one();
                 text(StatusCode::OK, "Requesting termination... Goodbye!")
             }
-            Route::Quit => text(StatusCode::FORBIDDEN, "Lifecycle API is not enabled."),
             Route::ApiStatus => api_v1::status(&self.options.flags, self.started),
             Route::ApiMetrics => {
                 let gateway = self.readiness.gateway()?;
@@ -215,6 +226,16 @@ impl Service {
                 *response.status_mut() = StatusCode::ACCEPTED;
                 response
             }
+            Route::Reload if self.options.lifecycle => self.reload().await,
+            Route::Quit | Route::Reload => {
+                text(StatusCode::FORBIDDEN, "Lifecycle API is not enabled.")
+            }
+            Route::V2(endpoint) => {
+                let gateway = self.readiness.gateway()?;
+                let (hooks, admin) = (&self.hooks, self.options.admin);
+                let context = api_v2::Context { gateway, hooks, limits, admin };
+                return api_v2::serve(&context, endpoint, head, body).await;
+            }
             Route::Options { allow } => {
                 let mut response = Response::new(Full::default());
                 if !allow.is_empty() {
@@ -225,6 +246,21 @@ impl Service {
             Route::Redirect { status, location, .. } => redirect(&head.method, status, &location),
         };
         Ok(response.map(ResponseBody::Whole))
+    }
+
+    /// Has the settings read again. The answer is for people, as it is with Prometheus.
+    async fn reload(&self) -> Response<Full<Bytes>> {
+        let (reply, answer) = oneshot::channel();
+        let sent = self.hooks.reload.send(reply).await;
+        let answer = if sent.is_ok() { answer.await.ok() } else { None };
+        match answer {
+            Some(Ok(done)) => text(StatusCode::OK, done),
+            Some(Err(problems)) => {
+                let message = format!("the settings stay as they are: {problems}");
+                error_text(StatusCode::INTERNAL_SERVER_ERROR, &message)
+            }
+            None => error_text(StatusCode::SERVICE_UNAVAILABLE, "the gateway is stopping"),
+        }
     }
 
     fn ready(&self) -> Response<Full<Bytes>> {
@@ -271,10 +307,12 @@ fn handler(method: &Method, routed: &Result<Route, Rejection>) -> Option<&'stati
         Ok(Route::ApiStatus) => "api/v1/status",
         Ok(Route::ApiMetrics) => "api/v1/metrics",
         Ok(Route::ApiOptions) => "api/v1/options",
+        Ok(Route::V2(_)) => "api/v2",
         Ok(
             Route::Scrape
             | Route::Quit
             | Route::QuitHint
+            | Route::Reload
             | Route::Options { .. }
             | Route::Redirect { .. },
         )

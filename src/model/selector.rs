@@ -57,12 +57,40 @@ impl Selector {
         Ok(Self { text: text.to_owned(), alternatives })
     }
 
+    /// Whether it can be told that this selector matches all that the other one does.
+    pub fn covers(&self, other: &Self) -> bool {
+        other
+            .alternatives
+            .iter()
+            .all(|narrow| self.alternatives.iter().any(|wide| covers(wide, narrow)))
+    }
+
     /// Whether the key's labels match.
     pub fn matches(&self, key: &GroupingKey) -> bool {
         self.alternatives.iter().any(|matchers| {
             matchers.iter().all(|matcher| matcher.is_match(key.get(&matcher.name).unwrap_or("")))
         })
     }
+}
+
+/// Whether it can be told that what matches all of `narrow` matches all of `wide`.
+fn covers(wide: &[Matcher], narrow: &[Matcher]) -> bool {
+    wide.iter().all(|wide| {
+        let matches_all = match &wide.op {
+            MatchOp::Re(_) => {
+                let any = wide.value == ".*" || wide.value == "(.*)";
+                // Every key has a job.
+                any || (wide.name == "job" && wide.value == ".+")
+            }
+            MatchOp::NotEqual => wide.name == "job" && wide.value.is_empty(),
+            MatchOp::Equal | MatchOp::NotRe(_) => false,
+        };
+        let implied = |narrow: &Matcher| {
+            let one_value = narrow.op == MatchOp::Equal && wide.is_match(&narrow.value);
+            narrow.name == wide.name && (narrow == wide || one_value)
+        };
+        matches_all || narrow.iter().any(implied)
+    })
 }
 
 impl fmt::Display for Selector {
@@ -90,6 +118,33 @@ mod tests {
         assert!(matches(r#"{job="backup-db",rack=""}"#, &key), "a missing label is empty");
         assert!(!matches(r#"{job!~"backup.*",env="prod"}"#, &key));
         assert!(matches(r#"{job="x" or env="prod"}"#, &key));
+    }
+
+    #[test]
+    fn a_selector_covers_what_it_can_be_told_to_match() {
+        let covers = |wide: &str, narrow: &str| {
+            Selector::parse(wide).unwrap().covers(&Selector::parse(narrow).unwrap())
+        };
+        for (wide, narrow) in [
+            (r#"{job="a"}"#, r#"{job="a"}"#),
+            (r#"{job="a"}"#, r#"{env="x", job="a"}"#),
+            (r#"{job=~"b.*"}"#, r#"{job="backup"}"#),
+            (r#"{job=~"b.*"}"#, r#"{job=~"b.*", env="x"}"#),
+            (r#"{job=~".+"}"#, r#"{env="x"}"#),
+            (r#"{job=~".+", env!="x"}"#, r#"{env="y"}"#),
+            (r#"{job="a" or job="b"}"#, r#"{job="b"}"#),
+        ] {
+            assert!(covers(wide, narrow), "{wide} {narrow}");
+        }
+        for (wide, narrow) in [
+            (r#"{job="a"}"#, r#"{job="b"}"#),
+            (r#"{job="a", env="x"}"#, r#"{job="a"}"#),
+            (r#"{job=~"b.*"}"#, r#"{job=~"backup.*"}"#),
+            (r#"{env=~".+"}"#, r#"{job="a"}"#),
+            (r#"{job="a"}"#, r#"{job="a" or job="b"}"#),
+        ] {
+            assert!(!covers(wide, narrow), "{wide} {narrow}");
+        }
     }
 
     #[test]

@@ -33,6 +33,9 @@ pub struct Frame {
 /// stays below half of that.
 pub(super) const PIECE_BYTES_MAX: usize = 4 * 1024;
 
+/// The number of the chunk that is no chunk, but says that the group is gone. Behind all others.
+pub const TOMBSTONE: u32 = u32::MAX;
+
 const FORMAT: u8 = 1;
 const HEADER_BYTES: usize = 9;
 const KEY_BYTES: usize = 16;

@@ -28,7 +28,7 @@ use bytes::{Bytes, BytesMut};
 use hashbrown::HashMap;
 
 pub use error::{CloseError, CommitError, OpenError, ReadError};
-pub use frame::{ChunkKey, ChunkRef, Frame};
+pub use frame::{ChunkKey, ChunkRef, Frame, TOMBSTONE};
 pub use schema::SCHEMA_VERSION;
 
 use schema::StoredVersion;
@@ -89,6 +89,7 @@ pub struct Loaded {
 }
 
 const CLOCK_OFFSET_KEY: &str = "clock_offset_ms";
+const ALIVE_KEY: &str = "alive_ms";
 const IMPORT_KEY: &str = "import";
 const GROUPS_TREE_KEY: &str = "groups_tree";
 /// What the names of trees of groups begin with.
@@ -243,7 +244,7 @@ impl Store {
         for key in self.tree().range(first..).keys() {
             let key = key.map_err(|source| ReadError::Sled { id: group, chunk: 1, source })?;
             match ChunkKey::from_piece(&key) {
-                Some((key, _)) if key.group == group => {
+                Some((key, _)) if key.group == group && key.chunk != TOMBSTONE => {
                     if chunks.last() != Some(&key.chunk) {
                         chunks.push(key.chunk);
                     }
@@ -332,6 +333,26 @@ impl Store {
     /// Keeps the offset of the clock. Durable after the next [`Store::sync`].
     pub fn keep_clock_offset_ms(&self, offset_ms: i64) -> Result<(), CommitError> {
         let kept = self.meta.insert(CLOCK_OFFSET_KEY, &offset_ms.to_le_bytes());
+        kept.map(drop).map_err(|source| {
+            commit_error(source, |source| CommitError::Apply { writes: 1, source })
+        })
+    }
+
+    /// Gateway time, in milliseconds, when the gateway was last known to run.
+    pub fn alive_ms(&self) -> Result<Option<u64>, OpenError> {
+        let value = self
+            .meta
+            .get(ALIVE_KEY)
+            .map_err(|source| OpenError::Sled { path: self.path.clone(), source })?;
+        value
+            .map(|bytes| bytes.as_ref().try_into().map(u64::from_le_bytes))
+            .transpose()
+            .map_err(|_| self.damaged("the time when it was last used is no number".into()))
+    }
+
+    /// Keeps that the gateway runs. Durable after the next [`Store::sync`].
+    pub fn keep_alive_ms(&self, now_ms: u64) -> Result<(), CommitError> {
+        let kept = self.meta.insert(ALIVE_KEY, &now_ms.to_le_bytes());
         kept.map(drop).map_err(|source| {
             commit_error(source, |source| CommitError::Apply { writes: 1, source })
         })

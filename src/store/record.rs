@@ -35,7 +35,7 @@ pub struct GroupRecord {
     /// Absent: never.
     #[prost(uint64, optional, tag = "6")]
     pub ttl_ms: Option<u64>,
-    /// 0 the push, 1 a rule, 2 the default.
+    /// 0 the push, 1 a rule, 2 the default, 3 an override.
     #[prost(uint32, tag = "7")]
     pub ttl_source: u32,
     /// Successful pushes so far.
@@ -46,9 +46,57 @@ pub struct GroupRecord {
     /// Sum of the checksums of the chunks.
     #[prost(uint64, tag = "10")]
     pub chunk_sum: u64,
+    /// What the last push asked for, where that is not the TTL that the group has.
+    #[prost(message, optional, tag = "11")]
+    pub asked: Option<TtlRecord>,
+    /// Gateway time of the last successful push, in milliseconds; absent where the TTL counts from
+    /// there.
+    #[prost(uint64, optional, tag = "12")]
+    pub last_push_ms: Option<u64>,
+    /// The smoothed interval between pushes, and how many it was smoothed from.
+    #[prost(uint64, tag = "13")]
+    pub interval_ms: u64,
+    #[prost(uint32, tag = "14")]
+    pub intervals: u32,
+    /// Why the last refused push was refused.
+    #[prost(string, optional, tag = "16")]
+    pub failure: Option<String>,
     /// The families, where they do not lie in chunks.
     #[prost(message, repeated, tag = "15")]
     pub families: Vec<FamilyRecord>,
+}
+
+/// A TTL in milliseconds. Absent: never.
+#[derive(Clone, Copy, PartialEq, Message)]
+pub struct TtlRecord {
+    #[prost(uint64, optional, tag = "1")]
+    pub ms: Option<u64>,
+}
+
+/// Says of the group beside it that it is gone.
+#[derive(Clone, PartialEq, Message)]
+pub struct TombstoneRecord {
+    /// Orders departures, and pushes.
+    #[prost(uint64, tag = "1")]
+    pub sequence: u64,
+    /// Wall time, in nanoseconds since the Unix epoch.
+    #[prost(int64, tag = "2")]
+    pub at_ns: i64,
+    /// Whether somebody deleted it; else it expired.
+    #[prost(bool, tag = "3")]
+    pub deleted: bool,
+    /// Gateway time at which it would have expired, or did.
+    #[prost(uint64, tag = "4")]
+    pub deadline_ms: u64,
+    /// The rule that its TTL came from.
+    #[prost(uint32, optional, tag = "5")]
+    pub rule: Option<u32>,
+    #[prost(string, optional, tag = "6")]
+    pub selector: Option<String>,
+    #[prost(uint32, tag = "7")]
+    pub series: u32,
+    #[prost(uint32, tag = "8")]
+    pub families: u32,
 }
 
 /// The families of one chunk.

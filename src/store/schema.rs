@@ -10,7 +10,7 @@ use super::error::OpenError;
 mod migrations;
 
 /// The version that this build reads and writes.
-pub const SCHEMA_VERSION: u32 = 2;
+pub const SCHEMA_VERSION: u32 = 3;
 
 /// The version beside the database, readable without opening it: sled writes to what it opens, and
 /// a store of a newer version must stay as it is.

@@ -15,7 +15,7 @@ use super::summary::SummaryVec;
 use crate::model::{
     Bucket, Histogram as HistogramValue, Label, Metric, MetricFamily, MetricType, MetricValue,
 };
-use crate::time::UnixMillis;
+use crate::time::{UnixMillis, UnixNanos};
 
 /// The metrics about the gateway.
 #[derive(Debug)]
@@ -26,6 +26,8 @@ pub struct SelfMetrics {
     store_bytes: IntGauge,
     next_deadline: Gauge,
     by_ttl_source: IntGaugeVec,
+    reload_success: IntGauge,
+    reload_time: Gauge,
     queue_length: IntGauge,
     expired_groups: IntCounter,
     expired_series: IntCounter,
@@ -48,7 +50,7 @@ pub struct Readings {
     /// Seconds since the Unix epoch; `None` if nothing will expire.
     pub next_deadline: Option<f64>,
     /// Push, rule, default.
-    pub by_ttl_source: [u64; 3],
+    pub by_ttl_source: [u64; 4],
     pub queue_length: usize,
     pub now: UnixMillis,
 }
@@ -69,6 +71,20 @@ const REASONS: &[&str] = &[
     "ttl",
     "type",
 ];
+
+fn build_info() -> Result<IntGaugeVec, prometheus::Error> {
+    let info = IntGaugeVec::new(
+        Opts::new(
+            "pushgateway_build_info",
+            "A metric with a constant '1' value labeled by version, revision, branch, goversion \
+             from which pushgateway was built, and the goos and goarch for the build.",
+        ),
+        &["branch", "goarch", "goos", "goversion", "revision", "tags", "version"],
+    )?;
+    let Build { version, revision, branch, compiler, arch, os, .. } = BUILD;
+    info.with_label_values(&[branch, arch, os, compiler, revision, "tidegate", version]).set(1);
+    Ok(info)
+}
 
 impl SelfMetrics {
     /// All metrics at zero.
@@ -98,24 +114,23 @@ impl SelfMetrics {
             ),
             &["code", "handler", "method"],
         )?;
-        let build_info = IntGaugeVec::new(
-            Opts::new(
-                "pushgateway_build_info",
-                "A metric with a constant '1' value labeled by version, revision, branch, \
-                 goversion from which pushgateway was built, and the goos and goarch for the build.",
-            ),
-            &["branch", "goarch", "goos", "goversion", "revision", "tags", "version"],
-        )?;
-        let Build { version, revision, branch, compiler, arch, os, .. } = BUILD;
-        build_info
-            .with_label_values(&[branch, arch, os, compiler, revision, "tidegate", version])
-            .set(1);
-        registered(&registry, build_info)?;
+        registered(&registry, build_info()?)?;
         let next_deadline = Gauge::new(
             "tidegate_next_deadline_timestamp_seconds",
             "Unix time of the next deadline of a group, +Inf if there is none.",
         )?;
+        let reload_success = gauge(
+            "tidegate_config_last_reload_successful",
+            "Whether the settings could be read when they were last read.",
+        )?;
+        reload_success.set(1);
+        let reload_time = Gauge::new(
+            "tidegate_config_last_reload_success_timestamp_seconds",
+            "Unix time when the settings were last read and could be.",
+        )?;
         Ok(Self {
+            reload_success,
+            reload_time: registered(&registry, reload_time)?,
             groups: gauge("tidegate_groups", "Groups that are stored and have not expired.")?,
             series: gauge(
                 "tidegate_series",
@@ -179,6 +194,14 @@ impl SelfMetrics {
         self.expiry_lag.observe(lag.as_secs_f64());
     }
 
+    /// The settings were read.
+    pub fn reloaded(&self, succeeded: bool, at: UnixNanos) {
+        self.reload_success.set(i64::from(succeeded));
+        if succeeded {
+            self.reload_time.set(at.as_secs_f64());
+        }
+    }
+
     /// A request was answered.
     pub fn served(&self, handler: &str, method: &str, status: u16) {
         self.requests.with_label_values(&[status.to_string().as_str(), handler, method]).inc();
@@ -211,7 +234,9 @@ impl SelfMetrics {
         set(&self.store_bytes, readings.store_bytes);
         set(&self.queue_length, readings.queue_length as u64);
         self.next_deadline.set(readings.next_deadline.unwrap_or(f64::INFINITY));
-        for (source, groups) in ["push", "rule", "default"].iter().zip(readings.by_ttl_source) {
+        for (source, groups) in
+            ["override", "push", "rule", "default"].iter().zip(readings.by_ttl_source)
+        {
             set(&self.by_ttl_source.with_label_values(&[*source]), groups);
         }
         let mut families: Vec<_> = self.registry.gather().into_iter().map(family).collect();

@@ -6,11 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tempfile::TempDir;
-use tidegate::gateway::{
-    Error, Gateway, LaneHandle, Limits, Options, PushMode, ScrapeOptions, Sync,
-};
+use tidegate::gateway::{Error, Gateway, LaneHandle, Options, PushMode, ScrapeOptions, Sync};
 use tidegate::model::{
-    GroupingKey, Histogram, Label, Metric, MetricFamily, MetricType, MetricValue, NameRules,
+    GroupingKey, Histogram, Label, Metric, MetricFamily, MetricType, MetricValue, RuleTtl,
     Selector, Summary, Ttl, TtlPolicy, TtlRule,
 };
 use tidegate::store::{self, Store};
@@ -129,16 +127,14 @@ fn open(folder: &TempDir, clock: &ManualClock) -> (Gateway, LaneHandle) {
     let store = Store::open(&store).expect("nobody else uses the folder");
     let selector = Selector::parse(r#"{job="b"}"#).expect("it is a selector");
     let ttl = |millis| Ttl::After(Duration::from_millis(millis));
+    let policy = TtlPolicy {
+        rules: vec![TtlRule { selector, ttl: RuleTtl::Fixed(ttl(RULE_TTL_MILLIS)) }],
+        ..TtlPolicy::new(ttl(DEFAULT_TTL_MILLIS))
+    };
     let options = Options {
-        ttl: TtlPolicy {
-            rules: vec![TtlRule { selector, ttl: ttl(RULE_TTL_MILLIS) }],
-            default: ttl(DEFAULT_TTL_MILLIS),
-        },
         // What a power cut would leave is not looked at here.
         sync: Sync::Within(Duration::from_secs(3600)),
-        limits: Limits::UNLIMITED,
-        names: NameRules::Legacy,
-        consistency_check: true,
+        ..Options::new(policy)
     };
     let metrics = Arc::new(SelfMetrics::new().expect("the names of the self metrics differ"));
     let clock = Arc::new(clock.clone());

@@ -6,6 +6,7 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::exposition::text::parse;
+use crate::gateway::history::HistoryLimits;
 use crate::gateway::prepare::{Rules, SeriesHasher, prepare};
 use crate::model::{Label, NameRules};
 use crate::store::{ChunkKey, Options};
@@ -13,6 +14,8 @@ use crate::store::{ChunkKey, Options};
 use PushMode::{Replace, Update};
 
 const TTL_MILLIS: u64 = 1000;
+/// What is gone is gone.
+const HISTORY: HistoryLimits = HistoryLimits { groups: 0, bytes: 0 };
 
 struct Bench {
     judge: Judge,
@@ -36,6 +39,11 @@ impl Bench {
         let own = [("own_gauge", MetricType::Gauge), ("own_histogram", MetricType::Histogram)];
         let judge = Judge {
             index: Index::new(hasher),
+            policy: Policy {
+                ttl: Arc::new(TtlPolicy::new(Ttl::After(Duration::from_millis(TTL_MILLIS)))),
+                floor: UnixMillis(0),
+            },
+            history: History::new(HISTORY),
             limits: Limits::UNLIMITED,
             self_types: own.map(|(name, kind)| (name.to_owned(), kind)).into(),
         };
@@ -71,8 +79,9 @@ impl Bench {
         let push = Push {
             mode,
             block: LabelBlock::of_group(&key),
-            ttl: None,
-            policy_ttl: (Ttl::After(Duration::from_millis(TTL_MILLIS)), TtlSource::Default),
+            asked: None,
+            policy: Arc::clone(&self.judge.policy.ttl),
+            rule: None,
             families: prepare(&key, self.hasher, rules(&self.judge, self.lenient), families),
             lenient: self.lenient,
             times: None,
@@ -302,20 +311,25 @@ fn groups_are_limited_in_number_for_refused_pushes_too() {
 #[test]
 fn a_refused_push_changes_the_time_of_the_failure_and_nothing_else() {
     let mut bench = Bench::with(&[("job=a", "a 1\nb 2\n"), ("job=b", GAUGE)]);
-    let before = bench.group("job=a").unwrap().state;
+    let before = Arc::clone(&bench.group("job=a").unwrap().state);
     let (result, stage) = bench.pushed(Replace, "job=a", "c 1 1000\n");
     assert_eq!(result.unwrap_err().reason(), "timestamp");
     let failed = Some(bench.at().wall);
-    assert_eq!(bench.group("job=a").unwrap().state, GroupState { failed, ..before });
+    let state = &bench.group("job=a").unwrap().state;
+    let failure = state.failure.clone();
+    assert!(failure.as_deref().is_some_and(|why| why.contains("timestamps")), "{failure:?}");
+    assert_eq!(**state, GroupState { failed, failure, ..(*before).clone() });
     assert_eq!(bench.stored("job=a"), ["a", "b"]);
-    let [Change::Group { lines, series: 2, .. }] = stage.changes.as_slice() else {
+    let [Change::Group { lines, group: GroupView { series: 2, .. }, .. }] =
+        stage.changes.as_slice()
+    else {
         panic!("{:?}", stage.changes)
     };
     assert!(lines.is_empty());
 
     // A group that was not there is there then, without families.
     bench.push(Update, "job=c", COUNTER).unwrap_err();
-    let state = bench.group("job=c").unwrap().state;
+    let state = Arc::clone(&bench.group("job=c").unwrap().state);
     assert_eq!((state.pushed, state.failed, state.pushes), (None, Some(bench.at().wall), 0));
     assert!(bench.stored("job=c").is_empty());
     // Unless its stamps would be another group's.
@@ -329,12 +343,12 @@ fn a_refused_push_changes_the_time_of_the_failure_and_nothing_else() {
 #[test]
 fn only_a_push_that_succeeds_renews_the_deadline() {
     let mut bench = Bench::with(&[("job=a", GAUGE)]);
-    let deadline = bench.group("job=a").unwrap().state.deadline();
+    let deadline = bench.group("job=a").unwrap().deadline;
     bench.now += 10;
     bench.push(Update, "job=a", "m 1 1000\n").unwrap_err();
-    assert_eq!(bench.group("job=a").unwrap().state.deadline(), deadline);
+    assert_eq!(bench.group("job=a").unwrap().deadline, deadline);
     bench.push(Update, "job=a", "").unwrap();
-    assert_eq!(bench.group("job=a").unwrap().state.deadline().0, bench.now + TTL_MILLIS);
+    assert_eq!(bench.group("job=a").unwrap().deadline.0, bench.now + TTL_MILLIS);
 }
 
 #[test]
@@ -352,7 +366,7 @@ fn what_has_expired_is_in_no_way_and_goes() {
         assert!(bench.push(Replace, key, body).is_err(), "{stored:?} lives for one more instant");
         let (result, stage) = bench.pushed(Replace, key, body);
         result.unwrap_or_else(|refusal| panic!("{stored:?} has expired: {refusal}"));
-        let expired: Vec<_> = stage.expired.iter().map(|expired| expired.key.clone()).collect();
+        let expired: Vec<_> = stage.departed.iter().map(|expired| expired.key.clone()).collect();
         assert_eq!(expired, [self::key(stored.0)]);
         assert!(bench.group(stored.0).is_none() && bench.group("job=live").is_some());
     }
@@ -366,7 +380,7 @@ fn a_push_to_a_group_that_has_expired_begins_a_new_one() {
     bench.now += TTL_MILLIS;
     let (result, stage) = bench.pushed(Update, "job=a", "b 1\n");
     result.unwrap();
-    assert_eq!(stage.expired.len(), 1);
+    assert_eq!(stage.departed.len(), 1);
     assert_eq!(bench.stored("job=a"), ["b"]);
     let group = bench.group("job=a").unwrap();
     assert_eq!((group.state.failed, group.state.pushes), (None, 1));
@@ -457,7 +471,7 @@ fn a_mass_expiry_is_spread_over_several_reaps() {
         let mut stage = Stage::default();
         let at = bench.at();
         bench.judge.reap(&mut stage, at);
-        assert_eq!((stage.expired.len(), writes(&stage)), (most, most));
+        assert_eq!((stage.departed.len(), writes(&stage)), (most, most));
         bench.finish(stage);
         left -= most;
         assert_eq!(bench.store.load().count(), left);
@@ -470,7 +484,7 @@ fn a_mass_expiry_is_spread_over_several_reaps() {
 fn a_record_that_cannot_be_read_fails_the_push_and_changes_nothing() {
     let mut bench = Bench::with(&[("job=a", &many("m", 500))]);
     let group = bench.group("job=a").unwrap();
-    let (before, number) = (group.state, group.chunks[0].number);
+    let (before, number) = (Arc::clone(&group.state), group.chunks[0].number);
     let lost = ChunkKey { group: group.stored_id, chunk: number };
     let mut batch = Batch::default();
     batch.remove(lost, group.chunks[0]);
@@ -480,8 +494,9 @@ fn a_record_that_cannot_be_read_fails_the_push_and_changes_nothing() {
     let push = Push {
         mode: Update,
         block: LabelBlock::of_group(&key),
-        ttl: None,
-        policy_ttl: (Ttl::Never, TtlSource::Default),
+        asked: None,
+        policy: Arc::clone(&bench.judge.policy.ttl),
+        rule: None,
         families: prepare(&key, bench.hasher, rules(&bench.judge, false), families),
         lenient: false,
         times: None,

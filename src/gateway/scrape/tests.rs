@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read as _;
-use std::time::Duration;
 
 use flate2::read::GzDecoder;
 use proptest::prelude::*;
@@ -12,10 +11,11 @@ use super::*;
 use crate::exposition::gzip::Member;
 use crate::exposition::protobuf::encode;
 use crate::exposition::text::parse;
-use crate::gateway::index::{FamilyId, GroupState};
+use crate::gateway::group::GroupState;
+use crate::gateway::index::FamilyId;
 use crate::gateway::segment::Rendered;
-use crate::gateway::view::{Change, View};
-use crate::model::{Metric, MetricType, MetricValue, NameRules, Ttl, TtlSource};
+use crate::gateway::view::{Change, GroupView, View};
+use crate::model::{GroupingKey, Label, Metric, MetricType, MetricValue, NameRules};
 use crate::time::{UnixMillis, UnixNanos};
 
 const STAMPS: [&str; 2] = ["push_failure_time_seconds", "push_time_seconds"];
@@ -108,25 +108,19 @@ impl Bench {
         let group = self.groups.entry(id).or_default();
         group.deadline = deadline;
         group.stamps = STAMPS.map(|name| format!("{name}{{group=\"{id}\"}} {version}\n"));
-        let state = GroupState {
-            created: UnixNanos(0),
-            pushed: None,
-            failed: None,
-            renewed: UnixMillis(0),
-            ttl: Ttl::After(Duration::from_millis(deadline)),
-            ttl_source: TtlSource::Push,
-            pushes: 1,
-        };
         let stamps = group.stamps.clone().map(Bytes::from);
-        let stored_id = u64::from(id);
-        self.view.publish(Change::Group {
-            id,
-            stored_id,
-            state,
+        let deadline = UnixMillis(deadline);
+        let state = GroupState { deadline, ..GroupState::new(UnixNanos(0), UnixMillis(0)) };
+        let group = GroupView {
+            stored_id: u64::from(id),
+            key: GroupingKey::new(vec![Label::new("job", id.to_string())]).unwrap(),
+            state: Arc::new(state),
+            deadline,
+            families: 0,
             series: 0,
-            stamps,
-            lines: changed,
-        });
+            bytes: 0,
+        };
+        self.view.publish(Change::Group { id, group, stamps, lines: changed });
     }
 
     fn leave(&mut self, id: GroupId, families: &BTreeSet<usize>) {

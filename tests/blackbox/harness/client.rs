@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 
+use serde_json::Value;
 use ureq::Agent;
 use ureq::http::{HeaderMap, Request};
 
@@ -124,6 +125,21 @@ impl Answer {
 
     pub(crate) fn text(&self) -> String {
         String::from_utf8_lossy(&self.body).into_owned()
+    }
+
+    /// The JSON that it is.
+    #[track_caller]
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_slice(&self.body)
+            .unwrap_or_else(|error| panic!("{}: {error}", self.text()))
+    }
+
+    /// What an answer of the API has.
+    #[track_caller]
+    pub(crate) fn data(&self) -> Value {
+        let value = self.json();
+        assert_eq!(value["status"], "success", "{value}");
+        value["data"].clone()
     }
 
     pub(crate) fn header(&self, name: &str) -> Option<&str> {

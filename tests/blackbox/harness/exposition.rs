@@ -50,7 +50,7 @@ impl Exposition {
         Self { families }
     }
 
-    fn lines(&self) -> impl Iterator<Item = &str> {
+    pub(crate) fn lines(&self) -> impl Iterator<Item = &str> {
         self.families.iter().flat_map(|family| &family.lines).map(String::as_str)
     }
 

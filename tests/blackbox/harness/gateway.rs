@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 use tidegate::app::{App, AppError};
-use tidegate::config::Config;
+use tidegate::config::{Config, Problems};
 use tidegate::time::{Clock as _, ManualClock, UnixNanos};
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::oneshot;
@@ -53,6 +53,13 @@ impl Gateway {
     pub(crate) fn start_at(wall: UnixNanos, settings: &str) -> Self {
         let folder = TempDir::new().unwrap();
         Stopped { folder, wall, settings: settings.to_owned() }.start()
+    }
+
+    /// Writes other settings to the file that the gateway has its own from.
+    pub(crate) fn write_settings(&mut self, settings: &str) {
+        settings.clone_into(&mut self.settings);
+        let folder = self.folder.as_ref().expect("it is there until the gateway stops");
+        std::fs::write(folder.path().join("tidegate.toml"), settings).unwrap();
     }
 
     /// Lets time pass.
@@ -138,13 +145,22 @@ impl Stopped {
     #[track_caller]
     pub(crate) fn start(self) -> Gateway {
         let Self { folder, wall, settings } = self;
-        let mut config = Config::from_toml(&settings).expect("the settings are valid");
-        config.http.listen = vec!["127.0.0.1:0".to_owned()];
-        config.store.path = folder.path().join("store");
+        let file = folder.path().join("tidegate.toml");
+        std::fs::write(&file, &settings).unwrap();
+        let store = folder.path().join("store");
+        let load = move || -> Result<Config, Problems> {
+            let mut config = Config::from_file(&file)?;
+            config.http.listen = vec!["127.0.0.1:0".to_owned()];
+            config.store.path.clone_from(&store);
+            config.file = Some(file.clone());
+            Ok(config)
+        };
+        let config = load().expect("the settings are valid");
         // A new clock, as a new process has: what it must know of the last one is in the store.
         let clock = ManualClock::at(wall);
         let runtime = Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-        let app = runtime.block_on(App::bind(config, Arc::new(clock.clone()))).unwrap();
+        let app =
+            runtime.block_on(App::bind(config, Arc::new(load), Arc::new(clock.clone()))).unwrap();
         let client = Client::new(app.local_addresses()[0]);
         let (stop, stopped) = oneshot::channel();
         let running = std::thread::spawn(move || run(&runtime, app, stopped));

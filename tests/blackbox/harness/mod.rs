@@ -16,7 +16,7 @@ pub(crate) use exposition::{Exposition, samples};
 pub(crate) use gateway::Gateway;
 pub(crate) use parts::part;
 pub(crate) use process::{Process, Tidegate, finished};
-pub(crate) use wait::eventually;
+pub(crate) use wait::{PATIENCE, eventually};
 
 use std::io::{Read as _, Write as _};
 use std::time::Duration;

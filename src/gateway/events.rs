@@ -1,0 +1,156 @@
+//! What has happened lately, for those who follow it: the latest events, in order, each with a
+//! number by which a follower that was cut off goes on.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::watch;
+
+use super::Expires;
+use super::history::Departed;
+use crate::model::GroupingKey;
+use crate::time::UnixNanos;
+
+/// So many are kept for followers that are behind.
+const EVENTS_MAX: usize = 8192;
+
+/// Something that happened to a group.
+#[derive(Clone, Debug)]
+pub struct Event {
+    /// Above those of all earlier events, also of those before a restart.
+    pub id: u64,
+    /// Wall time.
+    pub at: UnixNanos,
+    pub key: GroupingKey,
+    pub what: Happened,
+}
+
+/// What happened.
+#[derive(Clone, Debug)]
+pub enum Happened {
+    Pushed { expires: Expires },
+    Refused { reason: Arc<str> },
+    Departed(Arc<Departed>),
+}
+
+/// The latest events.
+#[derive(Debug)]
+pub struct EventLog {
+    /// Held to add or copy events.
+    events: Mutex<VecDeque<Event>>,
+    /// The number of the latest.
+    latest: watch::Sender<u64>,
+    /// Whether there will be no more.
+    closed: AtomicBool,
+}
+
+/// What a follower gets.
+#[derive(Debug)]
+pub struct Followed {
+    pub events: Vec<Event>,
+    /// Whether there were others in between that are not kept any more.
+    pub missed: bool,
+}
+
+impl EventLog {
+    /// Of nothing. Numbers begin with the time, so that they go on rising after a restart.
+    pub fn new(started: UnixNanos) -> Self {
+        let first = u64::try_from(started.as_millis()).unwrap_or(0).saturating_mul(1000);
+        Self {
+            events: Mutex::default(),
+            latest: watch::Sender::new(first),
+            closed: AtomicBool::new(false),
+        }
+    }
+
+    /// Adds events: when, to which group, what.
+    pub fn add(&self, added: impl IntoIterator<Item = (UnixNanos, GroupingKey, Happened)>) {
+        let mut events = self.lock();
+        let before = *self.latest.borrow();
+        let mut id = before;
+        for (at, key, what) in added {
+            id += 1;
+            if events.len() == EVENTS_MAX {
+                events.pop_front();
+            }
+            events.push_back(Event { id, at, key, what });
+        }
+        if id != before {
+            self.latest.send_replace(id);
+        }
+    }
+
+    /// Sends followers home.
+    pub fn close(&self) {
+        self.closed.store(true, Ordering::Relaxed);
+        self.latest.send_modify(|_| {});
+    }
+
+    /// Whether followers are to go.
+    pub fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Relaxed)
+    }
+
+    /// The number of the latest event, as it changes.
+    pub fn latest(&self) -> watch::Receiver<u64> {
+        self.latest.subscribe()
+    }
+
+    /// The events after this one, at most so many.
+    pub fn after(&self, id: u64, max: usize) -> Followed {
+        let events = self.lock();
+        let oldest = events.front().map_or(*self.latest.borrow() + 1, |event| event.id);
+        let start = events.partition_point(|event| event.id <= id);
+        Followed {
+            events: events.iter().skip(start).take(max).cloned().collect(),
+            missed: id + 1 < oldest,
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, VecDeque<Event>> {
+        self.events.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Label;
+
+    fn pushed(job: &str) -> (UnixNanos, GroupingKey, Happened) {
+        let key = GroupingKey::new(vec![Label::new("job", job)]).unwrap();
+        (UnixNanos(0), key, Happened::Pushed { expires: None })
+    }
+
+    #[test]
+    fn a_follower_goes_on_where_it_was() {
+        let log = EventLog::new(UnixNanos(5_000_000));
+        let begin = *log.latest().borrow();
+        log.add([pushed("a"), pushed("b"), pushed("c")]);
+        let Followed { events, missed } = log.after(begin, 2);
+        let jobs: Vec<_> = events.iter().map(|event| event.key.get("job").unwrap()).collect();
+        assert_eq!((jobs, missed), (vec!["a", "b"], false));
+        let rest = log.after(events[1].id, 10);
+        assert_eq!((rest.events.len(), rest.missed), (1, false));
+        assert!(log.after(rest.events[0].id, 10).events.is_empty());
+    }
+
+    #[test]
+    fn a_follower_that_is_too_far_behind_is_told_so() {
+        let log = EventLog::new(UnixNanos(0));
+        log.add((0..=EVENTS_MAX).map(|_| pushed("a")));
+        let followed = log.after(0, usize::MAX);
+        assert_eq!((followed.events.len(), followed.missed), (EVENTS_MAX, true));
+    }
+
+    #[test]
+    fn numbers_rise_over_a_restart() {
+        let log = EventLog::new(UnixNanos(1_000_000_000));
+        log.add([pushed("a")]);
+        let before = *log.latest().borrow();
+        let after = EventLog::new(UnixNanos(1_001_000_000));
+        assert!(*after.latest().borrow() > before);
+        assert!(after.after(before, 10).missed, "what was in between is not known");
+    }
+}

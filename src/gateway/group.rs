@@ -1,0 +1,77 @@
+//! What is known of a group beside its families: times, TTL, counts. And which TTL that is.
+
+use std::sync::Arc;
+
+use crate::model::{GroupingKey, Rhythm, Ttl, TtlPolicy, TtlSource};
+use crate::time::{UnixMillis, UnixNanos};
+
+/// Times, TTL and counts of a group.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GroupState {
+    /// Wall time of the first push.
+    pub created: UnixNanos,
+    /// Wall time of the last successful push.
+    pub pushed: Option<UnixNanos>,
+    /// Wall time of the last refused push, and why it was.
+    pub failed: Option<UnixNanos>,
+    pub failure: Option<Arc<str>>,
+    /// From when the TTL counts.
+    pub renewed: UnixMillis,
+    pub rhythm: Rhythm,
+    /// What the last successful push asked for, within the bounds.
+    pub asked: Option<Ttl>,
+    /// What an operator has set.
+    pub overridden: Option<Ttl>,
+    /// What came of it.
+    pub ttl: Ttl,
+    pub ttl_source: TtlSource,
+    /// When the group expires.
+    pub deadline: UnixMillis,
+    /// Successful pushes so far.
+    pub pushes: u64,
+}
+
+/// What TTLs are decided by.
+#[derive(Clone, Debug)]
+pub struct Policy {
+    pub ttl: Arc<TtlPolicy>,
+    /// Nothing expires before (`ttl.startup-grace`).
+    pub floor: UnixMillis,
+}
+
+impl GroupState {
+    /// That of a group that begins at `now`. Its TTL is yet to be decided.
+    pub fn new(created: UnixNanos, now: UnixMillis) -> Self {
+        Self {
+            created,
+            pushed: None,
+            failed: None,
+            failure: None,
+            renewed: now,
+            rhythm: Rhythm::default(),
+            asked: None,
+            overridden: None,
+            ttl: Ttl::Never,
+            ttl_source: TtlSource::Default,
+            deadline: UnixMillis::MAX,
+            pushes: 0,
+        }
+    }
+}
+
+impl Policy {
+    /// Decides on TTL and deadline of a group for which this rule is.
+    pub fn decide(&self, rule: Option<usize>, state: &mut GroupState) {
+        (state.ttl, state.ttl_source) = match (state.overridden, state.asked) {
+            (Some(ttl), _) => (ttl, TtlSource::Override),
+            (None, Some(ttl)) => (ttl, TtlSource::Push),
+            (None, None) => self.ttl.ttl(rule, &state.rhythm),
+        };
+        state.deadline = state.ttl.deadline(state.renewed).max(self.floor);
+    }
+
+    /// The same, where the rule is not known.
+    pub fn decide_for(&self, key: &GroupingKey, state: &mut GroupState) {
+        self.decide(self.ttl.rule_of(key), state);
+    }
+}

@@ -1,0 +1,38 @@
+//! What will be, before it is: which groups will have expired at an instant, under the policy in
+//! force or under another.
+
+use super::group::{GroupState, Policy};
+use super::view::GroupView;
+use crate::model::{Ttl, TtlSource};
+use crate::time::UnixMillis;
+
+/// What a group lives by, and why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fate {
+    pub ttl: Ttl,
+    pub source: TtlSource,
+    /// The rule that matches the group, whether or not its TTL counts: its position, from zero, and
+    /// its selector.
+    pub rule: Option<(usize, String)>,
+    pub deadline: UnixMillis,
+}
+
+impl Fate {
+    /// What a group lives by under this policy, if nobody pushes to it.
+    pub fn of(group: &GroupView, policy: &Policy) -> Self {
+        let rule = policy.ttl.rule_of(&group.key);
+        let mut state = GroupState::clone(&group.state);
+        policy.decide(rule, &mut state);
+        Self {
+            ttl: state.ttl,
+            source: state.ttl_source,
+            rule: rule.and_then(|at| policy.ttl.named_rule(at)),
+            deadline: state.deadline,
+        }
+    }
+
+    /// Whether the group will have expired.
+    pub fn is_gone(&self, at: UnixMillis) -> bool {
+        self.deadline <= at
+    }
+}

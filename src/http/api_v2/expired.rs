@@ -1,0 +1,67 @@
+//! What has expired or was deleted lately, and bringing it back.
+
+use std::collections::HashSet;
+
+use serde_json::{Value, json};
+
+use super::query::{Query, bad};
+use super::{ApiError, Context, render};
+use crate::gateway::Departure;
+
+const LISTED: usize = 100;
+const LISTED_MAX: usize = 100_000;
+
+/// Latest first.
+pub(super) async fn list(context: &Context<'_>, query: &Query<'_>) -> Result<Value, ApiError> {
+    query.only(&["match[]", "match", "why", "limit"])?;
+    let selection = query.selection()?;
+    let why = match query.get("why") {
+        None => None,
+        Some("expired") => Some(Departure::Expired),
+        Some("deleted") => Some(Departure::Deleted),
+        Some(text) => return Err(bad(format!("why={text}: expected expired or deleted"))),
+    };
+    let limit = query.limit(LISTED, LISTED_MAX)?;
+    let all = context.gateway.departed().await?;
+    let matching: Vec<_> = all
+        .iter()
+        .filter(|gone| selection.matches(&gone.key) && why.is_none_or(|why| why == gone.why))
+        .collect();
+    let listed: Vec<_> =
+        matching.iter().take(limit).map(|gone| render::departed(&context.gateway, gone)).collect();
+    Ok(json!({ "total": matching.len(), "groups": listed }))
+}
+
+/// Brings back the latest of each grouping key that the selection takes.
+pub(super) async fn restore(context: &Context<'_>, query: &Query<'_>) -> Result<Value, ApiError> {
+    query.only(&["match[]", "match", "id"])?;
+    let id = query.get("id").map(|text| {
+        text.parse::<u64>().map_err(|_| bad(format!("id={text}: expected the id of a departure")))
+    });
+    let id = id.transpose()?;
+    let selection = if id.is_some() { query.selection()? } else { query.explicit_selection()? };
+    let mut seen = HashSet::new();
+    let mut chosen = context.gateway.departed().await?;
+    chosen.retain(|gone| {
+        selection.matches(&gone.key)
+            && id.is_none_or(|id| id == gone.sequence)
+            && seen.insert(gone.key.clone())
+    });
+    if chosen.is_empty() {
+        let text = "no group that has expired or was deleted lately matches".to_owned();
+        return Err(ApiError::NotFound(text));
+    }
+    context.may_change(chosen.len())?;
+    let (mut restored, mut refused) = (Vec::new(), Vec::new());
+    for gone in chosen {
+        let labels = render::labels(&gone.key);
+        match context.gateway.bring_back(gone).await {
+            Ok(expires) => {
+                let expires = expires.map_or_else(|| "never".into(), |at| render::time(Some(at)));
+                restored.push(json!({ "labels": labels, "expires": expires }));
+            }
+            Err(error) => refused.push(json!({ "labels": labels, "error": error.to_string() })),
+        }
+    }
+    Ok(json!({ "count": restored.len(), "restored": restored, "refused": refused }))
+}

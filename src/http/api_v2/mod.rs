@@ -1,0 +1,180 @@
+//! `/api/v2`: look at groups, act on them, see ahead and back. Answers are `{"status":"success",
+//! "data":…}` or `{"status":"error","errorType":…,"error":…}`, as those of Prometheus's API.
+
+mod events;
+mod expired;
+mod groups;
+mod preview;
+mod query;
+pub mod render;
+
+pub(super) use events::EventsBody;
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::body::Body;
+use hyper::header::{CONTENT_TYPE, HeaderValue};
+use hyper::http::request::Parts;
+use hyper::{Method, Response, StatusCode};
+use serde_json::{Value, json};
+use thiserror::Error;
+
+use super::rejection::Rejection;
+use super::service::ResponseBody;
+use super::{Hooks, Limits, api_v1, body};
+use crate::gateway::{Error, Fault, Gateway};
+use query::Query;
+
+/// What there is below `/api/v2`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Endpoint {
+    Groups,
+    Families,
+    Touch,
+    Ttl,
+    Preview,
+    Expired,
+    Restore,
+    Events,
+    Config,
+}
+
+/// Why a request to the API is not carried out.
+#[derive(Debug, Error)]
+pub(super) enum ApiError {
+    #[error("{0}")]
+    BadData(String),
+    #[error("{0}")]
+    NotFound(String),
+    #[error(
+        "{matched} groups match, and only one may be changed at a time without web.enable-admin-api"
+    )]
+    NotAdmin { matched: usize },
+    #[error(transparent)]
+    Gateway(#[from] Error),
+}
+
+impl From<Fault> for ApiError {
+    fn from(fault: Fault) -> Self {
+        Self::Gateway(fault.into())
+    }
+}
+
+/// Where each endpoint is, below the prefix of the API, and its methods.
+const ENDPOINTS: [(&str, Endpoint, &str); 9] = [
+    ("/groups", Endpoint::Groups, "DELETE, GET, HEAD, OPTIONS"),
+    ("/groups/families", Endpoint::Families, "GET, HEAD, OPTIONS"),
+    ("/groups/touch", Endpoint::Touch, "OPTIONS, POST"),
+    ("/groups/ttl", Endpoint::Ttl, "OPTIONS, PUT"),
+    ("/ttl/preview", Endpoint::Preview, "GET, HEAD, OPTIONS, POST"),
+    ("/expired", Endpoint::Expired, "GET, HEAD, OPTIONS"),
+    ("/expired/restore", Endpoint::Restore, "OPTIONS, POST"),
+    ("/events", Endpoint::Events, "GET, OPTIONS"),
+    ("/config", Endpoint::Config, "GET, HEAD, OPTIONS"),
+];
+
+impl Endpoint {
+    /// The endpoint of a path below the prefix of the API.
+    pub(super) fn find(path: &str) -> Option<Self> {
+        ENDPOINTS.iter().find(|(at, ..)| *at == path).map(|endpoint| endpoint.1)
+    }
+
+    /// Its methods.
+    pub(super) fn allow(self) -> &'static str {
+        ENDPOINTS.iter().find(|endpoint| endpoint.1 == self).map_or("", |endpoint| endpoint.2)
+    }
+}
+
+/// What requests to the API are served with.
+pub(super) struct Context<'a> {
+    pub(super) gateway: Gateway,
+    pub(super) hooks: &'a Hooks,
+    pub(super) limits: &'a Limits,
+    pub(super) admin: bool,
+}
+
+impl Context<'_> {
+    /// More than one group is changed only by who may wipe, too.
+    fn may_change(&self, matched: usize) -> Result<(), ApiError> {
+        if matched > 1 && !self.admin { Err(ApiError::NotAdmin { matched }) } else { Ok(()) }
+    }
+}
+
+/// Serves a request whose method the endpoint has.
+pub(super) async fn serve<B>(
+    context: &Context<'_>,
+    endpoint: Endpoint,
+    head: &Parts,
+    incoming: &mut B,
+) -> Result<Response<ResponseBody>, Rejection>
+where
+    B: Body<Data = Bytes> + Unpin,
+    B::Error: std::fmt::Display,
+{
+    let query = Query::parse(head.uri.query());
+    let result = match endpoint {
+        Endpoint::Events => {
+            return Ok(match events::follow(context, &query, &head.headers) {
+                Ok(body) => events::response(body),
+                Err(error) => error.into_response().map(ResponseBody::Whole),
+            });
+        }
+        Endpoint::Groups if head.method == Method::DELETE => groups::delete(context, &query).await,
+        Endpoint::Groups => groups::list(context, &query),
+        Endpoint::Families => groups::families(context, &query),
+        Endpoint::Touch => groups::touch(context, &query).await,
+        Endpoint::Ttl => groups::set_ttl(context, &query).await,
+        Endpoint::Preview if head.method == Method::POST => {
+            let table = body::read(&head.headers, incoming, context.limits).await?;
+            preview::compare(context, &query, &table)
+        }
+        Endpoint::Preview => preview::preview(context, &query),
+        Endpoint::Expired => expired::list(context, &query).await,
+        Endpoint::Restore => expired::restore(context, &query).await,
+        Endpoint::Config => Ok((context.hooks.settings)()),
+    };
+    let response = match result {
+        Ok(data) => success(&data),
+        Err(error) => error.into_response(),
+    };
+    Ok(response.map(ResponseBody::Whole))
+}
+
+/// An answer that has what was asked for.
+pub(super) fn success(data: &Value) -> Response<Full<Bytes>> {
+    answer(StatusCode::OK, &json!({ "status": "success", "data": data }))
+}
+
+/// An answer that says why there is none.
+pub(super) fn failure(status: StatusCode, error: &str) -> Response<Full<Bytes>> {
+    let kind = match status {
+        StatusCode::NOT_FOUND => "not_found",
+        StatusCode::SERVICE_UNAVAILABLE | StatusCode::INSUFFICIENT_STORAGE => "unavailable",
+        StatusCode::FORBIDDEN => "forbidden",
+        StatusCode::CONFLICT => "conflict",
+        status if status.is_server_error() => "internal",
+        _ => "bad_data",
+    };
+    answer(status, &json!({ "status": "error", "errorType": kind, "error": error }))
+}
+
+fn answer(status: StatusCode, value: &Value) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(Bytes::from(value.to_string())));
+    *response.status_mut() = status;
+    api_v1::headers(response.headers_mut());
+    let json = HeaderValue::from_static("application/json");
+    response.headers_mut().insert(CONTENT_TYPE, json);
+    response
+}
+
+impl ApiError {
+    fn into_response(self) -> Response<Full<Bytes>> {
+        let status = match self {
+            Self::BadData(_) => StatusCode::BAD_REQUEST,
+            Self::NotFound(_) => StatusCode::NOT_FOUND,
+            Self::NotAdmin { .. } => StatusCode::FORBIDDEN,
+            Self::Gateway(error) => return Rejection::from(error).into_json_response(),
+        };
+        failure(status, &self.to_string())
+    }
+}

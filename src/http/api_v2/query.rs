@@ -1,0 +1,157 @@
+//! What is asked for in the query of a URL.
+
+use std::borrow::Cow;
+use std::time::Duration;
+
+use super::ApiError;
+use crate::model::{GroupingKey, Selector, Ttl};
+use crate::time::UnixNanos;
+
+/// A query, decoded.
+#[derive(Debug)]
+pub(super) struct Query<'a> {
+    pairs: Vec<(Cow<'a, str>, Cow<'a, str>)>,
+}
+
+/// An instant, as it may be written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum At {
+    /// From now.
+    After(Duration),
+    Wall(UnixNanos),
+}
+
+/// Selectors of which a group has to match one; none at all is matched by every group.
+#[derive(Debug)]
+pub(super) struct Selection(Vec<Selector>);
+
+const MATCH: &str = "match[]";
+
+impl<'a> Query<'a> {
+    pub(super) fn parse(query: Option<&'a str>) -> Self {
+        let pairs = form_urlencoded::parse(query.unwrap_or("").as_bytes());
+        Self { pairs: pairs.collect() }
+    }
+
+    /// All that there is, in order.
+    pub(super) fn pairs(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.pairs.iter().map(|(name, value)| (&**name, &**value))
+    }
+
+    /// The last value of this name that is not empty.
+    pub(super) fn get(&self, name: &str) -> Option<&str> {
+        let mut values = self.pairs.iter().filter(|pair| pair.0 == name && !pair.1.is_empty());
+        values.next_back().map(|pair| &*pair.1)
+    }
+
+    /// Refuses what the endpoint does not know, which may be a typing error in what deletes.
+    pub(super) fn only(&self, names: &[&str]) -> Result<(), ApiError> {
+        match self.pairs().find(|(name, _)| !names.contains(name)) {
+            Some((name, _)) => {
+                let known = names.join(", ");
+                Err(bad(format!("unknown parameter {name:?}: expected one of {known}")))
+            }
+            None => Ok(()),
+        }
+    }
+
+    pub(super) fn selection(&self) -> Result<Selection, ApiError> {
+        let texts = self.pairs().filter(|(name, _)| *name == MATCH || *name == "match");
+        let selectors = texts.map(|(_, text)| {
+            Selector::parse(text).map_err(|error| bad(format!("{MATCH}={text}: {error}")))
+        });
+        selectors.collect::<Result<_, _>>().map(Selection)
+    }
+
+    /// A selection that is not of everything for want of a selector.
+    pub(super) fn explicit_selection(&self) -> Result<Selection, ApiError> {
+        let selection = self.selection()?;
+        if selection.0.is_empty() {
+            let example = r#"match[]={job=~".+"} is every group"#;
+            return Err(bad(format!("{MATCH} is missing: say which groups; {example}")));
+        }
+        Ok(selection)
+    }
+
+    pub(super) fn flag(&self, name: &str) -> Result<bool, ApiError> {
+        match self.get(name) {
+            None | Some("false" | "0") => Ok(false),
+            Some("true" | "1") => Ok(true),
+            Some(other) => Err(bad(format!("{name}={other}: expected true or false"))),
+        }
+    }
+
+    pub(super) fn limit(&self, default: usize, max: usize) -> Result<usize, ApiError> {
+        match self.get("limit").map(|text| (text, text.parse::<usize>())) {
+            None => Ok(default),
+            Some((_, Ok(limit))) if limit > 0 => Ok(limit.min(max)),
+            Some((text, _)) => Err(bad(format!("limit={text}: expected a number from 1 to {max}"))),
+        }
+    }
+
+    pub(super) fn at(&self, name: &str) -> Result<Option<At>, ApiError> {
+        let Some(text) = self.get(name) else { return Ok(None) };
+        let parsed = At::parse(text).ok_or_else(|| {
+            bad(format!(
+                "{name}={text}: expected a time such as 2026-01-02T03:04:05Z, seconds since 1970, \
+                 or +24h"
+            ))
+        });
+        parsed.map(Some)
+    }
+}
+
+impl At {
+    fn parse(text: &str) -> Option<Self> {
+        // A plus sign in a query that nobody has encoded is a space.
+        if let Some(after) = text.strip_prefix(['+', ' ']) {
+            return match Ttl::parse(after) {
+                Ok(Ttl::After(duration)) => Some(Self::After(duration)),
+                _ => None,
+            };
+        }
+        if let Ok(seconds) = text.parse::<f64>() {
+            #[expect(clippy::cast_possible_truncation, reason = "it is within a thousand years")]
+            let nanos = (seconds.abs() < 1e11).then_some((seconds * 1e9) as i64);
+            return nanos.map(|nanos| Self::Wall(UnixNanos(nanos)));
+        }
+        let at: jiff::Timestamp = text.parse().ok()?;
+        Some(Self::Wall(UnixNanos(i64::try_from(at.as_nanosecond()).ok()?)))
+    }
+}
+
+impl Selection {
+    pub(super) fn matches(&self, key: &GroupingKey) -> bool {
+        self.0.is_empty() || self.0.iter().any(|selector| selector.matches(key))
+    }
+}
+
+pub(super) fn bad(message: String) -> ApiError {
+    ApiError::BadData(message)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn instants_are_written_in_several_ways() {
+        let wall = |seconds: i64| Some(At::Wall(UnixNanos(seconds * 1_000_000_000)));
+        assert_eq!(At::parse("2026-01-02T03:04:05Z"), wall(1_767_323_045));
+        assert_eq!(At::parse("1767323045"), wall(1_767_323_045));
+        assert_eq!(At::parse("+24h"), Some(At::After(Duration::from_hours(24))));
+        assert_eq!(At::parse(" 1h30m"), Some(At::After(Duration::from_mins(90))));
+        for text in ["tomorrow", "+soon", "+never", "NaN", "1e300", "2026-01-02"] {
+            assert_eq!(At::parse(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn what_deletes_needs_a_selector_and_knows_its_parameters() {
+        let query = |text| Query::parse(Some(text));
+        assert!(query("").explicit_selection().is_err());
+        assert!(query("match[]={job=\"a\"}&dry_run=1").explicit_selection().is_ok());
+        let error = query("dryrun=1").only(&["match[]", "dry_run"]).unwrap_err().to_string();
+        assert!(error.contains("\"dryrun\"") && error.contains("dry_run"), "{error}");
+    }
+}

@@ -1,0 +1,117 @@
+//! Groups, departures and events in JSON.
+
+use std::time::Duration;
+
+use serde_json::{Map, Value, json};
+
+use crate::gateway::preview::Fate;
+use crate::gateway::{Departed, Event, Gateway, GroupView, Happened};
+use crate::model::{GroupingKey, Ttl};
+use crate::time::{UnixMillis, UnixNanos};
+
+/// An instant; `null` if there is none.
+#[must_use]
+pub fn time(at: Option<UnixNanos>) -> Value {
+    at.map(|at| humantime::format_rfc3339_millis(at.to_system_time()).to_string()).into()
+}
+
+/// A deadline: an instant, or `"never"`.
+pub(super) fn expires(gateway: &Gateway, deadline: UnixMillis) -> Value {
+    match gateway.to_wall(deadline) {
+        None => "never".into(),
+        at => time(at),
+    }
+}
+
+/// The labels of a grouping key.
+pub(super) fn labels(key: &GroupingKey) -> Value {
+    key.labels().map(|(name, value)| (name.to_owned(), value.into())).collect::<Map<_, _>>().into()
+}
+
+fn rule(rule: Option<&(usize, String)>) -> Value {
+    rule.map(|(position, selector)| json!({ "position": position + 1, "match": selector })).into()
+}
+
+/// A duration in seconds; `null` if it is for ever.
+fn seconds(ttl: Ttl) -> Value {
+    match ttl {
+        Ttl::After(duration) => duration.as_secs_f64().into(),
+        Ttl::Never => Value::Null,
+    }
+}
+
+/// What a group lives by, and why.
+pub(super) fn fate(gateway: &Gateway, fate: &Fate) -> Value {
+    json!({
+        "ttl": fate.ttl.to_string(),
+        "ttl_seconds": seconds(fate.ttl),
+        "ttl_source": fate.source.as_str(),
+        "rule": rule(fate.rule.as_ref()),
+        "expires": expires(gateway, fate.deadline),
+    })
+}
+
+/// A group without its series.
+pub(super) fn group(gateway: &Gateway, group: &GroupView) -> Value {
+    let state = &*group.state;
+    let interval = state.rhythm.interval();
+    let object = json!({
+        "labels": labels(&group.key),
+        "families": group.families,
+        "series": group.series,
+        "bytes": group.bytes,
+        "created": time(Some(state.created)),
+        "last_push": time(state.pushed),
+        "last_failed_push": time(state.failed),
+        "last_failed_push_error": state.failure.as_deref(),
+        "pushes": state.pushes,
+        "interval_seconds": interval.as_ref().map(Duration::as_secs_f64),
+    });
+    merged(object, fate(gateway, &Fate::of(group, &gateway.policy())))
+}
+
+/// An object with the members of another.
+pub(super) fn merged(mut object: Value, other: Value) -> Value {
+    if let (Some(object), Value::Object(other)) = (object.as_object_mut(), other) {
+        object.extend(other);
+    }
+    object
+}
+
+/// A group that is gone.
+#[must_use]
+pub fn departed(gateway: &Gateway, departed: &Departed) -> Value {
+    let state = &*departed.state;
+    json!({
+        "id": departed.sequence,
+        "labels": labels(&departed.key),
+        "why": departed.why.as_str(),
+        "at": time(Some(departed.at)),
+        "ttl": state.ttl.to_string(),
+        "ttl_seconds": seconds(state.ttl),
+        "ttl_source": state.ttl_source.as_str(),
+        "rule": rule(departed.rule.as_ref()),
+        "expires": expires(gateway, state.deadline),
+        "last_push": time(state.pushed),
+        "pushes": state.pushes,
+        "families": departed.families,
+        "series": departed.series,
+        "bytes": departed.bytes(),
+    })
+}
+
+/// The name of what happened, and what there is to say of it.
+pub(super) fn event(gateway: &Gateway, event: &Event) -> (&'static str, Value) {
+    let (labels, at) = (labels(&event.key), time(Some(event.at)));
+    match &event.what {
+        Happened::Pushed { expires } => {
+            let expires = expires.map_or_else(|| "never".into(), |at| time(Some(at)));
+            ("pushed", json!({ "event": "pushed", "labels": labels, "at": at, "expires": expires }))
+        }
+        Happened::Refused { reason } => {
+            let reason = &**reason;
+            ("refused", json!({ "event": "refused", "labels": labels, "at": at, "error": reason }))
+        }
+        Happened::Departed(gone) => (gone.why.as_str(), departed(gateway, gone)),
+    }
+}

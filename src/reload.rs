@@ -1,0 +1,222 @@
+//! Reads the settings again, when asked to or when their file changes.
+//!
+//! Promises
+//! - Settings that are not valid change nothing, and everything that is wrong with them is said.
+//! - What can be replaced while the gateway runs is replaced; of the rest it is said that it needs a
+//!   restart.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+use notify::{RecursiveMode, Watcher};
+use serde_json::{Map, Value, json};
+use tokio::sync::mpsc;
+
+use crate::config::{Config, InForce, Problems};
+use crate::gateway::{Fault, Gateway};
+use crate::http::ReloadReply;
+use crate::model::TtlPolicy;
+use crate::tasks::StopToken;
+
+/// Reads the settings from where they were read at the start.
+pub type Load = Arc<dyn Fn() -> Result<Config, Problems> + Send + Sync>;
+
+/// The settings in force, for people.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Held to read or replace.
+    state: Arc<RwLock<State>>,
+}
+
+#[derive(Debug)]
+struct State {
+    in_force: Vec<InForce>,
+    policy: TtlPolicy,
+}
+
+/// What reading the settings again came to.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Outcome {
+    replaced: Vec<&'static str>,
+    needs_restart: Vec<&'static str>,
+    warnings: Vec<String>,
+}
+
+/// Settings that can be replaced while the gateway runs; beside them, the rules.
+const RELOADABLE: [&str; 3] = ["ttl.default", "ttl.max", "ttl.min"];
+const RULES: &str = "ttl.rules";
+
+/// A file that is written in several steps is read once they are done.
+const SETTLE: Duration = Duration::from_millis(200);
+
+impl Settings {
+    /// Those of the start.
+    pub fn new(config: &Config) -> Self {
+        let state = State { in_force: config.in_force.clone(), policy: config.gateway.ttl.clone() };
+        Self { state: Arc::new(RwLock::new(state)) }
+    }
+
+    /// All of them, by name.
+    pub fn to_json(&self) -> Value {
+        let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
+        let setting = |setting: &InForce| {
+            let InForce { name, value, origin } = setting;
+            ((*name).to_owned(), json!({ "value": value, "origin": origin }))
+        };
+        let settings: Map<_, _> = state.in_force.iter().map(setting).collect();
+        let rules = state.policy.rules.iter().enumerate().map(|(at, rule)| {
+            json!({ "position": at + 1, "match": rule.selector.to_string(), "ttl": rule.ttl.to_string() })
+        });
+        json!({ "settings": settings, "ttl_rules": rules.collect::<Vec<_>>() })
+    }
+
+    /// Takes over what can be, and says what was and what was not.
+    fn replace(&self, config: &Config) -> Outcome {
+        let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
+        let mut outcome = Outcome { warnings: config.warnings.clone(), ..Outcome::default() };
+        for (old, new) in state.in_force.iter_mut().zip(&config.in_force) {
+            if old.value == new.value {
+                continue;
+            }
+            if RELOADABLE.contains(&old.name) {
+                outcome.replaced.push(old.name);
+                *old = new.clone();
+            } else {
+                outcome.needs_restart.push(old.name);
+            }
+        }
+        if state.policy.rules != config.gateway.ttl.rules {
+            outcome.replaced.push(RULES);
+        }
+        state.policy = config.gateway.ttl.clone();
+        outcome
+    }
+}
+
+impl Outcome {
+    fn text(&self) -> String {
+        let mut lines = vec![match self.replaced.as_slice() {
+            [] => "no setting that can be replaced has changed".to_owned(),
+            names => format!("replaced: {}", names.join(", ")),
+        }];
+        if !self.needs_restart.is_empty() {
+            let names = self.needs_restart.join(", ");
+            lines.push(format!("changed, but only a restart replaces them: {names}"));
+        }
+        lines.extend(self.warnings.iter().map(|warning| format!("warning: {warning}")));
+        lines.join("\n") + "\n"
+    }
+}
+
+/// Reads the settings whenever it is asked to, until it is stopped.
+pub async fn run(
+    gateway: Gateway,
+    load: Load,
+    settings: Settings,
+    watched: Option<PathBuf>,
+    mut requests: mpsc::Receiver<ReloadReply>,
+    mut stop: StopToken,
+) {
+    let (changed, mut changes) = mpsc::channel(1);
+    let mut last = watched.as_deref().map(read);
+    // Dropped, it would watch no longer.
+    let _watcher = watched.as_deref().and_then(|file| watch(file, changed));
+    loop {
+        tokio::select! {
+            () = stop.stopped() => return,
+            Some(reply) = requests.recv() => {
+                last = watched.as_deref().map(read);
+                // Whoever asked may have gone.
+                let _ = reply.send(reload(&gateway, &load, &settings).await);
+            }
+            Some(()) = changes.recv() => {
+                tokio::time::sleep(SETTLE).await;
+                let now = watched.as_deref().map(read);
+                if now != last {
+                    last = now;
+                    // What came of it is in the log.
+                    let _ = reload(&gateway, &load, &settings).await;
+                }
+            }
+        }
+    }
+}
+
+fn read(file: &Path) -> Option<Vec<u8>> {
+    std::fs::read(file).ok()
+}
+
+/// Watches the folder, as files are often replaced rather than written to.
+fn watch(file: &Path, changed: mpsc::Sender<()>) -> Option<impl Watcher + use<>> {
+    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty());
+    let folder = folder.unwrap_or(Path::new("."));
+    let notice = move |_| {
+        // Full: it is known already.
+        let _ = changed.try_send(());
+    };
+    let watching = notify::recommended_watcher(notice).and_then(|mut watcher| {
+        watcher.watch(folder, RecursiveMode::NonRecursive)?;
+        Ok(watcher)
+    });
+    match watching {
+        Ok(watcher) => {
+            tracing::info!(file = %file.display(), "watching the settings file");
+            Some(watcher)
+        }
+        Err(error) => {
+            tracing::error!(file = %file.display(), %error, "cannot watch the settings file; SIGHUP has it read");
+            None
+        }
+    }
+}
+
+async fn reload(gateway: &Gateway, load: &Load, settings: &Settings) -> Result<String, String> {
+    let reloaded = replace(gateway, load, settings).await;
+    gateway.reloaded(reloaded.is_ok());
+    match &reloaded {
+        Ok(outcome) => {
+            let (replaced, needs_restart) =
+                (outcome.replaced.join(", "), outcome.needs_restart.join(", "));
+            tracing::info!(replaced, needs_restart, "the settings were read again");
+            for warning in &outcome.warnings {
+                tracing::warn!("{warning}");
+            }
+        }
+        Err(problems) => tracing::error!(%problems, "the settings stay as they are"),
+    }
+    reloaded.map(|outcome| outcome.text())
+}
+
+async fn replace(gateway: &Gateway, load: &Load, settings: &Settings) -> Result<Outcome, String> {
+    let config = load().map_err(|problems| problems.to_string())?;
+    let policy = config.gateway.ttl.clone();
+    gateway.set_ttl_policy(policy).await.map_err(|fault: Fault| fault.to_string())?;
+    Ok(settings.replace(&config))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(text: &str) -> Config {
+        Config::from_toml(text).unwrap()
+    }
+
+    #[test]
+    fn what_needs_a_restart_is_named_and_stays() {
+        let settings = Settings::new(&config("[ttl]\ndefault = \"1h\"\n"));
+        let new = config(
+            "[ttl]\ndefault = \"2h\"\n[[ttl.rules]]\nmatch = '{job=\"a\"}'\nttl = \"never\"\n\
+             [storage]\npath = \"elsewhere\"\n",
+        );
+        let outcome = settings.replace(&new);
+        assert_eq!(outcome.replaced, ["ttl.default", "ttl.rules"]);
+        assert_eq!(outcome.needs_restart, ["storage.path"]);
+        let shown = settings.to_json();
+        assert_eq!(shown["settings"]["ttl.default"]["value"], "2h");
+        assert_eq!(shown["settings"]["storage.path"]["value"], "data");
+        assert_eq!(shown["ttl_rules"][0]["match"], "{job=\"a\"}");
+        assert_eq!(settings.replace(&new).replaced, Vec::<&str>::new());
+    }
+}

@@ -1,0 +1,212 @@
+//! Tells an HTTP endpoint of groups that expire or are deleted.
+//!
+//! Promises
+//! - Departures go out in order and in batches, each until it has arrived or too many wait behind
+//!   it: then the oldest are dropped, which is logged.
+//! - Nothing else waits for the endpoint.
+//!
+//! Deliberately absent
+//! - What was not sent when the gateway stops is not sent later: `/api/v2/expired` has it.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hmac::{Hmac, KeyInit as _, Mac as _};
+use serde_json::{Map, Value, json};
+use sha2::Sha256;
+use tokio::task::JoinHandle;
+use ureq::Agent;
+
+use crate::gateway::{Departed, Departure, Gateway, Happened};
+use crate::http::api_v2::render as api;
+use crate::tasks::StopToken;
+
+/// Who is told, and how.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Options {
+    pub url: String,
+    pub format: Format,
+    /// The key of the signature.
+    pub secret: Option<String>,
+}
+
+/// What is sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// `{"version": 1, "groups": […]}`, each group as `/api/v2/expired` has it.
+    Json,
+    /// Alerts, as the API of an Alertmanager takes them.
+    Alertmanager,
+}
+
+impl std::fmt::Debug for Options {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { url, format, secret } = self;
+        let secret = secret.as_ref().map(|_| "<secret>");
+        f.debug_struct("Options")
+            .field("url", url)
+            .field("format", format)
+            .field("secret", &secret)
+            .finish()
+    }
+}
+
+/// Groups in one request.
+const BATCH_MAX: usize = 500;
+/// Groups that wait.
+const QUEUE_MAX: usize = 10_000;
+const BACK_OFF_MIN: Duration = Duration::from_millis(500);
+const BACK_OFF_MAX: Duration = Duration::from_mins(1);
+/// For one request, from connecting to the end of the answer.
+const TIMEOUT: Duration = Duration::from_secs(10);
+const SIGNATURE: &str = "Tidegate-Signature";
+
+/// Sends what happens until it is stopped.
+pub async fn run(gateway: Gateway, options: Options, mut stop: StopToken) {
+    let agent = Agent::config_builder().timeout_global(Some(TIMEOUT)).build().new_agent();
+    let mut latest = gateway.events().latest();
+    let mut seen = *latest.borrow_and_update();
+    let mut queue: VecDeque<Arc<Departed>> = VecDeque::new();
+    let mut back_off = BACK_OFF_MIN;
+    let mut sending: Option<(usize, JoinHandle<Result<(), String>>)> = None;
+    let mut pause: Option<std::pin::Pin<Box<tokio::time::Sleep>>> = None;
+    loop {
+        if sending.is_none() && pause.is_none() && !queue.is_empty() {
+            let batch: Vec<_> = queue.iter().take(BATCH_MAX).cloned().collect();
+            let body = body(&gateway, options.format, &batch).to_string();
+            let (agent, options) = (agent.clone(), options.clone());
+            let send = tokio::task::spawn_blocking(move || send(&agent, &options, &body));
+            sending = Some((batch.len(), send));
+        }
+        let sent = async {
+            match &mut sending {
+                Some((_, sent)) => sent.await,
+                None => std::future::pending().await,
+            }
+        };
+        let paused = async {
+            match &mut pause {
+                Some(sleep) => sleep.await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = stop.stopped() => return,
+            Ok(()) = latest.changed() => take(&gateway, &mut seen, &mut queue, sending.is_some()),
+            sent = sent => {
+                let count = sending.take().map_or(0, |(count, _)| count);
+                match sent.unwrap_or_else(|error| Err(error.to_string())) {
+                    Ok(()) => {
+                        queue.drain(..count.min(queue.len()));
+                        back_off = BACK_OFF_MIN;
+                    }
+                    Err(error) => {
+                        tracing::warn!(url = options.url, %error, retry_in = ?back_off, "the webhook was not told of groups that are gone");
+                        pause = Some(Box::pin(tokio::time::sleep(back_off)));
+                        back_off = (back_off * 2).min(BACK_OFF_MAX);
+                    }
+                }
+            }
+            () = paused => pause = None,
+        }
+    }
+}
+
+/// Takes over what has happened since.
+fn take(gateway: &Gateway, seen: &mut u64, queue: &mut VecDeque<Arc<Departed>>, sending: bool) {
+    loop {
+        let followed = gateway.events().after(*seen, 1024);
+        if followed.missed {
+            tracing::warn!("the webhook missed events: too many happened at once");
+        }
+        let Some(last) = followed.events.last() else { return };
+        *seen = last.id;
+        for event in followed.events {
+            if let Happened::Departed(departed) = event.what {
+                queue.push_back(departed);
+            }
+        }
+        // What is on its way stays until it is known what came of it.
+        let kept = if sending { QUEUE_MAX + BATCH_MAX } else { QUEUE_MAX };
+        if queue.len() > kept {
+            let dropped = queue.len() - kept;
+            let from = if sending { BATCH_MAX.min(queue.len() - dropped) } else { 0 };
+            queue.drain(from..from + dropped);
+            tracing::warn!(dropped, "the webhook is too slow: groups that are gone were not told");
+        }
+    }
+}
+
+fn body(gateway: &Gateway, format: Format, batch: &[Arc<Departed>]) -> Value {
+    match format {
+        Format::Json => {
+            let groups: Vec<_> = batch.iter().map(|gone| api::departed(gateway, gone)).collect();
+            json!({ "version": 1, "groups": groups })
+        }
+        Format::Alertmanager => batch.iter().map(|gone| alert(gone)).collect(),
+    }
+}
+
+/// An alert as `POST /api/v2/alerts` of Alertmanager takes it. It resolves by itself.
+fn alert(gone: &Departed) -> Value {
+    let mut labels: Map<String, Value> =
+        gone.key.labels().map(|(name, value)| (name.to_owned(), value.into())).collect();
+    labels.insert("alertname".into(), "TidegateGroupGone".into());
+    labels.insert("event".into(), gone.why.as_str().into());
+    let last_push = gone.state.pushed.map_or_else(|| "never".into(), |at| api::time(Some(at)));
+    let summary = format!(
+        "The group {} {}",
+        gone.key,
+        match gone.why {
+            Departure::Expired => format!("expired: nobody pushed for {}", gone.state.ttl),
+            Departure::Deleted => "was deleted".to_owned(),
+        }
+    );
+    json!({
+        "labels": labels,
+        "annotations": { "summary": summary, "last_push": last_push },
+        "startsAt": api::time(Some(gone.at)),
+    })
+}
+
+/// One request. Blocks.
+fn send(agent: &Agent, options: &Options, body: &str) -> Result<(), String> {
+    let mut request = agent.post(&options.url).header("Content-Type", "application/json");
+    if let Some(secret) = &options.secret {
+        request = request.header(SIGNATURE, signature(secret, body));
+    }
+    request.send(body).map(drop).map_err(|error| error.to_string())
+}
+
+/// `sha256=` and the HMAC of the body in hexadecimal, as webhooks are commonly signed.
+fn signature(secret: &str, body: &str) -> String {
+    let mut mac = Hmac::<Sha256>::new_from_slice(secret.as_bytes()).expect("a key has any length");
+    mac.update(body.as_bytes());
+    let digest = bytes::Bytes::copy_from_slice(&mac.finalize().into_bytes());
+    format!("sha256={digest:x}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_signature_is_the_hmac_of_the_body() {
+        // RFC 4231, test case 2.
+        assert_eq!(
+            signature("Jefe", "what do ya want for nothing?"),
+            "sha256=5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843"
+        );
+    }
+
+    #[test]
+    fn the_secret_is_in_no_log() {
+        let options = Options {
+            url: "http://localhost".into(),
+            format: Format::Json,
+            secret: Some("hush".into()),
+        };
+        assert!(!format!("{options:?}").contains("hush"));
+    }
+}
