@@ -22,12 +22,13 @@
 //! ```text
 //!  7  main                            args, exit code, runtime
 //!  6  app, shutdown                   builds every part, owns every task, stops them in order
-//!     transfer, reload                to and from other gateways | the settings, again
+//!     transfer, reload, operate       to and from other gateways | the settings, again | the commands
 //!  5  config                          flags, environment and file -> one validated Config
 //!     webhook                         tells others of what is gone
 //!  4  http, tasks                     hyper in and out | background loops
 //!  3  gateway                         the use cases: push, delete, scrape, reap, restore
 //!  2  exposition, store, telemetry    wire formats | sled | self metrics and logs
+//!     client                          HTTP to other gateways
 //!  1  model                           labels, keys, families, TTLs: values, no I/O, no async
 //!  0  time                            the clocks
 //! ```
@@ -36,11 +37,13 @@
 //! `time`, the environment `config`.
 
 pub mod app;
+pub mod client;
 pub mod config;
 pub mod exposition;
 pub mod gateway;
 pub mod http;
 pub mod model;
+pub mod operate;
 pub mod reload;
 pub mod shutdown;
 pub mod store;

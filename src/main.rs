@@ -1,15 +1,16 @@
 //! `tidegate`: see the library for how it works.
 
 use std::error::Error;
-use std::io::Write as _;
+use std::io::{IsTerminal as _, Write as _};
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use tidegate::app::App;
-use tidegate::config::{Args, Config, FlagSettings};
+use tidegate::config::{Args, Config, FlagSettings, Operate};
+use tidegate::operate::{self, OperateError};
 use tidegate::shutdown::{Asked, Signals};
 use tidegate::telemetry;
-use tidegate::time::SystemClock;
+use tidegate::time::{Clock as _, SystemClock};
 use tidegate::transfer::{self, Destination};
 
 /// A push allocates and frees some hundred small things, across threads: this takes a fifth off its
@@ -35,6 +36,7 @@ fn main() -> ExitCode {
     };
     let flags = match args {
         Args::Serve(flags) => flags,
+        Args::Operate(operate) => return ask(&operate),
         Args::Print(text) => return say(text.trim_end()),
         Args::Import { source, dry_run, flags } => return import(&source, dry_run, &flags),
         Args::Export { source, output, to, flags } => {
@@ -99,6 +101,33 @@ fn export(source: Option<&str>, destination: Destination, flags: &FlagSettings) 
         }
         Err(error) => fail("cannot export", &error),
     }
+}
+
+fn ask(operate: &Operate) -> ExitCode {
+    match operate::run(operate, SystemClock::new().wall(), confirm) {
+        Ok(text) => say(&text),
+        Err(OperateError::Partly(text)) => {
+            say(&text);
+            ExitCode::FAILURE
+        }
+        Err(error @ OperateError::NobodyToAsk) => {
+            fail("not done", &error);
+            ExitCode::from(USAGE)
+        }
+        Err(error) => fail("not done", &error),
+    }
+}
+
+/// Asks whoever sits at the terminal, if it is one.
+fn confirm(question: &str) -> Option<bool> {
+    if !std::io::stdin().is_terminal() {
+        return None;
+    }
+    // Not on standard output, which may go to a program.
+    write!(std::io::stderr(), "{question}").ok()?;
+    let mut answer = String::new();
+    std::io::stdin().read_line(&mut answer).ok()?;
+    Some(matches!(answer.trim(), "y" | "Y" | "yes"))
 }
 
 async fn serve(config: Config, flags: FlagSettings) -> ExitCode {

@@ -37,6 +37,7 @@ pub(crate) fn run(short: bool) -> Result<()> {
     run.scrapes()?;
     run.large_store()?;
     run.mass_expiry()?;
+    run.many_at_once()?;
     run.curves()?;
 
     let out = PathBuf::from(if short { "target/versus" } else { "benches/versus" });
@@ -233,6 +234,27 @@ impl Run {
             "350",
         );
 
+        let mut churned = || -> Result<(f64, f64)> {
+            let times = if self.short { 1 } else { 10 };
+            let load = Load { seconds: times * self.load.seconds, ..self.load };
+            let script = push_script(self.folder.path(), groups)?;
+            let rate = rate(server.port, "/", load, Some(&script), &[])?;
+            scraper.scrape(false, false)?;
+            scraper.scrape(true, false)?;
+            Ok((server.resident()?, rate * load.seconds as f64))
+        };
+        let ((once, _), (twice, pushes)) = (churned()?, churned()?);
+        self.report.row(
+            &format!("the same after {} pushes more, as an hour of churn brings", number(pushes)),
+            format!(
+                "{} MiB, before {}",
+                number(twice / 1024.0 / 1024.0),
+                number(once / 1024.0 / 1024.0)
+            ),
+            number(twice / once),
+            "no growth",
+        );
+
         let time = Duration::from_secs(if self.short { 5 } else { 20 });
         let calm = paced_pushes(server.port, 0..groups, 1000, || {
             pass(time);
@@ -318,6 +340,49 @@ impl Run {
             none.into(),
             "none",
         );
+        Ok(())
+    }
+
+    /// What the API does with all groups of a store.
+    fn many_at_once(&mut self) -> Result<()> {
+        const SELECTOR: &str = "match[]=%7Bjob%3D%22backup%22%7D";
+        let groups = if self.short { 10_000 } else { 100_000 };
+        let server = Server::tidegate(&self.path("at-once"), &["--web.enable-admin-api"])?;
+        client::load(server.port, 0..groups, "")?;
+        let mut client = Client::connect(server.port)?;
+        let name = number(groups as f64);
+        for (what, method, path) in [
+            (
+                "a page of {} groups, the next to expire first",
+                "GET",
+                "/api/v2/groups?sort=deadline&limit=100".to_owned(),
+            ),
+            (
+                "a preview of {} groups that will expire",
+                "GET",
+                format!("/api/v2/ttl/preview?at=%2B8d&limit=100&{SELECTOR}"),
+            ),
+            ("delete of {} groups by selector", "DELETE", format!("/api/v2/groups?{SELECTOR}")),
+            ("wipe of {} groups", "PUT", "/api/v1/admin/wipe".to_owned()),
+        ] {
+            if method == "PUT" {
+                client::load(server.port, 0..groups, "")?;
+            }
+            let answer = client.request(method, &path, "", "", false)?;
+            if answer.status / 100 != 2 {
+                return Err(format!("{method} {path}: {}", answer.status).into());
+            }
+            self.report.row(
+                &what.replace("{}", &name),
+                seconds(answer.total.as_secs_f64()),
+                String::new(),
+                "1 s",
+            );
+        }
+        let left = client.scrape(false, true)?.body;
+        if String::from_utf8(left)?.contains("backup_exit_code{") {
+            return Err("what was wiped is still there".into());
+        }
         Ok(())
     }
 

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Arg, ArgAction, ArgMatches, Command};
 
+use super::operate_args::{self, Operate};
 use super::settings::{ALIASES, Kind, SETTINGS, Setting};
 use super::source::{Origin, Sources};
 use crate::telemetry::build::{BUILD, Build};
@@ -25,6 +26,8 @@ pub enum Args {
         to: Option<String>,
         flags: FlagSettings,
     },
+    /// Ask a running gateway.
+    Operate(Operate),
     /// Print a text.
     Print(String),
 }
@@ -48,6 +51,8 @@ Examples:
       Say what is wrong with a settings file, and exit.
   tidegate import --dry-run /var/lib/pushgateway.data
       Say what a Go Pushgateway's persistence file would bring.
+  tidegate groups --sort=deadline --limit=10
+      List what expires next in a running gateway.
   echo 'backup_last_success_seconds 1.7e9' |
     curl --data-binary @- http://localhost:9091/metrics/job/backup
       Push a metric.
@@ -77,11 +82,12 @@ impl Args {
                 let dry_run = found.get_flag("dry-run");
                 Self::Import { source, dry_run, flags: FlagSettings::new(found) }
             }
-            _ => {
+            "export" => {
                 let source = found.remove_one("SOURCE");
                 let (output, to) = (found.remove_one("output"), found.remove_one("to"));
                 Self::Export { source, output, to, flags: FlagSettings::new(found) }
             }
+            name => Self::Operate(Operate::new(name, found)),
         })
     }
 }
@@ -203,6 +209,7 @@ fn command() -> Command {
         .args([version, long_help, manual, config_file()])
         .args(SETTINGS.iter().flat_map(flags))
         .subcommands([check_config(), import(), export()])
+        .subcommands(operate_args::commands())
         .args_conflicts_with_subcommands(true)
 }
 

@@ -3,6 +3,7 @@
 
 mod args;
 mod error;
+mod operate_args;
 mod settings;
 mod source;
 
@@ -14,6 +15,7 @@ use bytesize::ByteSize;
 
 pub use args::{Args, FlagSettings};
 pub use error::Problems;
+pub use operate_args::{Action, Operate, Output};
 pub use source::InForce;
 
 use settings::Setting;

@@ -7,9 +7,9 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 use super::TransferError;
-use super::client::Client;
 use super::progress::Progress;
 use super::remote;
+use crate::client::Client;
 use crate::config::Config;
 use crate::exposition::persistence::ForeignGroup;
 use crate::exposition::protobuf::encode;

@@ -5,7 +5,6 @@
 //! - What cannot be read to its end changes nothing.
 //! - An import that was broken off begins anew.
 
-mod client;
 mod export;
 mod import;
 mod progress;
@@ -18,6 +17,7 @@ use thiserror::Error;
 pub use export::{Destination, Exported, export};
 pub use import::{Imported, import, import_once};
 
+use crate::client::ClientError;
 use crate::gateway::{Fault, LaneError, StartError, StoreCloseError};
 use crate::store::{OpenError, ReadError};
 
@@ -28,8 +28,8 @@ pub enum TransferError {
     File { path: PathBuf, source: std::io::Error },
     #[error("{}: {reason}", path.display())]
     Persistence { path: PathBuf, reason: String },
-    #[error("{url}: {reason}")]
-    Remote { url: String, reason: String },
+    #[error(transparent)]
+    Remote(#[from] ClientError),
     #[error("cannot write what is exported")]
     Write(#[source] std::io::Error),
     #[error(transparent)]

@@ -9,7 +9,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::TransferError;
-use super::client::Client;
+use crate::client::{Client, ClientError};
 use crate::exposition::persistence::ForeignGroup;
 use crate::exposition::protobuf;
 use crate::model::{GroupingKey, Label, Metric, MetricFamily, NameRules};
@@ -37,7 +37,7 @@ const PROTOBUF: &str = "application/vnd.google.protobuf;proto=io.prometheus.clie
 /// Reads all groups.
 pub(super) fn read(url: &str) -> Result<Remote, TransferError> {
     let client = Client::new(url);
-    let failed = |path: &str, reason| TransferError::Remote { url: client.url(path), reason };
+    let failed = |path: &str, reason| ClientError { url: client.url(path), reason };
     let answer = client.get("/api/v1/metrics", "application/json")?;
     let answer: Answer = serde_json::from_reader(std::io::BufReader::new(answer))
         .map_err(|error| failed("/api/v1/metrics", error.to_string()))?;

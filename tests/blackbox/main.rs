@@ -11,6 +11,7 @@
 
 mod bodies;
 mod clients;
+mod commands;
 mod delete;
 mod expiry;
 mod formats;

@@ -1,0 +1,307 @@
+//! The command line of what is asked of a running gateway.
+
+use std::path::PathBuf;
+
+use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
+
+use crate::model::{Selector, Ttl};
+
+/// What is asked of a running gateway.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Operate {
+    /// URL of the gateway.
+    pub gateway: String,
+    pub output: Output,
+    /// `PromQL` selectors of which a group has to match one.
+    pub selectors: Vec<String>,
+    pub action: Action,
+}
+
+/// For whom the answer is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Output {
+    Table,
+    Json,
+}
+
+/// What is to be done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// List groups; `limit` zero lists all.
+    Groups {
+        state: Option<String>,
+        sort: String,
+        limit: usize,
+    },
+    Delete {
+        pushed_before: Option<String>,
+        dry_run: bool,
+        yes: bool,
+    },
+    /// `ttl`: a TTL or `default`.
+    SetTtl {
+        ttl: String,
+        yes: bool,
+    },
+    Touch,
+    /// `proposed`: a settings file whose `[ttl]` table is compared with the one in force.
+    Preview {
+        at: String,
+        proposed: Option<PathBuf>,
+        limit: usize,
+    },
+    Expired {
+        why: Option<String>,
+        limit: usize,
+    },
+    Restore {
+        id: Option<u64>,
+    },
+}
+
+impl Operate {
+    /// From what was found of a command of [`commands`].
+    pub(super) fn new(name: &str, mut found: ArgMatches) -> Self {
+        let action = match (name, found.remove_subcommand()) {
+            ("delete", _) => Action::Delete {
+                pushed_before: found.remove_one("pushed-before"),
+                dry_run: found.get_flag("dry-run"),
+                yes: found.get_flag("yes"),
+            },
+            ("ttl" | "expired", Some((name, inner))) => {
+                found = inner;
+                match name.as_str() {
+                    "set" => Action::SetTtl {
+                        ttl: found.remove_one("TTL").unwrap_or_default(),
+                        yes: found.get_flag("yes"),
+                    },
+                    "touch" => Action::Touch,
+                    "preview" => Action::Preview {
+                        at: found.remove_one("at").unwrap_or_default(),
+                        proposed: found.remove_one("config.file"),
+                        limit: found.remove_one("limit").unwrap_or_default(),
+                    },
+                    _ => Action::Restore { id: found.remove_one("id") },
+                }
+            }
+            ("expired", None) => Action::Expired {
+                why: found.remove_one("why"),
+                limit: found.remove_one("limit").unwrap_or_default(),
+            },
+            _ => Action::Groups {
+                state: found.remove_one("state"),
+                sort: found.remove_one("sort").unwrap_or_default(),
+                limit: found.remove_one("limit").unwrap_or_default(),
+            },
+        };
+        let json = found.get_one::<String>("output").is_some_and(|output| output == "json");
+        Self {
+            gateway: found.remove_one("gateway").unwrap_or_default(),
+            output: if json { Output::Json } else { Output::Table },
+            selectors: found.remove_many("SELECTOR").into_iter().flatten().collect(),
+            action,
+        }
+    }
+}
+
+/// The commands.
+pub(super) fn commands() -> [Command; 4] {
+    [groups(), ttl(), delete(), expired()]
+}
+
+/// What each of them has.
+fn common() -> [Arg; 2] {
+    [
+        Arg::new("gateway")
+            .long("gateway")
+            .value_name("URL")
+            .default_value("http://localhost:9091")
+            .env("TIDEGATE_GATEWAY")
+            .help("URL of the gateway, with its route prefix; user and password may be in it"),
+        Arg::new("output")
+            .long("output")
+            .value_name("FORMAT")
+            .value_parser(["table", "json"])
+            .default_value("table")
+            .help("A table for people, or JSON for programs"),
+    ]
+}
+
+fn selectors() -> Arg {
+    let parse = |text: &str| match Selector::parse(text) {
+        Ok(_) => Ok(text.to_owned()),
+        Err(error) => Err(error.to_string()),
+    };
+    Arg::new("SELECTOR").num_args(0..).value_parser(parse).help(
+        "PromQL selectors of grouping labels, as in '{job=~\"backup-.+\"}': groups that match one",
+    )
+}
+
+fn limit(default: &'static str) -> Arg {
+    Arg::new("limit")
+        .long("limit")
+        .value_name("N")
+        .value_parser(value_parser!(usize))
+        .default_value(default)
+}
+
+fn yes() -> Arg {
+    Arg::new("yes").long("yes").short('y').action(ArgAction::SetTrue).help("Do it without asking")
+}
+
+fn groups() -> Command {
+    Command::new("groups")
+        .about("List the groups of a running gateway: when they go, and why")
+        .after_help(
+            "Examples:\n  tidegate groups --sort=deadline --limit=10\n      What expires next.\n  \
+             tidegate groups --state=failing '{job=~\"backup-.+\"}'\n      Backups whose last push \
+             was refused.\n  tidegate groups --limit=0 --output=json | jq '.groups[].labels'\n      \
+             All of them, for a program.",
+        )
+        .args(common())
+        .arg(selectors())
+        .arg(
+            Arg::new("state")
+                .long("state")
+                .value_name("STATE")
+                .value_parser(["ok", "failing", "permanent"])
+                .help("Only groups whose last push succeeded or was refused, or that never expire"),
+        )
+        .arg(
+            Arg::new("sort")
+                .long("sort")
+                .value_name("BY")
+                .default_value("name")
+                .allow_hyphen_values(true)
+                .help("name, deadline, last_push or series; with - in front the other way round"),
+        )
+        .arg(limit("100").help("Most groups that are listed; 0 lists all"))
+}
+
+fn delete() -> Command {
+    Command::new("delete")
+        .about("Delete groups of a running gateway by selector")
+        .long_about(
+            "Deletes the groups that match a selector, after it has said which and asked. Without \
+             a terminal to ask on, --yes is needed. More than one group can be deleted only where \
+             the gateway has web.enable-admin-api. `tidegate expired restore` brings them back.",
+        )
+        .after_help(
+            "Examples:\n  tidegate delete --dry-run '{instance=\"old-host\"}'\n      Say what would be \
+             deleted.\n  tidegate delete --yes --pushed-before=2026-01-01T00:00:00Z '{job=\"ci\"}'\n      \
+             Delete what nobody has pushed since.",
+        )
+        .args(common())
+        .arg(selectors().required(true))
+        .arg(
+            Arg::new("pushed-before")
+                .long("pushed-before")
+                .value_name("TIME")
+                .help("Only groups whose last push was before, as in 2026-01-02T03:04:05Z"),
+        )
+        .arg(
+            Arg::new("dry-run")
+                .long("dry-run")
+                .action(ArgAction::SetTrue)
+                .conflicts_with("yes")
+                .help("Say which, and delete nothing"),
+        )
+        .arg(yes())
+}
+
+fn ttl() -> Command {
+    let parse = |text: &str| match text {
+        "default" => Ok(text.to_owned()),
+        _ => match Ttl::parse(text) {
+            Ok(_) => Ok(text.to_owned()),
+            Err(error) => Err(format!("{error}, or default")),
+        },
+    };
+    let set = Command::new("set")
+        .about("Override the TTL of groups, whatever pushes and rules say")
+        .long_about(
+            "Sets the TTL of the groups that match, until `default` takes that back. It counts from \
+             the last push, so that a short one can expire a group at once.",
+        )
+        .after_help(
+            "Examples:\n  tidegate ttl set never '{job=\"inventory\"}'\n      Keep it.\n  \
+             tidegate ttl set default '{job=\"inventory\"}'\n      Let pushes and rules decide again.",
+        )
+        .args(common())
+        .arg(Arg::new("TTL").required(true).value_parser(parse).help(
+            "A duration such as 36h, never, or default, which takes an override back",
+        ))
+        .arg(selectors().required(true))
+        .arg(yes());
+    let touch = Command::new("touch")
+        .about("Have the TTL of groups count from now")
+        .args(common())
+        .arg(selectors().required(true));
+    let preview = Command::new("preview")
+        .about("Say which groups will have expired by a time, and under other rules")
+        .long_about(
+            "Says which groups will have expired by a time if nobody pushes them again. With \
+             --config.file it says what the [ttl] table of that file would change, group by group, \
+             beside the settings in force. Nothing is changed.",
+        )
+        .after_help(
+            "Examples:\n  tidegate ttl preview --at=+24h\n      What will be gone tomorrow.\n  \
+             tidegate ttl preview --config.file=new.toml\n      What the new rules would change.",
+        )
+        .args(common())
+        .arg(selectors())
+        .arg(
+            Arg::new("at")
+                .long("at")
+                .value_name("TIME")
+                .default_value("+0s")
+                .allow_hyphen_values(true)
+                .help("A time such as 2026-01-02T03:04:05Z, or from now, as in +24h"),
+        )
+        .arg(
+            Arg::new("config.file")
+                .long("config.file")
+                .value_name("FILE")
+                .value_parser(value_parser!(PathBuf))
+                .help("TOML file with the [ttl] table to compare"),
+        )
+        .arg(limit("1000").help("Most groups that are listed"));
+    Command::new("ttl")
+        .about("Look ahead at what expires in a running gateway, and change it")
+        .subcommand_required(true)
+        .arg_required_else_help(true)
+        .subcommands([preview, set, touch])
+}
+
+fn expired() -> Command {
+    let restore = Command::new("restore")
+        .about("Bring back groups that have expired or were deleted")
+        .long_about(
+            "Brings back the latest of what has expired or was deleted under each grouping key that \
+             matches, with its data, for its TTL from now on.",
+        )
+        .after_help("Example:\n  tidegate expired restore '{job=\"backup-db\"}'")
+        .args(common())
+        .arg(selectors().required_unless_present("id"))
+        .arg(
+            Arg::new("id")
+                .long("id")
+                .value_name("ID")
+                .value_parser(value_parser!(u64))
+                .help("Just this one, by the id that `tidegate expired` says"),
+        );
+    Command::new("expired")
+        .about("Look back at what has expired or was deleted in a running gateway, and undo it")
+        .args(common())
+        .arg(selectors())
+        .arg(
+            Arg::new("why")
+                .long("why")
+                .value_name("WHY")
+                .value_parser(["expired", "deleted"])
+                .help("Only what has expired, or was deleted"),
+        )
+        .arg(limit("100").help("Most groups that are listed"))
+        .args_conflicts_with_subcommands(true)
+        .subcommand(restore)
+}

@@ -1,0 +1,155 @@
+//! Answers as tables for people.
+
+use std::time::Duration;
+
+use comfy_table::Table;
+use comfy_table::presets::NOTHING;
+use jiff::Timestamp;
+
+use super::answer::{Comparison, Departed, Fate, Group, Page, Preview, Restoration};
+use crate::time::UnixNanos;
+
+pub(super) fn groups(page: &Page<Group>, now: UnixNanos) -> String {
+    let mut table = table(&["LABELS", "SERIES", "LAST PUSH", "TTL", "EXPIRES", "LAST REFUSED"]);
+    for group in &page.groups {
+        table.add_row([
+            group.labels.to_string(),
+            group.series.to_string(),
+            when(group.last_push.as_deref(), now),
+            ttl(&group.fate),
+            when(Some(&group.fate.expires), now),
+            when(group.last_failed_push.as_deref(), now),
+        ]);
+    }
+    shown(&table, page.groups.len(), page.total)
+}
+
+pub(super) fn gone(preview: &Preview, now: UnixNanos) -> String {
+    let mut table = table(&["LABELS", "SERIES", "LAST PUSH", "TTL", "EXPIRES"]);
+    for group in &preview.groups {
+        table.add_row([
+            group.labels.to_string(),
+            group.series.to_string(),
+            when(group.last_push.as_deref(), now),
+            ttl(&group.fate),
+            when(Some(&group.fate.expires), now),
+        ]);
+    }
+    let (at, gone, stay) = (&preview.at, preview.gone, preview.stay);
+    let head = format!("At {at} {gone} will have expired, and {stay} will be there.");
+    if gone == 0 {
+        return head;
+    }
+    format!("{head}\n{}", shown(&table, preview.groups.len(), gone))
+}
+
+pub(super) fn comparison(comparison: &Comparison, now: UnixNanos) -> String {
+    let Comparison { at, today, proposed, changed, unchanged, changes, warnings } = comparison;
+    let mut table = table(&["LABELS", "CHANGE", "TTL TODAY", "PROPOSED", "EXPIRES", "PROPOSED"]);
+    for change in changes {
+        table.add_row([
+            change.labels.to_string(),
+            change.effect.clone(),
+            ttl(&change.today),
+            ttl(&change.proposed),
+            when(Some(&change.today.expires), now),
+            when(Some(&change.proposed.expires), now),
+        ]);
+    }
+    let mut lines: Vec<_> = warnings.iter().map(|text| format!("warning: {text}")).collect();
+    let (today, proposed) = (today.gone, proposed.gone);
+    lines.push(format!(
+        "At {at} {today} will have expired under the settings in force, {proposed} under those \
+         proposed. {changed} would expire earlier or later, {unchanged} as today."
+    ));
+    if *changed > 0 {
+        lines.push(shown(&table, changes.len(), *changed));
+    }
+    lines.join("\n")
+}
+
+pub(super) fn departed(page: &Page<Departed>, now: UnixNanos) -> String {
+    let mut table = table(&["ID", "LABELS", "SERIES", "LAST PUSH", "TTL", "WHY", "WHEN"]);
+    for group in &page.groups {
+        table.add_row([
+            group.id.to_string(),
+            group.labels.to_string(),
+            group.series.to_string(),
+            when(group.last_push.as_deref(), now),
+            ttl(&group.fate),
+            group.why.clone(),
+            when(Some(&group.at), now),
+        ]);
+    }
+    shown(&table, page.groups.len(), page.total)
+}
+
+pub(super) fn restored(restoration: &Restoration, now: UnixNanos) -> String {
+    let restored = restoration.restored.iter().map(|group| {
+        format!("restored {}, expires {}", group.labels, when(Some(&group.expires), now))
+    });
+    let refused = restoration.refused.iter();
+    let refused = refused.map(|group| format!("not restored {}: {}", group.labels, group.error));
+    restored.chain(refused).collect::<Vec<_>>().join("\n")
+}
+
+fn table(head: &[&str]) -> Table {
+    let mut table = Table::new();
+    // For `cut` and `awk`, too: no frames, and a row is a line however long it is.
+    table.load_style(NOTHING).set_header(head);
+    table
+}
+
+fn shown(table: &Table, rows: usize, total: usize) -> String {
+    if total == 0 {
+        return "no group matches".into();
+    }
+    let text = table.trim_fmt();
+    if rows == total {
+        return text;
+    }
+    format!("{text}\n{rows} of {total} groups; --limit shows more")
+}
+
+/// A TTL and where it comes from.
+fn ttl(fate: &Fate) -> String {
+    match &fate.rule {
+        Some(rule) => format!("{} (rule {} {})", fate.ttl, rule.position, rule.selector),
+        None => format!("{} ({})", fate.ttl, fate.ttl_source),
+    }
+}
+
+/// A time as its distance from now; what is none, as `never`, stays as it is.
+fn when(time: Option<&str>, now: UnixNanos) -> String {
+    let Some(time) = time else { return "-".into() };
+    let Ok(at) = time.parse::<Timestamp>() else { return time.to_owned() };
+    let away = at.as_nanosecond() - i128::from(now.0);
+    let seconds = u64::try_from(away.unsigned_abs() / 1_000_000_000).unwrap_or(u64::MAX);
+    let text = roughly(Duration::from_secs(seconds));
+    if away > 0 { format!("in {text}") } else { format!("{text} ago") }
+}
+
+/// A duration in its two largest units.
+fn roughly(duration: Duration) -> String {
+    let text = humantime::format_duration(duration).to_string();
+    text.split(' ').take(2).collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_said_from_now() {
+        let now = UnixNanos(1_767_323_045_000_000_000);
+        for (time, expected) in [
+            (Some("2026-01-02T03:04:05Z"), "0s ago"),
+            (Some("2026-01-02T03:03:02.5Z"), "1m 2s ago"),
+            (Some("2026-01-03T05:05:06Z"), "in 1day 2h"),
+            (Some("never"), "never"),
+            (None, "-"),
+        ] {
+            assert_eq!(when(time, now), expected, "{time:?}");
+        }
+    }
+}

@@ -1,0 +1,211 @@
+//! What an operator asks of a running gateway on the command line.
+
+use std::process::{Command, Stdio};
+
+use serde_json::{Value, json};
+
+use crate::harness::{Client, Gateway, Tidegate, finished, minutes};
+
+const ADMIN: &str = "[ttl]\ndefault = '1h'\n[web]\nenable-admin-api = true\n";
+
+/// What a command printed to standard output and to standard error, and its exit code.
+struct Printed {
+    output: String,
+    error: String,
+    code: i32,
+}
+
+#[track_caller]
+fn command(args: &[&str], gateway: &Client) -> Printed {
+    let mut command = Tidegate::command(args);
+    command.env("TIDEGATE_GATEWAY", format!("http://{}", gateway.address()));
+    let output = finished(&mut command);
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    Printed {
+        output: text(output.stdout),
+        error: text(output.stderr),
+        code: output.status.code().unwrap(),
+    }
+}
+
+#[track_caller]
+fn done(args: &[&str], gateway: &Client) -> String {
+    let printed = command(args, gateway);
+    assert_eq!(printed.code, 0, "{args:?}: {}{}", printed.output, printed.error);
+    printed.output
+}
+
+#[track_caller]
+fn done_json(args: &[&str], gateway: &Client) -> Value {
+    serde_json::from_str(&done(&[args, &["--output", "json"]].concat(), gateway)).unwrap()
+}
+
+fn three_groups() -> Gateway {
+    let gateway = Gateway::start(ADMIN);
+    for (path, ttl) in [("job/ci/run/1", "30m"), ("job/ci/run/2", "10m"), ("job/b", "never")] {
+        let headers = [("Tidegate-TTL", ttl)];
+        gateway.send("PUT", &format!("/metrics/{path}"), &headers, b"m 1\n").expect(200);
+    }
+    gateway
+}
+
+/// Whether a scrape has this text anywhere.
+#[track_caller]
+fn shows(gateway: &Gateway, text: &str) -> bool {
+    gateway.scrape().lines().any(|line| line.contains(text))
+}
+
+/// The first column of a table, without its head.
+fn first_column(table: &str) -> Vec<String> {
+    let cell = |line: &str| line.trim().split("  ").next().unwrap_or_default().to_owned();
+    table.lines().skip(1).map(cell).collect()
+}
+
+const RUN_1: &str = r#"{job="ci", run="1"}"#;
+const RUN_2: &str = r#"{job="ci", run="2"}"#;
+const B: &str = r#"{job="b"}"#;
+
+#[test]
+fn groups_are_listed_sorted_and_chosen() {
+    let gateway = three_groups();
+    let listed = done(&["groups", "--sort=deadline"], &gateway);
+    assert_eq!(first_column(&listed), [RUN_2, RUN_1, B]);
+    assert!(listed.contains("30m (push)"), "{listed}");
+    let cut = done(&["groups", "--sort=-deadline", "--limit=1"], &gateway);
+    assert_eq!(first_column(&cut), [B, "1 of 3 groups; --limit shows more"]);
+    let chosen = done(&["groups", "--state=permanent", r#"{job=~".+"}"#], &gateway);
+    assert_eq!(first_column(&chosen), [B]);
+    assert_eq!(done(&["groups", r#"{job="nobody"}"#], &gateway), "no group matches\n");
+    let all = done_json(&["groups", "--limit=0"], &gateway);
+    assert_eq!((&all["total"], all["groups"].as_array().unwrap().len()), (&json!(3), 3));
+    assert_eq!(all["groups"], gateway.get("/api/v2/groups").data()["groups"]);
+    gateway.stop();
+}
+
+#[test]
+fn nothing_is_deleted_that_nobody_agreed_to() {
+    let gateway = three_groups();
+    let ci = r#"{job="ci"}"#;
+    let looked = done(&["delete", "--dry-run", ci], &gateway);
+    assert_eq!(looked, format!("2 groups would be deleted:\n  {RUN_1}\n  {RUN_2}\n"));
+    // Nobody can be asked.
+    let refused = command(&["delete", ci], &gateway);
+    assert_eq!(refused.code, 2);
+    assert!(refused.error.contains("--yes"), "{}", refused.error);
+    // Somebody says no, and then yes.
+    assert_eq!(on_a_terminal("delete '{run=\"1\"}'", "n\n", &gateway).1, 1);
+    assert!(shows(&gateway, "run=\"1\""));
+    let (screen, code) = on_a_terminal("delete '{run=\"1\"}'", "y\n", &gateway);
+    assert_eq!(code, 0, "{screen}");
+    assert!(screen.contains("1 group will be deleted"), "{screen}");
+    assert!(!shows(&gateway, "run=\"1\"") && shows(&gateway, "run=\"2\""));
+    // What was pushed since stays.
+    let before = "--pushed-before=2001-01-01T00:00:00Z";
+    assert_eq!(done(&["delete", "--yes", before, ci], &gateway), "no group matches\n");
+    assert_eq!(done_json(&["delete", "--yes", ci], &gateway)["count"], 1);
+    assert!(!shows(&gateway, "run=\"2\"") && shows(&gateway, "job=\"b\""));
+    gateway.stop();
+}
+
+/// Runs a command of `tidegate` on a terminal where somebody types, and has what is seen there and
+/// the exit code.
+fn on_a_terminal(what: &str, typed: &str, gateway: &Client) -> (String, i32) {
+    let line = format!("{} {what}", env!("CARGO_BIN_EXE_tidegate"));
+    let mut command = Command::new("script");
+    command.args(["--quiet", "--return", "--command", &line, "/dev/null"]);
+    command.env("TIDEGATE_GATEWAY", format!("http://{}", gateway.address()));
+    command.stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let mut keyboard = child.stdin.take().unwrap();
+    std::io::Write::write_all(&mut keyboard, typed.as_bytes()).unwrap();
+    let output = child.wait_with_output().unwrap();
+    (String::from_utf8_lossy(&output.stdout).into_owned(), output.status.code().unwrap())
+}
+
+#[test]
+fn ttls_are_overridden_and_renewed() {
+    let gateway = three_groups();
+    assert_eq!(command(&["ttl", "set", "1h", B], &gateway).code, 2);
+    let set = done(&["ttl", "set", "--yes", "5m", r#"{run=~".+"}"#], &gateway);
+    assert_eq!(set, format!("2 groups changed:\n  {RUN_1}\n  {RUN_2}\n"));
+    let group = || done_json(&["groups", r#"{run="1"}"#], &gateway)["groups"][0].clone();
+    assert_eq!((&group()["ttl"], &group()["ttl_source"]), (&json!("5m"), &json!("override")));
+    gateway.advance(minutes(4));
+    done(&["ttl", "touch", r#"{run="1"}"#], &gateway);
+    gateway.advance(minutes(4));
+    assert!(shows(&gateway, "run=\"1\"") && !shows(&gateway, "run=\"2\""));
+    done(&["ttl", "set", "--yes", "default", r#"{run="1"}"#], &gateway);
+    assert_eq!(group()["ttl"], "30m");
+    let wrong = command(&["ttl", "set", "soon", B], &gateway);
+    assert_eq!(wrong.code, 2);
+    assert!(wrong.error.contains("soon") && wrong.error.contains("default"), "{}", wrong.error);
+    gateway.stop();
+}
+
+#[test]
+fn a_preview_compares_a_settings_file_with_what_is_in_force() {
+    let gateway = three_groups();
+    gateway.put("/metrics/job/c", "m 1\n").expect(200);
+    let gone = done(&["ttl", "preview", "--at=+20m"], &gateway);
+    assert!(gone.contains("1 will have expired, and 3 will be there."), "{gone}");
+    assert!(gone.contains(RUN_2) && !gone.contains(RUN_1), "{gone}");
+
+    let folder = tempfile::TempDir::new().unwrap();
+    let file = folder.path().join("new.toml");
+    let proposed = file.to_str().unwrap();
+    let preview = ["ttl", "preview", "--config.file", proposed];
+    let rule = "[log]\nlevel = 'info'\n[ttl]\n[[ttl.rules]]\nmatch = '{job=\"c\"}'\nttl = '2h'\n";
+    std::fs::write(&file, rule).unwrap();
+    let changes = done(&preview, &gateway);
+    assert!(changes.contains(r#"{job="c"}  later"#), "{changes}");
+    assert!(changes.contains(r#"2h (rule 1 {job="c"})"#), "{changes}");
+    assert_eq!(done_json(&preview, &gateway)["unchanged"], 3);
+    // All that is wrong with the file is said, before the gateway is asked.
+    std::fs::write(&file, "[ttl]\ndefault = 'soon'\nmax = 'x'\n").unwrap();
+    let wrong = command(&preview, &gateway);
+    assert_eq!(wrong.code, 1);
+    assert!(wrong.error.contains("soon") && wrong.error.contains("\"x\""), "{}", wrong.error);
+    gateway.stop();
+}
+
+#[test]
+fn what_is_gone_is_looked_at_and_brought_back() {
+    let gateway = three_groups();
+    gateway.advance(minutes(15));
+    gateway.scrape().lacks("run=\"2\"");
+    done(&["delete", "--yes", B], &gateway);
+    let listed = done(&["expired"], &gateway);
+    let labels: Vec<_> = listed.lines().skip(1).filter(|line| line.contains('{')).collect();
+    assert!(labels[0].contains(B) && labels[0].contains("deleted"), "{listed}");
+    assert!(labels[1].contains(RUN_2) && labels[1].contains("expired"), "{listed}");
+    let expired = done_json(&["expired", "--why=expired"], &gateway);
+    let id = expired["groups"][0]["id"].to_string();
+    let back = done(&["expired", "restore", "--id", &id], &gateway);
+    assert!(back.starts_with(&format!("restored {RUN_2}, expires ")), "{back}");
+    assert!(shows(&gateway, "run=\"2\""));
+    // What is there is not overwritten, and that is no success.
+    gateway.put("/metrics/job/b", "new 1\n").expect(200);
+    let refused = command(&["expired", "restore", r#"{job=~".+"}"#], &gateway);
+    assert_eq!(refused.code, 1);
+    assert!(refused.output.contains(&format!("not restored {B}: ")), "{}", refused.output);
+    gateway.stop();
+}
+
+#[test]
+fn what_goes_wrong_is_said_with_an_exit_code() {
+    let gateway = Gateway::start("[ttl]\ndefault = '1h'\n");
+    for job in ["a", "b"] {
+        gateway.put(&format!("/metrics/job/{job}"), "m 1\n").expect(200);
+    }
+    let refused = command(&["delete", "--yes", r#"{job=~".+"}"#], &gateway);
+    assert_eq!(refused.code, 1);
+    assert!(refused.error.contains("web.enable-admin-api"), "{}", refused.error);
+    let wrong = command(&["groups", "{job"], &gateway);
+    assert_eq!(wrong.code, 2);
+    assert_eq!(command(&["delete", "--yes"], &gateway).code, 2, "it needs a selector");
+    let address = gateway.address();
+    gateway.stop();
+    let nobody = command(&["groups"], &Client::new(address));
+    assert_eq!(nobody.code, 1);
+    assert!(nobody.error.contains(&address.to_string()), "{}", nobody.error);
+}
