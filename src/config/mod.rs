@@ -438,6 +438,7 @@ fn validate(sources: &Sources, problems: Problems) -> Result<Config, Problems> {
         _ => Err(expected(text, "count or pause")),
     });
     let startup_grace = reader.duration("ttl.startup-grace");
+    let expose_deadline = reader.switch("ttl.expose-deadline");
     let history_groups = reader.get("history.groups", |text| {
         text.replace('_', "").parse().map_err(|_| expected(text, "a whole number"))
     });
@@ -456,6 +457,7 @@ fn validate(sources: &Sources, problems: Problems) -> Result<Config, Problems> {
                 ttl: ttl?,
                 downtime: downtime?,
                 startup_grace: startup_grace?,
+                expose_deadline: expose_deadline?,
                 history: gateway::HistoryLimits { groups: history_groups?, bytes: history_bytes? },
                 sync: sync?,
                 limits: limits?,

@@ -149,6 +149,10 @@ pub(super) const SETTINGS: &[Setting] = &[
         "DURATION",
         "Nothing expires before the gateway has run for so long",
     ),
+    switch(
+        "ttl.expose-deadline",
+        "Give each group a gauge push_expiry_time_seconds that says when it expires",
+    ),
     setting(
         "history.groups",
         "1000",

@@ -17,12 +17,11 @@ use super::layout::{self, Chunk};
 use super::options::Limits;
 use super::prepare::{Prepared, PreparedFamily};
 use super::segment::{GroupId, Rendered};
+use super::stamps::{self, Stamps};
 use super::stored::{chunk_sum, head_families, read_families};
 use super::view::{Change, GroupView};
-use crate::exposition::text::{self, LabelBlock};
-use crate::model::{
-    GroupingKey, MetricType, PUSH_FAILURE_TIME_NAME, PUSH_TIME_NAME, Ttl, TtlPolicy, TtlSource,
-};
+use crate::exposition::text::LabelBlock;
+use crate::model::{GroupingKey, MetricType, Ttl, TtlPolicy, TtlSource};
 use crate::store::record::{ChunkRecord, FamilyRecord, GroupRecord, TombstoneRecord, TtlRecord};
 use crate::store::{Batch, ChunkKey, ChunkRef, Frame, Store, TOMBSTONE};
 use crate::time::{UnixMillis, UnixNanos};
@@ -40,6 +39,7 @@ pub struct Judge {
     pub policy: Policy,
     pub history: History,
     pub limits: Limits,
+    pub stamps: Stamps,
     /// Types of the families that the gateway itself exposes.
     pub self_types: HashMap<String, MetricType>,
 }
@@ -144,7 +144,7 @@ impl Judge {
             stored.copied().unwrap_or(at.wall)
         };
         let lines = self.set_families(stage, id, plan, families, stored);
-        self.publish_group(stage, id, &block, lines);
+        self.publish_group(stage, id, &block, lines, at);
         if let Some(departed) = times.and_then(|times| times.departed)
             && let Some(departed) = self.history.take(departed.sequence)
         {
@@ -185,12 +185,12 @@ impl Judge {
             Operation::Delete { .. } => self.delete_all(store, stage, &found, at),
             Operation::Touch => {
                 for id in found {
-                    self.set_state(store, stage, id, |state| state.renewed = at.now)?;
+                    self.set_state(store, stage, id, at, |state| state.renewed = at.now)?;
                 }
             }
             Operation::Override(ttl) => {
                 for id in found {
-                    self.set_state(store, stage, id, |state| state.overridden = ttl)?;
+                    self.set_state(store, stage, id, at, |state| state.overridden = ttl)?;
                 }
             }
         }
@@ -235,6 +235,7 @@ impl Judge {
         store: &Store,
         stage: &mut Stage,
         id: GroupId,
+        at: Accepted,
         change: impl FnOnce(&mut GroupState),
     ) -> Result<(), Fault> {
         let Some(group) = self.index.group(id) else { return Ok(()) };
@@ -242,16 +243,14 @@ impl Judge {
         let mut state = (*group.state).clone();
         change(&mut state);
         self.policy.decide_for(&group.key, &mut state);
-        let state = Arc::new(state);
-        self.index.set_state(id, Arc::clone(&state));
+        self.publish_state(stage, id, Arc::new(state), at);
         self.write_head(stage, id, families);
-        stage.changes.push(Change::State { id, state });
         Ok(())
     }
 
     /// Decides by this policy from now on, also on the groups that are there. Nothing is stored of
     /// that: the next start decides anew.
-    pub fn set_policy(&mut self, stage: &mut Stage, policy: Arc<TtlPolicy>) {
+    pub fn set_policy(&mut self, stage: &mut Stage, policy: Arc<TtlPolicy>, at: Accepted) {
         self.policy.ttl = policy;
         let mut changed = Vec::new();
         for (id, group) in self.index.groups() {
@@ -264,9 +263,25 @@ impl Judge {
             }
         }
         for (id, state) in changed {
-            self.index.set_state(id, Arc::clone(&state));
-            stage.changes.push(Change::State { id, state });
+            self.publish_state(stage, id, state, at);
         }
+    }
+
+    /// Gives a group another state in index and view.
+    fn publish_state(
+        &mut self,
+        stage: &mut Stage,
+        id: GroupId,
+        state: Arc<GroupState>,
+        at: Accepted,
+    ) {
+        self.index.set_state(id, Arc::clone(&state));
+        let Some(group) = self.index.group(id).filter(|_| self.stamps.expose_deadline) else {
+            stage.changes.push(Change::State { id, state, expiry: None });
+            return;
+        };
+        let expiry = Some(stamps::expiry(&state, &LabelBlock::of_group(&group.key), at));
+        stage.changes.push(Change::State { id, state, expiry });
     }
 
     /// Stages the removal of all groups. Returns how many there were.
@@ -476,7 +491,7 @@ impl Judge {
             (self.index.insert(key.clone(), Arc::new(state), None), Vec::new())
         };
         self.write_head(stage, id, families);
-        self.publish_group(stage, id, block, Vec::new());
+        self.publish_group(stage, id, block, Vec::new(), at);
         Ok(())
     }
 
@@ -661,9 +676,10 @@ impl Judge {
         id: GroupId,
         block: &LabelBlock,
         lines: Vec<(FamilyId, Rendered)>,
+        at: Accepted,
     ) {
         let Some(group) = self.index.group(id) else { return };
-        let stamps = stamp_lines(&group.state, block);
+        let stamps = self.stamps.lines(&group.state, block, at);
         stage.changes.push(Change::Group { id, group: published(group), stamps, lines });
     }
 
@@ -755,16 +771,6 @@ pub fn header_change(id: FamilyId, family: &super::index::Family) -> Change {
         help: family.help().cloned(),
         help_giver: family.help_giver(),
     }
-}
-
-/// The lines that say when a group was pushed, and when a push to it failed.
-pub fn stamp_lines(state: &GroupState, block: &LabelBlock) -> [Bytes; 2] {
-    let line = |name, time: Option<UnixNanos>| {
-        let mut line = Vec::with_capacity(96);
-        text::gauge_line(&mut line, name, time.map_or(0.0, UnixNanos::as_secs_f64), block);
-        line.into()
-    };
-    [line(PUSH_TIME_NAME, state.pushed), line(PUSH_FAILURE_TIME_NAME, state.failed)]
 }
 
 fn group_record(group: &Group, families: Vec<FamilyRecord>) -> GroupRecord {

@@ -11,8 +11,9 @@ use super::index::{Group, Index, Member};
 use super::options::Limits;
 use super::prepare::{PreparedFamily, encoded_labels, labels_text};
 use super::segment::GroupId;
+use super::stamps::is_stamp;
 use super::stored::read_families;
-use crate::model::{GroupingKey, Label, MetricType, PUSH_FAILURE_TIME_NAME, PUSH_TIME_NAME};
+use crate::model::{GroupingKey, Label, MetricType, PUSH_TIME_NAME};
 use crate::store::{Batch, Store};
 
 /// A push as the check sees it.
@@ -105,7 +106,7 @@ impl<'a> Checked<'a> {
         if let Some(kind) = by_name.get(name).or_else(|| self.self_types.get(name)) {
             return Some(*kind);
         }
-        if name == PUSH_TIME_NAME || name == PUSH_FAILURE_TIME_NAME {
+        if is_stamp(name) {
             return Some(MetricType::Gauge);
         }
         let (id, family) = self.index.family_of(name)?;

@@ -242,7 +242,7 @@ impl Staged {
                     Answer::Changed(reply, changed)
                 }
                 Command::SetPolicy(policy, reply) => {
-                    judge.set_policy(stage, policy);
+                    judge.set_policy(stage, policy, at);
                     Answer::Done(reply)
                 }
                 Command::Reap(reply) => {

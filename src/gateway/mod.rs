@@ -29,6 +29,7 @@ mod queue;
 mod restore;
 pub mod scrape;
 pub mod segment;
+pub mod stamps;
 mod stored;
 pub mod view;
 
@@ -51,20 +52,18 @@ pub use stored::{StoredFamily, StoredGroup, read_all};
 pub use view::GroupView;
 
 use apply::Judge;
-use command::{Command, ForeignTimes, Push};
+use command::{Accepted, Command, ForeignTimes, Push};
 use history::History;
 use index::Index;
 use lane::{Committer, Lane};
 use prepare::{Rules, SeriesHasher};
 use queue::Queue;
+use stamps::Stamps;
 use view::View;
 
 use crate::exposition::persistence::ForeignGroup;
 use crate::exposition::text::LabelBlock;
-use crate::model::{
-    GroupingKey, MetricFamily, NameRules, PUSH_FAILURE_TIME_HELP, PUSH_FAILURE_TIME_NAME,
-    PUSH_TIME_HELP, PUSH_TIME_NAME, Ttl, TtlPolicy,
-};
+use crate::model::{GroupingKey, MetricFamily, NameRules, Ttl, TtlPolicy};
 use crate::store::{CloseError, CommitError, ImportState, OpenError, ReadError, Store};
 use crate::telemetry::metrics::{Readings, SelfMetrics};
 use crate::time::{Clock, UnixMillis, UnixNanos};
@@ -139,19 +138,19 @@ impl Gateway {
             Duration::ZERO => UnixMillis(0),
             grace => now.saturating_add(grace),
         };
+        let at = Accepted { now, wall: clock.wall() };
         let policy = Policy { ttl: Arc::new(options.ttl.clone()), floor };
+        let stamps = Stamps { expose_deadline: options.expose_deadline };
         let mut judge = Judge {
             index: Index::new(hasher),
             policy: policy.clone(),
             history: History::new(options.history),
             limits: options.limits,
+            stamps,
             self_types: metrics.types().collect(),
         };
-        let mut view = View::new([
-            (PUSH_TIME_NAME, PUSH_TIME_HELP),
-            (PUSH_FAILURE_TIME_NAME, PUSH_FAILURE_TIME_HELP),
-        ]);
-        let restored = restore::restore(&store, &mut judge, &mut view, hasher, now)?;
+        let mut view = View::new(stamps.families());
+        let restored = restore::restore(&store, &mut judge, &mut view, hasher, at)?;
         let quoted_names = options.names == NameRules::Utf8 || restored.quoted_names;
         let (sender, next_deadline) = watch::channel(view.next_deadline());
         let events = Arc::new(EventLog::new(clock.wall()));

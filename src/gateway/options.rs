@@ -13,6 +13,8 @@ pub struct Options {
     pub downtime: Downtime,
     /// Nothing expires before the gateway has run for so long.
     pub startup_grace: Duration,
+    /// Whether each group says when it expires.
+    pub expose_deadline: bool,
     /// How much is kept of what is gone.
     pub history: HistoryLimits,
     pub sync: Sync,
@@ -41,6 +43,7 @@ impl Options {
             ttl,
             downtime: Downtime::Count,
             startup_grace: Duration::ZERO,
+            expose_deadline: false,
             history: HistoryLimits { groups: 1000, bytes: 64 << 20 },
             sync: Sync::Always,
             limits: Limits::UNLIMITED,

@@ -10,15 +10,13 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 use super::error::Refusal;
 use super::options::Limits;
 use super::segment::Rendered;
+use super::stamps::is_stamp;
 use crate::exposition::protobuf::encode;
 use crate::exposition::text::{self, LabelBlock};
 use crate::model::grouping_key::push_encoded;
 use crate::model::labels::merged;
 use crate::model::name::is_reserved_label_name;
-use crate::model::{
-    GroupingKey, Label, Metric, MetricFamily, MetricType, NameRules, PUSH_FAILURE_TIME_NAME,
-    PUSH_TIME_NAME,
-};
+use crate::model::{GroupingKey, Label, Metric, MetricFamily, MetricType, NameRules};
 use crate::store::record::{FamilyRecord, encode_metrics};
 
 /// Hashes label sets and series. The seed differs between processes, so that no client can make
@@ -113,7 +111,7 @@ pub struct Prepared {
     pub left_out: Option<Refusal>,
 }
 
-/// Checks the families of a push and prepares them. The gateway's own two families are left out:
+/// Checks the families of a push and prepares them. The gateway's own families are left out:
 /// what it says there always counts.
 pub fn prepare(
     key: &GroupingKey,
@@ -126,8 +124,7 @@ pub fn prepare(
     if metrics.any(|metric| metric.timestamp_ms.is_some()) {
         return Err(Refusal::Timestamps);
     }
-    families
-        .retain(|family| family.name != PUSH_TIME_NAME && family.name != PUSH_FAILURE_TIME_NAME);
+    families.retain(|family| !is_stamp(&family.name));
     let group = GroupRenderer::new(key, hasher);
     let mut left_out = None;
     // One buffer for the lines of all families and one for their stored forms: a push of many small

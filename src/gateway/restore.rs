@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use prost::Message;
 
-use super::apply::{Judge, header_change, published, stamp_lines};
+use super::apply::{Judge, header_change, published};
+use super::command::Accepted;
 use super::group::GroupState;
 use super::history::{Departed, Departure};
 use super::index::NewMember;
@@ -48,7 +49,7 @@ pub(super) fn restore(
     judge: &mut Judge,
     view: &mut View,
     hasher: SeriesHasher,
-    now: UnixMillis,
+    at: Accepted,
 ) -> Result<Restored, OpenError> {
     let mut restored = Restored::default();
     let mut chunks = store.load().peekable();
@@ -76,8 +77,8 @@ pub(super) fn restore(
             judge.history.push(Arc::new(departed));
             continue;
         }
-        let (deadline, quoted) = insert(store, judge, view, hasher, group)?;
-        restored.expired += u64::from(deadline <= now);
+        let (deadline, quoted) = insert(store, judge, view, hasher, group, at)?;
+        restored.expired += u64::from(deadline <= at.now);
         restored.quoted_names |= quoted;
     }
     judge.history.sort();
@@ -127,6 +128,7 @@ fn insert(
     view: &mut View,
     hasher: SeriesHasher,
     stored: StoredGroup,
+    at: Accepted,
 ) -> Result<(UnixMillis, bool), OpenError> {
     let StoredGroup { id: stored_id, head, record, chunks, tombstone: _ } = stored;
     let broken = |what: String| damaged(store, format!("group {stored_id}: {what}"));
@@ -149,7 +151,7 @@ fn insert(
     let families: Vec<_> = inline.chain(beside).collect();
     judge.index.reserve_members(id, families.len());
     let mut lines = Vec::with_capacity(families.len());
-    let stamps = stamp_lines(&state, &block);
+    let stamps = judge.stamps.lines(&state, &block, at);
     let mut quoted = key.labels().any(|(name, _)| !is_metric_name(name));
     for (chunk, record) in families {
         let metrics = record.decode_metrics().map_err(|error| broken(error.to_string()))?;

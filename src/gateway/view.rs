@@ -11,6 +11,7 @@ use super::group::GroupState;
 use super::history::Departed;
 use super::index::FamilyId;
 use super::segment::{GroupId, Rendered, Segment, Segments, next_generation};
+use super::stamps::StampLines;
 use crate::exposition::text;
 use crate::model::{GroupingKey, MetricType, TtlSource};
 use crate::time::UnixMillis;
@@ -20,9 +21,10 @@ use crate::time::UnixMillis;
 pub enum Change {
     /// A group has this state, these stamp lines, and lines of these families in place of those it
     /// had.
-    Group { id: GroupId, group: GroupView, stamps: [Bytes; 2], lines: Vec<(FamilyId, Rendered)> },
-    /// A group has other times or another TTL, and the lines that it had.
-    State { id: GroupId, state: Arc<GroupState> },
+    Group { id: GroupId, group: GroupView, stamps: StampLines, lines: Vec<(FamilyId, Rendered)> },
+    /// A group has other times or another TTL, and the lines that it had but for when it expires, if
+    /// it says so.
+    State { id: GroupId, state: Arc<GroupState>, expiry: Option<Bytes> },
     /// A group no longer has a family.
     MemberRemoved { id: GroupId, family: FamilyId },
     /// A family is new, or has another header. Comes before its lines.
@@ -53,8 +55,8 @@ pub struct View {
     /// again: it may have members without a series, to which the next push gives one.
     families: Vec<Option<FamilyView>>,
     order: BTreeMap<Arc<str>, FamilyRef>,
-    /// Push time and push failure time, which every group has and the index does not list.
-    stamps: [FamilyView; 2],
+    /// What every group has and the index does not list.
+    stamps: Vec<FamilyView>,
     deadlines: Deadlines,
     totals: Totals,
     /// What can be brought back, oldest first.
@@ -152,17 +154,15 @@ impl Header {
 
 impl View {
     /// Nothing published yet. The stamp families have these names and help texts.
-    pub fn new(stamps: [(&str, &str); 2]) -> Self {
-        let order = stamps
-            .iter()
-            .enumerate()
-            .map(|(at, (name, _))| (Arc::from(*name), FamilyRef::Stamp(at)))
-            .collect();
-        let stamps = stamps.map(|(name, help)| FamilyView {
+    pub fn new<'a>(stamps: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
+        let family = |(name, help): (&str, &str)| FamilyView {
             name: name.into(),
             header: Header::new(name, MetricType::Gauge, Some(help.into()), None),
             segments: Segments::default(),
-        });
+        };
+        let stamps: Vec<_> = stamps.into_iter().map(family).collect();
+        let names = stamps.iter().map(|family| Arc::clone(&family.name));
+        let order = names.zip((0..).map(FamilyRef::Stamp)).collect();
         Self {
             groups: Vec::new(),
             families: Vec::new(),
@@ -188,7 +188,12 @@ impl View {
                     }
                 }
             }
-            Change::State { id, state } => self.put_state(id, state),
+            Change::State { id, state, expiry } => {
+                self.put_state(id, state);
+                if let (Some(family), Some(text)) = (self.stamps.last_mut(), expiry) {
+                    family.segments.put(id, &Rendered { text, exact: None });
+                }
+            }
             Change::MemberRemoved { id, family } => self.remove_lines(family, &[id]),
             Change::Header { family, name, kind, help, help_giver } => {
                 let header = Header::new(&name, kind, help, help_giver);

@@ -21,7 +21,11 @@ pub use ttl::{AutoTtl, Clamped, Rhythm, RuleTtl, Ttl, TtlPolicy, TtlRule, TtlSou
 pub const PUSH_TIME_NAME: &str = "push_time_seconds";
 /// The gauge that says when a push was last refused for what it contained.
 pub const PUSH_FAILURE_TIME_NAME: &str = "push_failure_time_seconds";
-/// What the Go Pushgateway says of the two.
+/// The gauge that says when a group expires.
+pub const PUSH_EXPIRY_TIME_NAME: &str = "push_expiry_time_seconds";
+pub const PUSH_EXPIRY_TIME_HELP: &str =
+    "Unix time when this group expires unless it is pushed again.";
+/// What the Go Pushgateway says of the other two.
 pub const PUSH_TIME_HELP: &str =
     "Last Unix time when changing this group in the Pushgateway succeeded.";
 pub const PUSH_FAILURE_TIME_HELP: &str =

@@ -325,3 +325,38 @@ fn a_preview_says_what_will_be_gone_and_why() {
     gateway.scrape().lacks("\"other\"").shows(&["m{instance=\"\",job=\"backup\"} 1"]);
     gateway.stop();
 }
+
+#[test]
+fn groups_say_when_they_expire_where_that_is_wanted() {
+    let mut gateway = Gateway::start(&format!("[ttl]\nexpose-deadline = true\n{LIFECYCLE}"));
+    let expires = |gateway: &Gateway, job: &str| {
+        let exposition = gateway.scrape_gzip();
+        let series = format!("push_expiry_time_seconds{{instance=\"\",job=\"{job}\"}}");
+        exposition.value(&series).to_owned()
+    };
+    // What it says there always counts, as with the other two.
+    gateway.put("/metrics/job/j?ttl=1h", "m 1\npush_expiry_time_seconds 5\n").expect(200);
+    gateway.put("/metrics/job/never?ttl=never", "m 1\n").expect(200);
+    gateway.put("/metrics/job/default", "m 1\n").expect(200);
+    assert_eq!(expires(&gateway, "j"), "1.7000036005e+09");
+    assert_eq!(expires(&gateway, "never"), "+Inf");
+    assert_eq!(expires(&gateway, "default"), "1.7006048005e+09");
+    gateway.advance(minutes(1));
+    let touch = format!("/api/v2/groups/touch?match[]={}", selector(r#"{job="j"}"#));
+    gateway.post(&touch, "").expect(200);
+    assert_eq!(expires(&gateway, "j"), "1.7000036605e+09");
+    gateway.write_settings(&format!("[ttl]\ndefault = '2h'\nexpose-deadline = true\n{LIFECYCLE}"));
+    gateway.post("/-/reload", "").expect(200);
+    assert_eq!(expires(&gateway, "default"), "1.7000072005e+09");
+    gateway = gateway.restart();
+    assert_eq!(expires(&gateway, "default"), "1.7000072005e+09");
+    assert_eq!(expires(&gateway, "never"), "+Inf");
+    gateway.advance(minutes(60));
+    gateway.scrape().lacks("\"j\"");
+    // Not where nobody has asked for it.
+    let gateway = gateway.stop().start_with("");
+    gateway.scrape().lacks("push_expiry_time_seconds");
+    gateway.put("/metrics/job/k", "m 1\npush_expiry_time_seconds 5\n").expect(200);
+    gateway.scrape().lacks("push_expiry_time_seconds").shows(&["m{instance=\"\",job=\"k\"} 1"]);
+    gateway.stop();
+}

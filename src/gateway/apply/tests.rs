@@ -44,6 +44,7 @@ impl Bench {
                 floor: UnixMillis(0),
             },
             history: History::new(HISTORY),
+            stamps: Stamps::default(),
             limits: Limits::UNLIMITED,
             self_types: own.map(|(name, kind)| (name.to_owned(), kind)).into(),
         };

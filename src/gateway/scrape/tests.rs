@@ -18,7 +18,8 @@ use crate::gateway::view::{Change, GroupView, View};
 use crate::model::{GroupingKey, Label, Metric, MetricType, MetricValue, NameRules};
 use crate::time::{UnixMillis, UnixNanos};
 
-const STAMPS: [&str; 2] = ["push_failure_time_seconds", "push_time_seconds"];
+const STAMPS: [&str; 3] =
+    ["push_expiry_time_seconds", "push_failure_time_seconds", "push_time_seconds"];
 /// Names before, between and after the stamps; the gateway has the second itself.
 const NAMES: [&str; 6] = ["a", "own", "n", "push_sum", "x", "z"];
 const OWN: &[&str] = &["b", "own", "zz"];
@@ -52,7 +53,7 @@ struct Family {
 #[derive(Default)]
 struct Group {
     deadline: u64,
-    stamps: [String; 2],
+    stamps: [String; 3],
     lines: BTreeMap<&'static str, String>,
 }
 
