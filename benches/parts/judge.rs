@@ -12,6 +12,7 @@ use tidegate::gateway::command::{Accepted, Push};
 use tidegate::gateway::history::History;
 use tidegate::gateway::index::Index;
 use tidegate::gateway::prepare::{SeriesHasher, prepare};
+use tidegate::gateway::stamps::Stamps;
 use tidegate::gateway::{Error, HistoryLimits, Limits, Policy, PushMode, Refusal};
 use tidegate::model::{GroupingKey, Label, MetricFamily, NameRules, TtlPolicy};
 use tidegate::store::Store;
@@ -86,6 +87,7 @@ impl Court {
             policy: Policy { ttl: Arc::new(TtlPolicy::new(TTL)), floor: UnixMillis(0) },
             history: History::new(HistoryLimits { groups: 1000, bytes: 64 << 20 }),
             limits: Limits::UNLIMITED,
+            stamps: Stamps::default(),
             self_types: [].into(),
         };
         let mut court = Self { judge, store, hasher, now: 0, _folder: folder };
