@@ -61,8 +61,8 @@ impl Settings {
     pub fn to_json(&self) -> Value {
         let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
         let setting = |setting: &InForce| {
-            let InForce { name, value, origin } = setting;
-            ((*name).to_owned(), json!({ "value": value, "origin": origin }))
+            let InForce { name, origin, .. } = setting;
+            ((*name).to_owned(), json!({ "value": setting.shown(), "origin": origin }))
         };
         let settings: Map<_, _> = state.in_force.iter().map(setting).collect();
         let rules = state.policy.rules.iter().enumerate().map(|(at, rule)| {
@@ -76,7 +76,7 @@ impl Settings {
         let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
         let mut outcome = Outcome { warnings: config.warnings.clone(), ..Outcome::default() };
         for (old, new) in state.in_force.iter_mut().zip(&config.in_force) {
-            if old.value == new.value {
+            if old.is_as(new) {
                 continue;
             }
             if RELOADABLE.contains(&old.name) {

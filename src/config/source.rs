@@ -1,5 +1,6 @@
 //! Where settings are read from: flags, environment, file. Knows their names, not their meaning.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::Path;
@@ -17,11 +18,44 @@ pub(super) struct Sources {
 }
 
 /// A setting as it counts, and where it was written.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct InForce {
     pub name: &'static str,
-    pub value: String,
+    value: String,
     pub origin: String,
+}
+
+impl InForce {
+    /// Its value without what is secret.
+    pub fn shown(&self) -> Cow<'_, str> {
+        match self.name {
+            "notify.secret" if !self.value.is_empty() => "<secret>".into(),
+            "notify.url" => without_secrets(&self.value),
+            _ => self.value.as_str().into(),
+        }
+    }
+
+    /// Whether another has the same value.
+    pub fn is_as(&self, other: &Self) -> bool {
+        self.value == other.value
+    }
+}
+
+impl fmt::Debug for InForce {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} = {:?} ({})", self.name, self.shown(), self.origin)
+    }
+}
+
+/// Of a URL the scheme and the host: a webhook may have its secret in any other part.
+fn without_secrets(url: &str) -> Cow<'_, str> {
+    let Some((scheme, rest)) = url.split_once("://") else { return url.into() };
+    let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
+    match authority.rsplit_once('@') {
+        None if path.is_empty() => url.into(),
+        None => format!("{scheme}://{authority}/<secret>").into(),
+        Some((_, host)) => format!("{scheme}://<secret>@{host}/<secret>").into(),
+    }
 }
 
 /// Where a value was written.
@@ -83,16 +117,11 @@ impl Sources {
             .unwrap_or_else(|| (vec![setting.default.to_owned()], Origin::Default))
     }
 
-    /// All settings as they count, by name; of secrets only whether they are set. Lists are joined
-    /// with commas.
+    /// All settings as they count, by name. Lists are joined with commas.
     pub(super) fn in_force(&self) -> Vec<InForce> {
         let setting = |setting: &'static Setting| {
             let (values, origin) = self.get(setting);
-            let mut value = values.join(",");
-            if setting.name == "notify.secret" && !value.is_empty() {
-                "<secret>".clone_into(&mut value);
-            }
-            InForce { name: setting.name, value, origin: origin.to_string() }
+            InForce { name: setting.name, value: values.join(","), origin: origin.to_string() }
         };
         SETTINGS.iter().map(setting).collect()
     }

@@ -71,10 +71,14 @@ impl Judge {
             self.policy.ttl.rule_of(&key)
         };
         let mut found = self.find_alive(stage, &key, at);
+        // What is imported or brought back and refused leaves nothing behind.
+        let is_push = times.is_none();
         let Prepared { mut families, mut left_out } = match families {
             Ok(prepared) => prepared,
             Err(refusal) => {
-                self.mark_failed(store, stage, found, &key, &block, rule, &refusal, at)?;
+                if is_push {
+                    self.mark_failed(store, stage, found, &key, &block, rule, &refusal, at)?;
+                }
                 return Err(refusal.into());
             }
         };
@@ -98,7 +102,9 @@ impl Judge {
                 families = self.consistent(store, stage, found, &key, mode, families)?;
             }
             Err(Error::Refused(refusal)) => {
-                self.mark_failed(store, stage, found, &key, &block, rule, &refusal, at)?;
+                if is_push {
+                    self.mark_failed(store, stage, found, &key, &block, rule, &refusal, at)?;
+                }
                 return Err(refusal.into());
             }
             Err(fault) => return Err(fault),
@@ -251,6 +257,8 @@ impl Judge {
     /// Decides by this policy from now on, also on the groups that are there. Nothing is stored of
     /// that: the next start decides anew.
     pub fn set_policy(&mut self, stage: &mut Stage, policy: Arc<TtlPolicy>, at: Accepted) {
+        // What has expired stays so, reaped or not.
+        self.expire(stage, at, usize::MAX);
         self.policy.ttl = policy;
         let mut changed = Vec::new();
         for (id, group) in self.index.groups() {

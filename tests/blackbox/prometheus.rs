@@ -99,9 +99,21 @@ fn prometheus_sees_what_was_pushed_until_it_expires() {
     assert!(answer.contains(metric) && answer.contains(",\"42\"]"), "{answer}");
 
     gateway.advance(minutes(10));
+    let expired = SystemClock::new().wall().as_secs_f64();
     eventually("the end of the series", || {
         query("last_size").contains("\"result\":[]").then_some(())
     });
+    // No scrape that began after the deadline has shown it.
+    let times = |range: &str| -> Vec<f64> {
+        let answer = prometheus.get(&format!("/api/v1/query?query={range}")).json();
+        let values = answer["data"]["result"][0]["values"].as_array().unwrap();
+        values.iter().map(|value| value[0].as_f64().unwrap()).collect()
+    };
+    assert!(times("last_size[5m]").iter().all(|time| *time <= expired));
+    // A late push brings it back.
+    let body = "# TYPE last_size gauge\nlast_size{disk=\"a\"} 43\n";
+    gateway.put("/metrics/job/backup", body).expect(200);
+    eventually("the series again", || query("last_size").contains(",\"43\"]").then_some(()));
     // Because it is gone, not because nothing was scraped.
     assert!(query("kept").contains("\"job\":\"kept\""), "{}", query("kept"));
     let up = query("up");

@@ -214,3 +214,49 @@ fn several_addresses_are_listened_on_ipv6_among_them() {
     clients[1].put("/metrics/job/six", "m 1\n").expect(200);
     clients[0].scrape().shows(&["m{instance=\"\",job=\"six\"} 1"]);
 }
+
+#[test]
+fn a_hangup_has_the_settings_read_again() {
+    let folder = TempDir::new().unwrap();
+    let path = file(&folder, "[ttl]\ndefault = '1h'\n");
+    let config = format!("--config.file={}", path.display());
+    let mut tidegate = Tidegate::serve(&folder.path().join("store"), &[&config]);
+    tidegate.put("/metrics/job/j", "m 1\n").expect(200);
+    let ttl = |tidegate: &Tidegate| {
+        tidegate.get("/api/v2/groups").expect(200).data()["groups"][0]["ttl"].clone()
+    };
+    assert_eq!(ttl(&tidegate), "1h");
+    file(&folder, "[ttl]\ndefault = '2h'\n");
+    tidegate.process().signal("HUP");
+    tidegate.process().logs("the reload", |line| {
+        (line.contains("read again") && line.contains("ttl.default")).then_some(())
+    });
+    assert_eq!(ttl(&tidegate), "2h");
+    // All that is wrong is said, and nothing has changed.
+    file(&folder, "[ttl]\ndefault = 'soon'\nmim = '1s'\n");
+    tidegate.process().signal("HUP");
+    tidegate.process().logs("what is wrong", |line| {
+        let said = line.contains("ttl.default") && line.contains("ttl.mim");
+        (line.contains("stay as they are") && said).then_some(())
+    });
+    assert_eq!(ttl(&tidegate), "2h");
+    tidegate.stop();
+}
+
+#[test]
+fn secrets_are_not_shown() {
+    let folder = TempDir::new().unwrap();
+    let url = "http://user:hidden1@127.0.0.1:1/hidden2?token=hidden3";
+    let mut command = Tidegate::command(&["--notify.url", url]);
+    command.env("TIDEGATE_NOTIFY_SECRET", "hidden4");
+    command.arg(format!("--storage.path={}", folder.path().display()));
+    command.arg("--web.listen-address=127.0.0.1:0");
+    let tidegate = Tidegate::spawn(&mut command);
+    let settings = &tidegate.get("/api/v2/config").expect(200).data()["settings"];
+    assert_eq!(settings["notify.url"]["value"], "http://<secret>@127.0.0.1:1/<secret>");
+    assert_eq!(settings["notify.secret"]["value"], "<secret>");
+    for path in ["/api/v2/config", "/api/v1/status", "/status", "/"] {
+        assert!(!tidegate.get(path).text().contains("hidden"), "{path}");
+    }
+    tidegate.stop();
+}

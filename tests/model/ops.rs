@@ -6,6 +6,8 @@ use proptest::prelude::*;
 use proptest::sample::select;
 use tidegate::model::MetricType;
 
+use super::reference::POLICIES;
+
 /// A name and its value.
 pub(crate) type Pair = (&'static str, &'static str);
 /// The labels of a grouping key.
@@ -15,12 +17,22 @@ pub(crate) type Key = &'static [Pair];
 pub(crate) enum Op {
     Push(Push),
     Delete(Key),
+    Wipe,
+    /// An operator sets a TTL, or takes that back.
+    Override(Key, PushTtl),
+    Touch(Key),
+    /// The settings are reloaded: one of a few policies.
+    Policy(usize),
+    /// What is gone is brought back, if it can be.
+    Restore(Key),
     /// Milliseconds pass.
     Advance(u64),
     /// Somebody sets the host clock, by so many milliseconds.
     StepWall(i64),
     Reap,
     Restart,
+    /// Milliseconds pass while the gateway is down.
+    Down(u64),
 }
 
 #[derive(Clone)]
@@ -32,7 +44,7 @@ pub(crate) struct Push {
     pub families: Vec<Family>,
 }
 
-/// The `Tidegate-TTL` of a push.
+/// The TTL that a push or an operator asks for.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum PushTtl {
     Unset,
@@ -156,19 +168,22 @@ fn plain() -> impl Strategy<Value = Family> {
     })
 }
 
-fn push() -> impl Strategy<Value = Push> {
-    let ttl = prop_oneof![
+fn ttl() -> impl Strategy<Value = PushTtl> {
+    prop_oneof![
         4 => Just(PushTtl::Unset),
         1 => Just(PushTtl::Never),
         1 => Just(PushTtl::Millis(0)),
         2 => (1..20_000_u64).prop_map(PushTtl::Millis),
-    ];
+    ]
+}
+
+fn push() -> impl Strategy<Value = Push> {
     let families = prop_oneof![
         2 => prop::collection::vec(clashing(), 0..4),
         1 => prop::collection::vec(plain(), 0..8),
         1 => prop::collection::vec(prop_oneof![clashing(), plain()], 0..6),
     ];
-    (select(KEYS), any::<bool>(), ttl, families).prop_map(|(key, replace, ttl, mut families)| {
+    (select(KEYS), any::<bool>(), ttl(), families).prop_map(|(key, replace, ttl, mut families)| {
         // The parsers hand over each name once.
         families.sort_by_key(|family| family.name);
         families.dedup_by_key(|family| family.name);
@@ -180,12 +195,18 @@ pub(crate) fn ops() -> impl Strategy<Value = Vec<Op>> {
     // Above what counts as a step rather than as a clock that is being slewed.
     let step = prop_oneof![2_000..100_000_i64, -100_000..-2_000_i64];
     let op = prop_oneof![
-        12 => push().prop_map(Op::Push),
-        2 => select(KEYS).prop_map(Op::Delete),
-        4 => (1..15_000_u64).prop_map(Op::Advance),
+        1 => Just(Op::Wipe),
+        24 => push().prop_map(Op::Push),
+        3 => select(KEYS).prop_map(Op::Delete),
+        8 => (1..15_000_u64).prop_map(Op::Advance),
         1 => step.prop_map(Op::StepWall),
-        2 => Just(Op::Reap),
-        1 => Just(Op::Restart),
+        3 => Just(Op::Reap),
+        2 => Just(Op::Restart),
+        1 => (1..15_000_u64).prop_map(Op::Down),
+        1 => (select(KEYS), ttl()).prop_map(|(key, ttl)| Op::Override(key, ttl)),
+        1 => select(KEYS).prop_map(Op::Touch),
+        1 => (0..POLICIES).prop_map(Op::Policy),
+        3 => select(KEYS).prop_map(Op::Restore),
     ];
     prop::collection::vec(op, 1..60)
 }

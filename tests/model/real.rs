@@ -6,9 +6,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tempfile::TempDir;
-use tidegate::gateway::{Error, Gateway, LaneHandle, Options, PushMode, ScrapeOptions, Sync};
+use tidegate::gateway::preview::Fate;
+use tidegate::gateway::{
+    Downtime, Error, Expires, Gateway, LaneHandle, Operation, Options, Policy, PushMode,
+    ScrapeOptions, Sync,
+};
 use tidegate::model::{
-    GroupingKey, Histogram, Label, Metric, MetricFamily, MetricType, MetricValue, RuleTtl,
+    AutoTtl, GroupingKey, Histogram, Label, Metric, MetricFamily, MetricType, MetricValue, RuleTtl,
     Selector, Summary, Ttl, TtlPolicy, TtlRule,
 };
 use tidegate::store::{self, Store};
@@ -17,12 +21,14 @@ use tidegate::time::{Clock as _, ManualClock, UnixNanos};
 use tokio::runtime::{Builder, Runtime};
 
 use super::ops::{Family, Key, Push, PushTtl, Series};
-use super::reference::{DEFAULT_TTL_MILLIS, Outcome, RULE_TTL_MILLIS, Refused, Scrape, Shown};
+use super::reference::{Deadlines, Outcome, Refused, Scrape, Shown};
 
 pub(crate) struct Real {
     folder: TempDir,
     clock: ManualClock,
     runtime: Runtime,
+    pause: bool,
+    policy: usize,
     /// Absent only while the gateway is being restarted.
     running: Option<(Gateway, LaneHandle)>,
 }
@@ -30,12 +36,12 @@ pub(crate) struct Real {
 const START: UnixNanos = UnixNanos(1_700_000_000_000_000_000);
 
 impl Real {
-    pub(crate) fn start() -> Self {
+    pub(crate) fn start(pause: bool) -> Self {
         let folder = tempfile::tempdir().expect("there is room for a temporary folder");
         let clock = ManualClock::at(START);
         let runtime = Builder::new_current_thread().build().expect("a runtime needs nothing");
-        let running = Some(open(&folder, &clock));
-        Self { folder, clock, runtime, running }
+        let running = Some(open(&folder, &clock, pause, 0));
+        Self { folder, clock, runtime, pause, policy: 0, running }
     }
 
     #[expect(clippy::unused_self, reason = "a real that has started has begun then")]
@@ -49,18 +55,70 @@ impl Real {
 
     pub(crate) fn push(&self, push: &Push) -> Outcome {
         let mode = if push.replace { PushMode::Replace } else { PushMode::Update };
-        let ttl = match push.ttl {
-            PushTtl::Unset => None,
-            PushTtl::Never => Some(Ttl::Never),
-            PushTtl::Millis(millis) => Some(Ttl::After(Duration::from_millis(millis))),
-        };
         let families = push.families.iter().map(family).collect();
-        let pushed = self.gateway().push(key(push.key), mode, ttl, families);
-        match self.runtime.block_on(pushed) {
-            Ok(expires) => Ok(expires.map(UnixNanos::as_millis)),
-            Err(Error::Refused(_)) => Err(Refused),
-            Err(Error::Fault(fault)) => panic!("{fault:?}"),
-        }
+        let pushed = self.gateway().push(key(push.key), mode, ttl(push.ttl), families);
+        outcome(self.runtime.block_on(pushed))
+    }
+
+    pub(crate) fn wipe(&self) {
+        self.runtime.block_on(self.gateway().wipe()).expect("it is running");
+    }
+
+    pub(crate) fn set_ttl(&self, key: Key, ttl: PushTtl) {
+        self.change(key, Operation::Override(self::ttl(ttl)));
+    }
+
+    pub(crate) fn touch(&self, key: Key) {
+        self.change(key, Operation::Touch);
+    }
+
+    fn change(&self, key: Key, operation: Operation) {
+        let changed = self.gateway().change(vec![self::key(key)], operation);
+        self.runtime.block_on(changed).expect("it is running");
+    }
+
+    pub(crate) fn set_policy(&mut self, policy: usize) {
+        self.policy = policy;
+        let set = self.gateway().set_ttl_policy(self::policy(policy));
+        self.runtime.block_on(set).expect("it is running");
+    }
+
+    /// Brings back the latest that is gone under a key; `None` if there is none.
+    pub(crate) fn restore(&self, key: Key) -> Option<Outcome> {
+        let key = self::key(key);
+        let departed = self.runtime.block_on(self.gateway().departed()).expect("it is running");
+        let latest = departed.into_iter().find(|departed| departed.key == key)?;
+        Some(outcome(self.runtime.block_on(self.gateway().bring_back(latest))))
+    }
+
+    /// When each group expires.
+    pub(crate) fn deadlines(&self) -> Deadlines {
+        self.foretold(|_| true, &self.gateway().policy())
+    }
+
+    /// Which groups are said to stay for so long.
+    pub(crate) fn preview(&self, millis: u64) -> Deadlines {
+        let at = self.gateway().now().saturating_add(Duration::from_millis(millis));
+        self.foretold(|fate| !fate.is_gone(at), &self.gateway().policy())
+    }
+
+    /// When each group is said to expire under another policy; none that would be gone.
+    pub(crate) fn preview_policy(&self, policy: usize) -> Deadlines {
+        let now = self.gateway().now();
+        let proposed = Policy { ttl: Arc::new(self::policy(policy)), ..self.gateway().policy() };
+        self.foretold(|fate| !fate.is_gone(now), &proposed)
+    }
+
+    fn foretold(&self, stays: impl Fn(&Fate) -> bool, policy: &Policy) -> Deadlines {
+        let groups = self.gateway().groups(|_| true);
+        let fates = groups.iter().map(|group| (group, Fate::of(group, policy)));
+        fates
+            .filter(|(_, fate)| stays(fate))
+            .map(|(group, fate)| {
+                let labels = group.key.labels().map(|(name, value)| (name.into(), value.into()));
+                (labels.collect(), self.gateway().to_wall(fate.deadline).map(UnixNanos::as_millis))
+            })
+            .collect()
     }
 
     pub(crate) fn delete(&self, key: Key) {
@@ -88,13 +146,20 @@ impl Real {
         wait_until_released(&self.folder);
     }
 
-    /// A new process has a clock of its own that starts at wall time.
     pub(crate) fn restart(&mut self) {
+        self.go_down(0);
+    }
+
+    /// A new process has a clock of its own that starts at wall time.
+    pub(crate) fn go_down(&mut self, millis: u64) {
         self.stop();
+        let down = Duration::from_millis(millis);
         let before = self.clock.now();
+        self.clock.advance(down);
         self.clock = ManualClock::at(self.clock.wall());
-        self.running = Some(open(&self.folder, &self.clock));
-        assert_eq!(self.clock.now(), before, "gateway time goes on over a restart");
+        self.running = Some(open(&self.folder, &self.clock, self.pause, self.policy));
+        let expected = if self.pause { before } else { before.saturating_add(down) };
+        assert_eq!(self.clock.now(), expected, "gateway time goes on over a restart");
     }
 
     pub(crate) fn scrape(&self) -> Scrape {
@@ -122,19 +187,58 @@ impl Drop for Real {
     }
 }
 
-fn open(folder: &TempDir, clock: &ManualClock) -> (Gateway, LaneHandle) {
+fn ttl(ttl: PushTtl) -> Option<Ttl> {
+    match ttl {
+        PushTtl::Unset => None,
+        PushTtl::Never => Some(Ttl::Never),
+        PushTtl::Millis(millis) => Some(Ttl::After(Duration::from_millis(millis))),
+    }
+}
+
+fn outcome(result: Result<Expires, Error>) -> Outcome {
+    match result {
+        Ok(expires) => Ok(expires.map(UnixNanos::as_millis)),
+        Err(Error::Refused(_)) => Err(Refused),
+        Err(Error::Fault(fault)) => panic!("{fault:?}"),
+    }
+}
+
+/// The policies that [`super::reference::Reference`] knows by the same numbers.
+fn policy(number: usize) -> TtlPolicy {
+    let after = |seconds| Ttl::After(Duration::from_secs(seconds));
+    let rule = |selector, ttl| {
+        let selector = Selector::parse(selector).expect("it is a selector");
+        TtlRule { selector, ttl }
+    };
+    let (rules, default) = match number {
+        0 => (vec![rule(r#"{job="b"}"#, RuleTtl::Fixed(after(12)))], after(30)),
+        1 => {
+            let (min, max) = (Duration::from_secs(5), Duration::from_secs(20));
+            let auto = RuleTtl::Auto(AutoTtl { missed: 2, min, max });
+            (vec![rule(r#"{zone="z"}"#, auto)], after(20))
+        }
+        _ => {
+            let never = RuleTtl::Fixed(Ttl::Never);
+            let all = rule(r#"{job=~".+"}"#, RuleTtl::Fixed(after(8)));
+            (vec![rule(r#"{job="b",zone=""}"#, never), all], Ttl::Never)
+        }
+    };
+    TtlPolicy { rules, ..TtlPolicy::new(default) }
+}
+
+fn open(
+    folder: &TempDir,
+    clock: &ManualClock,
+    pause: bool,
+    policy: usize,
+) -> (Gateway, LaneHandle) {
     let store = store::Options { path: folder.path().to_owned(), cache_bytes: 8 << 20 };
     let store = Store::open(&store).expect("nobody else uses the folder");
-    let selector = Selector::parse(r#"{job="b"}"#).expect("it is a selector");
-    let ttl = |millis| Ttl::After(Duration::from_millis(millis));
-    let policy = TtlPolicy {
-        rules: vec![TtlRule { selector, ttl: RuleTtl::Fixed(ttl(RULE_TTL_MILLIS)) }],
-        ..TtlPolicy::new(ttl(DEFAULT_TTL_MILLIS))
-    };
     let options = Options {
         // What a power cut would leave is not looked at here.
         sync: Sync::Within(Duration::from_secs(3600)),
-        ..Options::new(policy)
+        downtime: if pause { Downtime::Pause } else { Downtime::Count },
+        ..Options::new(self::policy(policy))
     };
     let metrics = Arc::new(SelfMetrics::new().expect("the names of the self metrics differ"));
     let clock = Arc::new(clock.clone());

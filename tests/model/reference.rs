@@ -6,9 +6,11 @@ use tidegate::model::MetricType;
 
 use super::ops::{Family, Key, Push, PushTtl, Series};
 
-/// The TTL of groups of the job `b`, by a rule, and of all others.
-pub(crate) const RULE_TTL_MILLIS: u64 = 12_000;
-pub(crate) const DEFAULT_TTL_MILLIS: u64 = 30_000;
+/// How many policies there are.
+pub(crate) const POLICIES: usize = 3;
+
+/// The wall time, in milliseconds, of each group's deadline; `None` is never.
+pub(crate) type Deadlines = BTreeMap<BTreeMap<String, String>, Option<i64>>;
 
 /// An exposition: by name of the family. Without what the gateway says of itself.
 #[derive(Debug, Default, PartialEq)]
@@ -37,6 +39,9 @@ type Labels = BTreeMap<&'static str, String>;
 
 pub(crate) struct Reference {
     groups: BTreeMap<Labels, Group>,
+    /// What is gone, oldest first.
+    departed: Vec<(Labels, Group)>,
+    policy: usize,
     now: u64,
     wall: i64,
     pushes: u64,
@@ -49,7 +54,16 @@ struct Group {
     pushed: i64,
     failed: i64,
     renewed: u64,
-    ttl: Option<u64>,
+    asked: PushTtl,
+    overridden: PushTtl,
+    rhythm: Rhythm,
+}
+
+/// The time of the last push, and all intervals before it.
+#[derive(Clone, Default)]
+struct Rhythm {
+    last: Option<u64>,
+    intervals: Vec<u64>,
 }
 
 #[derive(Clone)]
@@ -73,7 +87,8 @@ const STAMP_HELPS: [&str; 2] = [
 impl Reference {
     pub(crate) fn new(millis: i64) -> Self {
         let now = u64::try_from(millis).expect("the test does not begin before 1970");
-        Self { groups: BTreeMap::new(), now, wall: millis, pushes: 0 }
+        let (groups, departed) = (BTreeMap::new(), Vec::new());
+        Self { groups, departed, policy: 0, now, wall: millis, pushes: 0 }
     }
 
     pub(crate) fn advance(&mut self, millis: u64) {
@@ -87,23 +102,76 @@ impl Reference {
     }
 
     pub(crate) fn delete(&mut self, key: Key) {
-        self.groups.remove(&of_key(key));
+        let key = of_key(key);
+        self.departed.extend(self.groups.remove_entry(&key));
+    }
+
+    pub(crate) fn wipe(&mut self) {
+        self.groups.clear();
+        self.departed.clear();
+    }
+
+    pub(crate) fn set_ttl(&mut self, key: Key, ttl: PushTtl) {
+        if let Some(group) = self.groups.get_mut(&of_key(key)) {
+            group.overridden = ttl;
+        }
+        self.expire();
+    }
+
+    pub(crate) fn touch(&mut self, key: Key) {
+        if let Some(group) = self.groups.get_mut(&of_key(key)) {
+            group.renewed = self.now;
+        }
+        self.expire();
+    }
+
+    pub(crate) fn set_policy(&mut self, policy: usize) {
+        self.policy = policy;
+        self.expire();
+    }
+
+    pub(crate) fn go_down(&mut self, millis: u64, pause: bool) {
+        if pause {
+            self.wall += i64::try_from(millis).expect("the test ends soon");
+        } else {
+            self.advance(millis);
+        }
+    }
+
+    pub(crate) fn restore(&mut self, key: Key) -> Option<Outcome> {
+        let key = of_key(key);
+        let at = self.departed.iter().rposition(|departed| departed.0 == key)?;
+        if self.groups.contains_key(&key) {
+            return Some(Err(Refused));
+        }
+        let mut group = self.departed.get(at)?.1.clone();
+        group.renewed = self.now;
+        self.pushes += 1;
+        for stored in group.families.values_mut() {
+            stored.push = self.pushes;
+        }
+        let deadline = self.deadline(&key, &group);
+        self.groups.insert(key.clone(), group);
+        if !self.is_consistent() {
+            self.groups.remove(&key);
+            return Some(Err(Refused));
+        }
+        self.departed.remove(at);
+        self.expire();
+        Some(Ok(deadline.map(|deadline| self.to_wall(deadline))))
     }
 
     pub(crate) fn push(&mut self, push: &Push) -> Outcome {
         let key = of_key(push.key);
         let before = self.groups.get(&key).cloned();
-        let policy_ttl = if key.get("job").is_some_and(|job| job == "b") {
-            RULE_TTL_MILLIS
-        } else {
-            DEFAULT_TTL_MILLIS
-        };
         let fresh = Group {
             families: BTreeMap::new(),
             pushed: 0,
             failed: 0,
             renewed: self.now,
-            ttl: Some(policy_ttl),
+            asked: PushTtl::Unset,
+            overridden: PushTtl::Unset,
+            rhythm: Rhythm::default(),
         };
 
         let mut group = before.clone().unwrap_or(fresh.clone());
@@ -119,18 +187,15 @@ impl Reference {
         }
         group.pushed = self.wall;
         group.renewed = self.now;
-        group.ttl = match push.ttl {
-            PushTtl::Unset => Some(policy_ttl),
-            PushTtl::Never => None,
-            PushTtl::Millis(millis) => Some(millis),
-        };
+        group.asked = push.ttl;
+        let last = group.rhythm.last.replace(self.now);
+        group.rhythm.intervals.extend(last.map(|last| self.now - last));
 
-        let ttl = group.ttl;
+        let deadline = self.deadline(&key, &group);
         self.groups.insert(key.clone(), group);
         if push.families.iter().all(is_well_formed) && self.is_consistent() {
             self.expire();
-            let millis = |ttl| i64::try_from(ttl).expect("the pool has small TTLs");
-            return Ok(ttl.map(|ttl| self.wall + millis(ttl)));
+            return Ok(deadline.map(|deadline| self.to_wall(deadline)));
         }
 
         // Refused: nothing is left of the push but the time of the failure.
@@ -144,8 +209,47 @@ impl Reference {
     }
 
     fn expire(&mut self) {
-        let now = self.now;
-        self.groups.retain(|_, group| group.ttl.is_none_or(|ttl| group.renewed + ttl > now));
+        let groups = std::mem::take(&mut self.groups);
+        for (key, group) in groups {
+            if self.deadline(&key, &group).is_some_and(|deadline| deadline <= self.now) {
+                self.departed.push((key, group));
+            } else {
+                self.groups.insert(key, group);
+            }
+        }
+    }
+
+    fn deadline(&self, key: &Labels, group: &Group) -> Option<u64> {
+        let after = |ttl| Some(group.renewed + ttl);
+        match (group.overridden, group.asked) {
+            (PushTtl::Never, _) | (PushTtl::Unset, PushTtl::Never) => None,
+            (PushTtl::Millis(ttl), _) | (PushTtl::Unset, PushTtl::Millis(ttl)) => after(ttl),
+            (PushTtl::Unset, PushTtl::Unset) => {
+                let has = |name: &str, value: &str| key.get(name).is_some_and(|v| v == value);
+                match self.policy {
+                    0 if has("job", "b") => after(12_000),
+                    0 => after(30_000),
+                    1 if has("zone", "z") => after(group.rhythm.auto_ttl().unwrap_or(20_000)),
+                    1 => after(20_000),
+                    _ if has("job", "b") && !has("zone", "z") => None,
+                    _ => after(8_000),
+                }
+            }
+        }
+    }
+
+    fn to_wall(&self, time: u64) -> i64 {
+        let millis = |time| i64::try_from(time).expect("the test ends soon");
+        millis(time) - millis(self.now) + self.wall
+    }
+
+    pub(crate) fn deadlines(&self) -> Deadlines {
+        let groups = self.groups.iter().map(|(key, group)| {
+            let labels = key.iter().map(|(name, value)| ((*name).to_owned(), value.clone()));
+            let deadline = self.deadline(key, group);
+            (labels.collect(), deadline.map(|deadline| self.to_wall(deadline)))
+        });
+        groups.collect()
     }
 
     /// Whether all that is there can be shown together.
@@ -217,6 +321,19 @@ impl Reference {
             shown.lines.sort_by(|a, b| a.0.cmp(&b.0));
         }
         scrape
+    }
+}
+
+impl Rhythm {
+    /// Two missed pushes, within 5 and 20 seconds, once two intervals are known: the mean of the
+    /// first two, of which each further one, if it is no outlier, has a quarter.
+    fn auto_ttl(&self) -> Option<u64> {
+        let [first, second, further @ ..] = self.intervals.as_slice() else { return None };
+        let smoothed = further.iter().fold(first.midpoint(*second), |smoothed, found| {
+            let found = (*found).clamp(smoothed / 2, (2 * smoothed).max(1));
+            smoothed - smoothed / 4 + found / 4
+        });
+        Some((2 * smoothed).clamp(5_000, 20_000))
     }
 }
 
