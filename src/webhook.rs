@@ -42,13 +42,8 @@ pub enum Format {
 
 impl std::fmt::Debug for Options {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { url, format, secret } = self;
-        let secret = secret.as_ref().map(|_| "<secret>");
-        f.debug_struct("Options")
-            .field("url", url)
-            .field("format", format)
-            .field("secret", &secret)
-            .finish()
+        // The URL, too, may have a secret in it.
+        f.debug_struct("Options").field("format", &self.format).finish_non_exhaustive()
     }
 }
 
@@ -102,7 +97,7 @@ pub async fn run(gateway: Gateway, options: Options, mut stop: StopToken) {
                         back_off = BACK_OFF_MIN;
                     }
                     Err(error) => {
-                        tracing::warn!(url = options.url, %error, retry_in = ?back_off, "the webhook was not told of groups that are gone");
+                        tracing::warn!(%error, retry_in = ?back_off, "the webhook was not told of groups that are gone");
                         pause = Some(Box::pin(tokio::time::sleep(back_off)));
                         back_off = (back_off * 2).min(BACK_OFF_MAX);
                     }

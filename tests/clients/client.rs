@@ -59,8 +59,8 @@ impl Client {
         let web_config = format!("--web.config.file={}", folder.path().join("web.yml").display());
         let reference = Program::reference(&[&web_config]);
         let ours = Program::ours(&[&web_config, "--ttl.default=never"]);
-        let expected = self.run(way, reference.address());
-        let came = self.run(way, ours.address());
+        let expected = self.run(way, reference.address(), None);
+        let came = self.run(way, ours.address(), None);
         self.same_outcomes(way, &expected, &came);
         self.outcomes_are_right(way, &came);
         let shown = Shown::of(way, ours.address());
@@ -68,7 +68,31 @@ impl Client {
         self.shows_what_it_should(way, &shown);
     }
 
-    fn run(&self, way: Way, address: SocketAddr) -> Outcomes {
+    /// Has the script set TTLs, as a grouping label and by a gauge.
+    #[track_caller]
+    pub(crate) fn sets_ttls(&self) {
+        let ours = Program::ours(&[]);
+        let came = self.run(Way::Plain, ours.address(), Some("ttl"));
+        let outcome = |name: &str| came.iter().find(|step| step.0 == name).map(|step| &*step.1);
+        assert_eq!((outcome("label"), outcome("gauge")), (Some("ok"), Some("ok")));
+        assert_eq!(outcome("malformed").and_then(status_in), Some("400"), "{came:?}");
+        let body = Way::Plain.get(ours.address(), "/api/v2/groups", "application/json");
+        let answer: serde_json::Value = serde_json::from_slice(&body).unwrap();
+        let groups = answer["data"]["groups"].as_array().unwrap().iter();
+        let ttls = groups.map(|group| (&group["labels"], &group["ttl"], &group["ttl_source"]));
+        let label = |job| serde_json::json!({ "job": job });
+        let (gauge, label) = (label("gauge"), label("label"));
+        let (ttl, source) = (&"2h".into(), &"push".into());
+        assert_eq!(ttls.collect::<Vec<_>>(), [(&gauge, ttl, source), (&label, ttl, source)]);
+        // It stays a series.
+        let text = Shown::of(Way::Plain, ours.address()).text;
+        assert!(
+            text.contains(&r#"push_ttl_seconds{instance="",job="gauge"} 7200"#.into()),
+            "{text:?}"
+        );
+    }
+
+    fn run(&self, way: Way, address: SocketAddr, steps: Option<&str>) -> Outcomes {
         let url = way.url(address);
         let [user, password] = way.user();
         let [ca, certificate] = ["ca.pem", "client.pem"].map(|name| {
@@ -77,6 +101,7 @@ impl Client {
         let mut command = (self.command)();
         // No proxy, and nothing else that a library may take from there.
         command.env_clear().args([&url, user, password, &ca, &certificate]);
+        command.envs(steps.map(|steps| ("STEPS", steps)));
         if way.has_tls() {
             // For a library that can only be told of an authority like this.
             command.env("SSL_CERT_FILE", &ca);

@@ -41,6 +41,11 @@ fn what_is_pushed_is_the_same() {
 }
 
 #[test]
+fn what_is_pushed_lives_as_long_as_it_says() {
+    CLIENT.sets_ttls();
+}
+
+#[test]
 fn with_a_password() {
     CLIENT.goes(Way::Users);
 }

@@ -3,7 +3,8 @@
 //! then show.
 //!
 //! A script is run as `SCRIPT URL USER PASSWORD CA CERTIFICATE`, where what is not used is empty. It
-//! prints a line for each step: its name, and `ok` or what the library says.
+//! prints a line for each step: its name, and `ok` or what the library says. With `STEPS=ttl` in its
+//! environment it goes through those that set a TTL, which only this gateway knows.
 
 #![expect(
     clippy::unwrap_used,

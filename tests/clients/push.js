@@ -32,6 +32,13 @@ function gauges(values) {
   return registry;
 }
 
+async function ttl() {
+  const label = (jobName, __ttl__) => gateway(gauges({ of: 1 })).push({ jobName, groupings: { __ttl__ } });
+  await step("label", () => label("label", "2h"));
+  await step("gauge", () => gateway(gauges({ push_ttl_seconds: 7200 })).push({ jobName: "gauge" }));
+  await step("malformed", () => label("malformed", "soon"));
+}
+
 async function main() {
   const types = new client.Registry();
   const registers = [types];
@@ -70,4 +77,5 @@ async function main() {
   await step("last", () => gateway(gauges({ first: 9 })).push({ jobName: "last" }));
 }
 
-main();
+if (process.env.STEPS === "ttl") ttl();
+else main();

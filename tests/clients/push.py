@@ -1,6 +1,7 @@
 """The official client library for Python, step by step; says what came of each. See main.rs."""
 
 import base64
+import os
 import sys
 from urllib.error import HTTPError
 
@@ -43,6 +44,12 @@ def gauges(**values):
         Gauge(name, f"Help of {name}.", registry=registry).set(value)
     return registry
 
+
+if os.environ.get("STEPS") == "ttl":
+    step("label", push_to_gateway, "label", gauges(of=1), grouping_key={"__ttl__": "2h"})
+    step("gauge", push_to_gateway, "gauge", gauges(push_ttl_seconds=7200))
+    step("malformed", push_to_gateway, "malformed", gauges(of=1), grouping_key={"__ttl__": "soon"})
+    sys.exit()
 
 # They say when the script ran.
 disable_created_metrics()

@@ -69,6 +69,10 @@ impl Way {
 
     /// The exposition that a gateway shows to those who may see it.
     pub(crate) fn scrape(self, address: SocketAddr, accept: &str) -> Vec<u8> {
+        self.get(address, "/metrics", accept)
+    }
+
+    pub(crate) fn get(self, address: SocketAddr, path: &str, accept: &str) -> Vec<u8> {
         let read = |name: &str| std::fs::read(tls_file(name)).unwrap();
         let own = read("client.pem");
         let certificate = Certificate::from_pem(&own).unwrap();
@@ -83,7 +87,7 @@ impl Way {
             .timeout_global(Some(PATIENCE))
             .build();
         let request = Agent::from(config)
-            .get(format!("{}/metrics", self.url(address)))
+            .get(format!("{}{path}", self.url(address)))
             .header("Accept", accept)
             .header("Authorization", "Basic Ym9iOm9wZW4gc2VzYW1l");
         request.call().unwrap().body_mut().read_to_vec().unwrap()

@@ -100,6 +100,12 @@ func main() {
 		// As the default transport does where nothing of its TLS is set.
 		client.Transport = &http.Transport{TLSClientConfig: config, ForceAttemptHTTP2: true}
 	}
+	if os.Getenv("STEPS") == "ttl" {
+		step("label", to("label", "__ttl__", "2h").Collector(gauge("of", 1)).Push())
+		step("gauge", to("gauge").Collector(gauge("push_ttl_seconds", 7200)).Push())
+		step("malformed", to("malformed", "__ttl__", "soon").Collector(gauge("of", 1)).Push())
+		return
+	}
 	all, texts := to("types", "instance", "i", "zone", "z"), to("text").Format(expfmt.FmtText)
 	for _, collector := range types() {
 		all.Collector(collector)

@@ -59,6 +59,13 @@ fn main() -> Result<()> {
     let push = |job: &str, labels: &[(&str, &str)], families| {
         push_metrics(job, grouping(labels), url, families, users())
     };
+    if std::env::var("STEPS").is_ok_and(|steps| steps == "ttl") {
+        let of = || gauges(&[("of", 1.0)]);
+        step("label", push("label", &[("__ttl__", "2h")], of()?));
+        step("gauge", push("gauge", &[], gauges(&[("push_ttl_seconds", 7200.0)])?));
+        step("malformed", push("malformed", &[("__ttl__", "soon")], of()?));
+        return Ok(());
+    }
     step("types", push("types", &[("instance", "i"), ("zone", "z")], types()?));
     let values = [
         "/var/tmp",
