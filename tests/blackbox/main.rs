@@ -22,6 +22,7 @@ mod paths;
 mod probes;
 mod prometheus;
 mod push;
+mod readme;
 mod refusals;
 mod restart;
 mod scrape;
