@@ -162,7 +162,7 @@ impl Judge {
     /// Stages the removal of a group.
     pub fn delete(&mut self, stage: &mut Stage, key: &GroupingKey, at: Accepted) {
         if let Some(id) = self.find_alive(stage, key, at) {
-            self.remove(stage, &[id], Departure::Deleted, at);
+            self.remove(stage, &[id], Departure::Deleted, at, 0);
         }
     }
 
@@ -204,7 +204,7 @@ impl Judge {
     }
 
     fn delete_all(&mut self, store: &Store, stage: &mut Stage, ids: &[GroupId], at: Accepted) {
-        self.remove(stage, ids, Departure::Deleted, at);
+        self.remove(stage, ids, Departure::Deleted, at, 0);
         if !is_bulk(ids.len(), self.index.group_count()) {
             return;
         }
@@ -328,19 +328,31 @@ impl Judge {
         let id = self.index.find(key)?;
         let expired = self.index.group(id).is_some_and(|group| group.deadline <= at.now);
         if expired {
-            self.remove(stage, &[id], Departure::Expired, at);
+            self.remove(stage, &[id], Departure::Expired, at, 0);
         }
         (!expired).then_some(id)
     }
 
     fn expire(&mut self, stage: &mut Stage, at: Accepted, max: usize) {
-        let due: Vec<_> = self.index.due(at.now).take(max).collect();
-        self.remove(stage, &due, Departure::Expired, at);
+        let seen = max.saturating_add(self.history.groups_max());
+        let mut due: Vec<_> = self.index.due(at.now).take(seen).collect();
+        let following = due.len().saturating_sub(max);
+        due.truncate(max);
+        self.remove(stage, &due, Departure::Expired, at, following);
     }
 
-    fn remove(&mut self, stage: &mut Stage, ids: &[GroupId], why: Departure, at: Accepted) {
+    /// Stages the removal of groups. `following`: so many are sure to go after them, so that what
+    /// those would push out of the history need not be put there.
+    fn remove(
+        &mut self,
+        stage: &mut Stage,
+        ids: &[GroupId],
+        why: Departure,
+        at: Accepted,
+        following: usize,
+    ) {
         let mut groups = Vec::with_capacity(ids.len());
-        for id in ids {
+        for (id, later) in ids.iter().zip((following..following + ids.len()).rev()) {
             let Some(removed) = self.index.remove(*id) else { continue };
             let mut group = removed.group;
             stage.undecided.extend(&removed.families);
@@ -360,7 +372,7 @@ impl Judge {
                 stored_id: group.stored_id,
                 chunks: group.chunks,
             };
-            self.depart(stage, departed);
+            self.depart(stage, departed, later < self.history.groups_max());
             groups.push((*id, removed.families));
         }
         if !groups.is_empty() {
@@ -369,8 +381,8 @@ impl Judge {
     }
 
     /// Stages that a group is gone. What is stored of it stays for a while, if there is room.
-    fn depart(&mut self, stage: &mut Stage, mut departed: Departed) {
-        if self.history.keeps(departed.bytes()) {
+    fn depart(&mut self, stage: &mut Stage, mut departed: Departed, has_room: bool) {
+        if has_room && self.history.keeps(departed.bytes()) {
             let key = ChunkKey { group: departed.stored_id, chunk: TOMBSTONE };
             let frame = Frame::new(key, &tombstone(&departed));
             departed.chunks.push(frame.to_ref(TOMBSTONE));

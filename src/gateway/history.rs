@@ -78,9 +78,14 @@ impl History {
         Self { list: VecDeque::new(), bytes: 0, limits }
     }
 
+    /// How many groups are kept at most.
+    pub fn groups_max(&self) -> usize {
+        self.limits.groups
+    }
+
     /// Whether a group with so many bytes is kept at all.
     pub fn keeps(&self, bytes: u64) -> bool {
-        self.limits.groups > 0 && bytes <= self.limits.bytes
+        bytes <= self.limits.bytes
     }
 
     /// All of them, oldest first.

@@ -96,6 +96,16 @@ fn of_what_is_gone_only_so_much_is_kept() {
     assert_eq!(jobs(&gateway), ["4", "3", "2"]);
     let gateway = gateway.restart();
     assert_eq!(jobs(&gateway), ["4", "3", "2"]);
+    // Of many that expire at once, in more than one batch, too.
+    for job in 0..300 {
+        gateway.put(&format!("/metrics/job/{job}"), "m 1\n").expect(200);
+    }
+    gateway.advance(minutes(60));
+    let expired = jobs(&gateway);
+    assert_eq!(expired.len(), 3);
+    let gateway = gateway.restart();
+    assert_eq!(jobs(&gateway), expired);
+    gateway.scrape().lacks("m{");
     let gateway = gateway.stop().start_with(&format!("{HOUR}[history]\ngroups = 0\n"));
     gateway.put("/metrics/job/new", "m 1\n").expect(200);
     gateway.delete("/metrics/job/new").expect(202);
