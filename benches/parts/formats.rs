@@ -4,7 +4,7 @@ use std::hint::black_box;
 use std::io::Read as _;
 
 use criterion::{Bencher, Criterion, Throughput};
-use tidegate::exposition::gzip::{self, Deflated, Member, deflate};
+use tidegate::exposition::gzip::{self, Deflated, Effort, Member, deflate};
 use tidegate::exposition::protobuf::{decode, encode};
 use tidegate::exposition::text::{LabelBlock, header, lines, parse};
 use tidegate::model::{Escaping, MetricFamily, MetricType, NameRules};
@@ -133,10 +133,11 @@ fn compression(criterion: &mut Criterion) -> Result<()> {
     let text = family_lines(RUNS * RUN_BYTES)?;
     let runs: Vec<_> = text.chunks(RUN_BYTES).collect();
     let first = *runs.first().ok_or("there are runs")?;
-    let parts: Vec<_> = runs.iter().map(|run| deflate(std::iter::once(*run))).collect();
+    let parts: Vec<_> =
+        runs.iter().map(|run| deflate(Effort::Kept, std::iter::once(*run))).collect();
     check_member(&join(&parts, text.len()), &text)?;
     bytes(criterion, "gzip deflate", "a run", first.len(), |bencher| {
-        bencher.iter(|| deflate(std::iter::once(black_box(first))));
+        bencher.iter(|| deflate(Effort::Kept, std::iter::once(black_box(first))));
     });
     // The bytes are those of the scrape, none of which are touched.
     bytes(criterion, "gzip join", "a hundred runs", text.len(), |bencher| {

@@ -1,6 +1,8 @@
 //! Gzip made of parts: each part is compressed by itself, and any sequence of parts joins to one
 //! gzip member (RFC 1952) without compressing anything again.
 
+use std::cell::RefCell;
+
 use bytes::Bytes;
 use flate2::{Compress, Compression, FlushCompress};
 
@@ -20,21 +22,46 @@ pub struct Member {
 /// No name, no time, unknown system.
 pub const HEADER: [u8; 10] = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 255];
 
-/// The level of `gzip` itself.
-const LEVEL: u32 = 6;
+/// What a part is worth.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Effort {
+    /// It is sent once: the level is the least.
+    Once,
+    /// It is kept, and sent again: the level is that of `gzip` itself.
+    Kept,
+}
+
+thread_local! {
+    // A quarter of a megabyte each, which takes longer to get than a small part to compress.
+    static ONCE: RefCell<Compress> = RefCell::new(Compress::new(Compression::new(1), false));
+    static KEPT: RefCell<Compress> = RefCell::new(Compress::new(Compression::new(6), false));
+}
 
 /// Compresses a part, given in pieces.
-pub fn deflate<'a>(pieces: impl Iterator<Item = &'a [u8]> + Clone) -> Deflated {
+pub fn deflate<'a>(effort: Effort, pieces: impl Iterator<Item = &'a [u8]> + Clone) -> Deflated {
+    let state = match effort {
+        Effort::Once => &ONCE,
+        Effort::Kept => &KEPT,
+    };
+    state.with_borrow_mut(|compress| {
+        compress.reset();
+        deflate_with(compress, pieces)
+    })
+}
+
+fn deflate_with<'a>(
+    compress: &mut Compress,
+    pieces: impl Iterator<Item = &'a [u8]> + Clone,
+) -> Deflated {
     let mut crc = crc32fast::Hasher::new();
-    let mut compress = Compress::new(Compression::new(LEVEL), false);
     let total: usize = pieces.clone().map(<[u8]>::len).sum();
     let mut out = Vec::with_capacity(total / 6 + 128);
     for piece in pieces {
         crc.update(piece);
-        run(&mut compress, piece, &mut out, FlushCompress::None);
+        run(compress, piece, &mut out, FlushCompress::None);
     }
     // A full flush ends at a byte boundary, with nothing pending.
-    run(&mut compress, &[], &mut out, FlushCompress::Full);
+    run(compress, &[], &mut out, FlushCompress::Full);
     out.shrink_to_fit();
     Deflated { bytes: out.into(), crc }
 }
@@ -95,10 +122,10 @@ mod tests {
         let mut out = HEADER.to_vec();
         let mut member = Member::default();
         let mut len = 0;
-        for part in parts {
+        for (part, effort) in parts.iter().zip([Effort::Once, Effort::Kept].into_iter().cycle()) {
             let part_len: usize = part.iter().map(Vec::len).sum();
             len += part_len as u64;
-            out.extend(member.join(&deflate(part.iter().map(Vec::as_slice))));
+            out.extend(member.join(&deflate(effort, part.iter().map(Vec::as_slice))));
         }
         out.extend(member.finish(len));
         out

@@ -10,7 +10,7 @@ use prometheus::{
 };
 
 use super::build::{BUILD, Build};
-use super::process;
+use super::process::Process;
 use super::summary::SummaryVec;
 use crate::model::{
     Bucket, Histogram as HistogramValue, Label, Metric, MetricFamily, MetricType, MetricValue,
@@ -39,6 +39,7 @@ pub struct SelfMetrics {
     requests: IntCounterVec,
     push_duration: SummaryVec,
     push_size: SummaryVec,
+    process: Process,
 }
 
 /// Values that are read off the gateway at each scrape.
@@ -176,6 +177,7 @@ impl SelfMetrics {
                 "pushgateway_http_push_size_bytes",
                 "HTTP request size for pushes to the Pushgateway.",
             ),
+            process: Process::default(),
             registry,
         })
     }
@@ -242,7 +244,7 @@ impl SelfMetrics {
         let mut families: Vec<_> = self.registry.gather().into_iter().map(family).collect();
         families.extend(self.push_duration.family(readings.now));
         families.extend(self.push_size.family(readings.now));
-        families.extend(process::families());
+        families.extend(self.process.families());
         families.sort_by(|a, b| a.name.cmp(&b.name));
         families
     }

@@ -1,14 +1,36 @@
 //! `process_*`: what the kernel says of this process, under the names that the Go client library
 //! gives it.
 
-use procfs::process::{LimitValue, Process};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use procfs::process::LimitValue;
 use procfs::{page_size, ticks_per_second};
 
 use crate::model::{Metric, MetricFamily, MetricType, MetricValue};
 
-/// What the kernel says. What it does not say is left out.
-pub(super) fn families() -> Vec<MetricFamily> {
-    let Ok(process) = Process::myself() else { return Vec::new() };
+/// For so long an answer of the kernel counts: a fraction of any interval at which one scrapes.
+/// Asking takes it as long as sending a hundred thousand compressed series.
+const FRESH: Duration = Duration::from_millis(100);
+
+/// The process, and what the kernel has said of it last.
+#[derive(Debug, Default)]
+pub(super) struct Process {
+    /// Held to ask, too: of several scrapes one asks.
+    latest: Mutex<Option<(Instant, Vec<MetricFamily>)>>,
+}
+
+impl Process {
+    /// What the kernel says. What it does not say is left out.
+    pub(super) fn families(&self) -> Vec<MetricFamily> {
+        let mut latest = self.latest.lock().unwrap_or_else(PoisonError::into_inner);
+        let fresh = latest.take().filter(|(asked, _)| asked.elapsed() < FRESH);
+        latest.insert(fresh.unwrap_or_else(|| (Instant::now(), ask()))).1.clone()
+    }
+}
+
+fn ask() -> Vec<MetricFamily> {
+    let Ok(process) = procfs::process::Process::myself() else { return Vec::new() };
     let mut families = Vec::with_capacity(9);
     let mut add = |name: &str, help: &str, kind, value: f64| {
         let value = match kind {
@@ -102,7 +124,7 @@ mod tests {
 
     #[test]
     fn a_process_on_linux_has_all_of_them() {
-        let families = families();
+        let families = Process::default().families();
         assert_eq!(families.len(), 9, "{families:?}");
         let value = |name: &str| {
             let family = families.iter().find(|family| family.name == name).unwrap();

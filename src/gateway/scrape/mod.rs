@@ -19,6 +19,7 @@ pub use cache::{Compressed, ScrapeCache};
 use super::beside_other_tasks;
 use super::segment::{GroupId, Segment};
 use super::view::{FamilySnapshot, Header, Snapshot};
+use crate::exposition::gzip::Effort;
 use crate::exposition::protobuf::encode::length_prefix;
 use crate::exposition::text::line::may_have_quoted_names;
 use crate::exposition::{ContentEncoding, Format, ScrapeFormat, gzip, openmetrics, zstd};
@@ -32,6 +33,9 @@ const RUN_BYTES: usize = 64 * 1024;
 /// A piece of this size closes the run that it is in, so that what comes or goes before it does not
 /// shift the runs after it.
 const LARGE_PIECE_BYTES: usize = 32 * 1024;
+
+/// So much that is sent once is compressed without leaving its place to other tasks.
+const INLINE_BYTES: usize = 16 * 1024;
 
 /// The exposition at one instant, as a stream of runs.
 #[derive(Debug)]
@@ -181,8 +185,10 @@ impl Exposition {
     /// A run of this exposition as a part of a gzip member.
     pub fn gzip(&self, run: &Run) -> Compressed {
         self.cache.compressed(run, self.ticket, || {
-            // Half a millisecond each: not where it holds up pushes.
-            let deflated = beside_other_tasks(true, || gzip::deflate(run.slices()));
+            let effort = if run.is_kept() { Effort::Kept } else { Effort::Once };
+            // Half a millisecond for 64 KiB: not where it holds up pushes.
+            let is_long = run.is_kept() || run.len() > INLINE_BYTES;
+            let deflated = beside_other_tasks(is_long, || gzip::deflate(effort, run.slices()));
             Compressed::Gzip(Arc::new(deflated))
         })
     }
@@ -347,6 +353,11 @@ impl Run {
             frames.push(small.into());
         }
         frames.into_iter()
+    }
+
+    /// Whether it may come again: what comes once is in runs of its own.
+    fn is_kept(&self) -> bool {
+        self.pieces.first().is_some_and(|piece| piece.generation != 0)
     }
 
     /// What tells this run from every other; `None` if it will not come again.
