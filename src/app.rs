@@ -12,9 +12,9 @@ use tokio::task::{JoinError, JoinHandle};
 use crate::config::Config;
 use crate::gateway::{Gateway, LaneError, LaneHandle, Restored, StartError};
 use crate::http::{BindError, Hooks, Readiness, ReloadReply, Server};
-use crate::reload::{self, Load, Settings};
+use crate::reload::{self, Load, Reloading, Settings};
 use crate::store::Store;
-use crate::tasks::{TaskError, TaskSet, reaper};
+use crate::tasks::{TaskError, TaskSet, reaper, supervisor, watchdog};
 use crate::telemetry::metrics::SelfMetrics;
 use crate::time::Clock;
 use crate::transfer::{self, TransferError};
@@ -55,6 +55,8 @@ pub enum AppError {
     CutOff(usize),
 }
 
+/// For answers to get out once a part of the gateway has failed.
+const FAILED_GRACE: Duration = Duration::from_secs(1);
 /// For background tasks to stop; they have nothing to finish.
 const TASK_GRACE: Duration = Duration::from_secs(5);
 
@@ -127,22 +129,12 @@ impl App {
                 return Err(error);
             }
         };
-        let mut tasks = TaskSet::default();
-        tasks.spawn("reaper", {
-            let (gateway, clock) = (gateway.clone(), Arc::clone(&clock));
-            |stop| reaper::run(gateway, clock, stop)
-        });
-        tasks.spawn("reload", {
-            let gateway = gateway.clone();
-            let watched = config.file.clone().filter(|_| config.watch);
-            |stop| reload::run(gateway, load, settings, watched, reloads, stop)
-        });
-        if let Some(options) = config.notify.clone() {
-            let gateway = gateway.clone();
-            tasks.spawn("webhook", |stop| webhook::run(gateway, options, stop));
-        }
+        let watched = config.file.clone().filter(|_| config.watch);
+        let reloading = Reloading { load, settings, watched, requests: reloads };
+        let mut tasks = background(&config, &gateway, &clock, reloading);
         gateway.reloaded(true);
         readiness.ready(gateway.clone());
+        supervisor::ready();
         tracing::info!("ready");
 
         let mut served = None;
@@ -156,6 +148,18 @@ impl App {
                 Err(AppError::NotServing)
             }
         };
+        supervisor::stopping();
+        if let Err(error) = ended {
+            // Nothing that is left can be relied on: the sooner a supervisor starts it again, the
+            // better. What was acknowledged is on disk.
+            readiness.failed(&error.to_string());
+            drop(stop_server);
+            if served.is_none() {
+                let _ = tokio::time::timeout(FAILED_GRACE, &mut serving).await;
+                serving.abort();
+            }
+            return Err(error);
+        }
         // First what feeds the lane, then the lane.
         readiness.stopping();
         drop(stop_server);
@@ -165,10 +169,7 @@ impl App {
         };
         let stopped = tasks.stop(TASK_GRACE).await;
         // Not under any deadline: what was acknowledged must be on disk before we leave.
-        if ended.is_ok() {
-            lane.close().await?;
-        }
-        ended?;
+        lane.close().await?;
         stopped?;
         drop(readiness);
         if let Err(error) = tokio::task::spawn_blocking(|| gateway.close()).await? {
@@ -176,6 +177,24 @@ impl App {
         }
         if cut_off > 0 { Err(AppError::CutOff(cut_off)) } else { Ok(()) }
     }
+}
+
+/// Starts what goes on beside the requests.
+fn background(
+    config: &Config,
+    gateway: &Gateway,
+    clock: &Arc<dyn Clock>,
+    reloading: Reloading,
+) -> TaskSet {
+    let mut tasks = TaskSet::default();
+    tasks.spawn("reaper", |stop| reaper::run(gateway.clone(), Arc::clone(clock), stop));
+    tasks.spawn("reload", |stop| reload::run(gateway.clone(), reloading, stop));
+    if let Some(options) = config.notify.clone() {
+        tasks.spawn("webhook", |stop| webhook::run(gateway.clone(), options, stop));
+    }
+    let commit_timeout = config.commit_timeout;
+    tasks.spawn("watchdog", |stop| watchdog::run(gateway.clone(), commit_timeout, stop));
+    tasks
 }
 
 #[expect(clippy::disallowed_methods, reason = "the app joins the server itself")]

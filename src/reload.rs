@@ -17,7 +17,7 @@ use crate::config::{Config, InForce, Problems};
 use crate::gateway::{Fault, Gateway};
 use crate::http::ReloadReply;
 use crate::model::TtlPolicy;
-use crate::tasks::StopToken;
+use crate::tasks::{StopToken, supervisor};
 
 /// Reads the settings from where they were read at the start.
 pub type Load = Arc<dyn Fn() -> Result<Config, Problems> + Send + Sync>;
@@ -33,6 +33,16 @@ pub struct Settings {
 struct State {
     in_force: Vec<InForce>,
     policy: TtlPolicy,
+}
+
+/// How the settings are read again.
+#[expect(missing_debug_implementations, reason = "it has a closure")]
+pub struct Reloading {
+    pub load: Load,
+    pub settings: Settings,
+    /// The file to watch.
+    pub watched: Option<PathBuf>,
+    pub requests: mpsc::Receiver<ReloadReply>,
 }
 
 /// What reading the settings again came to.
@@ -110,14 +120,8 @@ impl Outcome {
 }
 
 /// Reads the settings whenever it is asked to, until it is stopped.
-pub async fn run(
-    gateway: Gateway,
-    load: Load,
-    settings: Settings,
-    watched: Option<PathBuf>,
-    mut requests: mpsc::Receiver<ReloadReply>,
-    mut stop: StopToken,
-) {
+pub async fn run(gateway: Gateway, reloading: Reloading, mut stop: StopToken) {
+    let Reloading { load, settings, watched, mut requests } = reloading;
     let (changed, mut changes) = mpsc::channel(1);
     let mut last = watched.as_deref().map(read);
     // Dropped, it would watch no longer.
@@ -172,7 +176,9 @@ fn watch(file: &Path, changed: mpsc::Sender<()>) -> Option<impl Watcher + use<>>
 }
 
 async fn reload(gateway: &Gateway, load: &Load, settings: &Settings) -> Result<String, String> {
+    supervisor::reloading();
     let reloaded = replace(gateway, load, settings).await;
+    supervisor::ready();
     gateway.reloaded(reloaded.is_ok());
     match &reloaded {
         Ok(outcome) => {

@@ -35,6 +35,8 @@ pub struct Config {
     pub log: log::Options,
     /// For requests under way when the gateway stops.
     pub shutdown_grace: Duration,
+    /// For one commit; a store that takes longer is stuck.
+    pub commit_timeout: Duration,
     /// A Go Pushgateway's persistence file, to be imported once.
     pub persistence_file: Option<PathBuf>,
     /// Who is told of what is gone.
@@ -265,12 +267,24 @@ impl Reader<'_> {
         let connections = self.count("limits.connections");
         let (header_timeout, body_timeout) =
             (self.duration("limits.header-timeout"), self.duration("limits.body-timeout"));
+        let (bytes_in_flight, send_timeout) =
+            (self.size("limits.bytes-in-flight"), self.duration("limits.send-timeout"));
+        if let (Some(body), Some(decoded), Some(all)) = (body, decoded, bytes_in_flight)
+            && all < body.saturating_add(decoded)
+        {
+            let (_, place) = self.texts("limits.bytes-in-flight");
+            let what = "it is less than limits.body-size and limits.decoded-size together, so that a \
+                        single push could be too much for it";
+            self.problems.add(&place, what);
+        }
         let limits = http::Limits {
             body_bytes: in_memory(body?),
             decoded_bytes: in_memory(decoded?.min(DECODED_BYTES_MAX)),
             connections: in_memory(connections?).min(tokio::sync::Semaphore::MAX_PERMITS),
             header_timeout: header_timeout?,
             body_timeout: body_timeout?,
+            bytes_in_flight: in_memory(bytes_in_flight?),
+            send_timeout: send_timeout?,
         };
         Some(http::Options {
             listen,
@@ -448,6 +462,7 @@ fn validate(sources: &Sources, problems: Problems) -> Result<Config, Problems> {
     let limits = reader.limits();
     let log = reader.log();
     let shutdown_grace = reader.duration("limits.shutdown-timeout");
+    let commit_timeout = reader.duration("storage.commit-timeout");
     let warnings = ttl.as_ref().map(|ttl| warnings(ttl, sources)).unwrap_or_default();
     let config = (|| {
         Some(Config {
@@ -466,6 +481,7 @@ fn validate(sources: &Sources, problems: Problems) -> Result<Config, Problems> {
             },
             log: log?,
             shutdown_grace: shutdown_grace?,
+            commit_timeout: commit_timeout?,
             persistence_file,
             notify: notify?,
             file: None,

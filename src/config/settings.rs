@@ -117,6 +117,13 @@ pub(super) const SETTINGS: &[Setting] = &[
     ),
     setting("storage.cache-size", "64MiB", "SIZE", "Page cache of the store"),
     setting(
+        "storage.commit-timeout",
+        "1m",
+        "DURATION",
+        "A commit that takes longer ends the process with an error, for a supervisor to start it \
+         again: the disk is stuck",
+    ),
+    setting(
         "ttl.default",
         "7d",
         "TTL",
@@ -206,6 +213,19 @@ pub(super) const SETTINGS: &[Setting] = &[
         "Time for the head of a request to arrive, and for a connection to be idle",
     ),
     setting("limits.body-timeout", "1m", "DURATION", "Time for a body to arrive"),
+    setting(
+        "limits.bytes-in-flight",
+        "1GiB",
+        "SIZE",
+        "Most bytes of bodies, as sent and decompressed, in all requests under way; beyond it the \
+         answer is 503",
+    ),
+    setting(
+        "limits.send-timeout",
+        "1m",
+        "DURATION",
+        "Time for a scraper to take an exposition; beyond it the connection is closed",
+    ),
     setting(
         "limits.queue",
         "16384",

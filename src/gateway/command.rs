@@ -86,3 +86,18 @@ pub enum Operation {
 
 /// Where an answer goes. Nobody need be waiting: a client that hangs up does not undo its push.
 pub type Reply<T> = oneshot::Sender<T>;
+
+impl Command {
+    /// Answers that it was not carried out.
+    pub(super) fn fail(self, fault: Fault) {
+        // Whoever has hung up needs no answer.
+        match self {
+            Self::Push(_, reply) => drop(reply.send(Err(fault.into()))),
+            Self::Change(_, _, reply) => drop(reply.send(Err(fault))),
+            Self::Delete(_, reply)
+            | Self::Wipe(reply)
+            | Self::SetPolicy(_, reply)
+            | Self::Reap(reply) => drop(reply.send(Err(fault))),
+        }
+    }
+}

@@ -78,6 +78,11 @@ impl History {
         Self { list: VecDeque::new(), bytes: 0, limits }
     }
 
+    /// How much it keeps.
+    pub fn limits(&self) -> HistoryLimits {
+        self.limits
+    }
+
     /// How many groups are kept at most.
     pub fn groups_max(&self) -> usize {
         self.limits.groups

@@ -154,6 +154,11 @@ impl Index {
         }
     }
 
+    /// What series are hashed with.
+    pub fn hasher(&self) -> SeriesHasher {
+        self.hasher
+    }
+
     /// How many groups there are.
     pub fn group_count(&self) -> usize {
         self.groups.len()

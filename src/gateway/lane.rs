@@ -3,6 +3,9 @@
 //! The lane judges what has queued up, in order. When the committer is idle, the lane applies what
 //! it has staged to the store as one batch and hands it over; the committer syncs it, publishes it,
 //! and answers. While one batch is being synced, the next gathers and is judged (group commit).
+//!
+//! Where the store cannot be written, what waits is answered so, and both begin anew once it can
+//! (`outage`).
 
 use std::mem;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
@@ -18,10 +21,12 @@ use super::error::{Error, Fault};
 use super::events::{EventLog, Happened};
 use super::history::{Departed, Departure};
 use super::options::Sync;
+use super::outage;
+use super::pulse::Pulse;
 use super::queue::{Next, Queue};
 use super::view::{Change, View};
 use crate::model::GroupingKey;
-use crate::store::{CommitError, Store};
+use crate::store::{CommitError, OpenError, Store};
 use crate::telemetry::metrics::SelfMetrics;
 use crate::time::{Clock, UnixMillis, UnixNanos};
 
@@ -43,6 +48,7 @@ pub(super) struct Lane {
     pub(super) clock: Arc<dyn Clock>,
     /// As the store has it.
     pub(super) clock_offset_ms: i64,
+    pub(super) pulse: Arc<Pulse>,
     pub(super) committer: Committer,
 }
 
@@ -55,6 +61,7 @@ pub(super) struct Committer {
     pub(super) events: Arc<EventLog>,
     pub(super) next_deadline: watch::Sender<UnixMillis>,
     pub(super) sync: Sync,
+    pub(super) pulse: Arc<Pulse>,
 }
 
 /// What has been judged and not yet applied.
@@ -86,14 +93,16 @@ struct Applied {
 #[derive(Debug)]
 pub struct LaneHandle {
     queue: Arc<Queue>,
-    ended: oneshot::Receiver<Result<(), CommitError>>,
+    ended: oneshot::Receiver<Result<(), LaneError>>,
 }
 
 /// Why the lane is gone.
 #[derive(Debug, thiserror::Error)]
 pub enum LaneError {
-    #[error("the write lane stopped, as nothing can be committed any more")]
-    Commit(#[source] CommitError),
+    #[error("the gateway was stopped while nothing could be committed")]
+    Commit(#[source] Arc<CommitError>),
+    #[error("the store cannot be opened again after a commit had failed")]
+    Reopen(#[source] OpenError),
     #[error("the write lane panicked")]
     Panicked,
     #[error("cannot start the thread of the write lane")]
@@ -106,15 +115,17 @@ enum Answer {
     Changed(Reply<Result<Vec<GroupingKey>, Fault>>, Result<Vec<GroupingKey>, Fault>),
 }
 
-/// Wakes the lane up once the committer is gone, however it went: it has to go too.
+/// Wakes the lane up once the committer has panicked: it has to go too.
 struct Close(Arc<Queue>);
 
 impl Drop for Close {
     fn drop(&mut self) {
-        self.0.close();
-        // Else a lane that has staged all it may would wait for the sync to end. It finds out that
-        // nobody takes its batch.
-        self.0.committer_is_idle();
+        if thread::panicking() {
+            self.0.close();
+            // Else a lane that has staged all it may would wait for the sync to end. It finds out
+            // that nobody takes its batch.
+            self.0.committer_is_idle();
+        }
     }
 }
 
@@ -148,8 +159,7 @@ impl LaneHandle {
     /// Completes when the lane has ended: with an error unless [`LaneHandle::close`] was called.
     pub async fn ended(&mut self) -> Result<(), LaneError> {
         match (&mut self.ended).await {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(error)) => Err(LaneError::Commit(error)),
+            Ok(result) => result,
             Err(_) => Err(LaneError::Panicked),
         }
     }
@@ -162,34 +172,63 @@ impl LaneHandle {
 }
 
 impl Lane {
-    fn run(self) -> Result<(), CommitError> {
-        let Self { mut judge, queue, clock, clock_offset_ms, committer } = self;
+    /// Works until the queue is closed, and begins anew after each outage of the store.
+    fn run(mut self) -> Result<(), LaneError> {
+        while let Err(error) = self.work() {
+            outage::overcome(&mut self, error)?;
+        }
+        Ok(())
+    }
+
+    /// Works until the queue is closed, or until a commit fails. Then the queue takes nothing in, all
+    /// that was on its way is answered, and the judge is ahead of the store.
+    fn work(&mut self) -> Result<(), Arc<CommitError>> {
+        let Self { judge, queue, clock, clock_offset_ms, pulse, committer } = self;
+        let (committer, queue): (&Committer, &Arc<Queue>) = (committer, queue);
         let mut kept_time = KeptTime { offset_ms: clock_offset_ms, alive: UnixMillis(0) };
-        let store = Arc::clone(&committer.store);
+        let store = &*committer.store;
         // Room for the batch that the committer takes up next.
         let (send, applied) = sync_channel(1);
         thread::scope(|scope| {
-            let committer_queue = Arc::clone(&queue);
             let committer = scope.spawn(move || {
-                let close = Close(committer_queue);
+                let close = Close(Arc::clone(queue));
                 committer.run(&applied, &close.0)
             });
             let mut commands = Vec::new();
             let mut staged = Staged::default();
             let result = loop {
                 let next = queue.next(staged.answers.len(), BATCH_COMMANDS_MAX, &mut commands);
-                if let Next::Judge = next {
-                    staged.judge(&mut judge, &store, clock.offset_ms(), &mut commands);
-                    continue;
-                }
-                let stops = matches!(next, Next::End);
-                let kept = kept_time.keep(&store, &*clock, stops);
-                let batch = match kept.and_then(|()| staged.apply(&mut judge, &store)) {
-                    Ok(batch) => batch,
-                    Err(error) => break Err(error),
+                let stops = match next {
+                    Next::Judge => {
+                        staged.judge(judge, store, clock.offset_ms(), &mut commands);
+                        continue;
+                    }
+                    Next::Commit => false,
+                    Next::End => true,
+                    Next::Fail(error) => {
+                        fail(staged.answers, &error);
+                        break Err(error);
+                    }
                 };
-                // An error means that the committer is gone; it says why when it is joined.
-                if send.send(batch).is_err() || stops {
+                let busy = pulse.busy();
+                let kept = kept_time.keep(store, &**clock, stops);
+                let applied = kept.and_then(|()| staged.apply(judge, store));
+                drop(busy);
+                let batch = match applied {
+                    Ok(batch) => batch,
+                    Err(error) => {
+                        let error = Arc::new(error);
+                        queue.fail(&error);
+                        fail(staged.answers, &error);
+                        break Err(error);
+                    }
+                };
+                if let Err(refused) = send.send(batch) {
+                    // The committer is gone; it says why when it is joined.
+                    drop(refused);
+                    break Ok(());
+                }
+                if stops {
                     break Ok(());
                 }
             };
@@ -253,15 +292,15 @@ impl Staged {
         }
     }
 
-    /// Applies what is staged as one batch, and leaves nothing staged.
+    /// Applies what is staged as one batch, and leaves nothing staged; where that fails, the answers.
     fn apply(&mut self, judge: &mut Judge, store: &Store) -> Result<Applied, CommitError> {
-        let Self { mut stage, happened, answers, began, at } = mem::take(self);
-        judge.finish(&mut stage);
-        let Stage { batch, changes, departed, .. } = stage;
-        let wrote = !batch.is_empty();
-        if wrote && let Err(error) = store.apply(&batch) {
-            return Err(fail(answers, error));
+        judge.finish(&mut self.stage);
+        let wrote = !self.stage.batch.is_empty();
+        if wrote {
+            store.apply(&self.stage.batch)?;
         }
+        let Self { stage, happened, answers, began, at } = mem::take(self);
+        let Stage { changes, departed, .. } = stage;
         let began = began.unwrap_or_else(Instant::now);
         Ok(Applied { changes, departed, happened, answers, began, at, wrote })
     }
@@ -269,12 +308,12 @@ impl Staged {
 
 /// What the store has of the clock.
 #[derive(Debug)]
-struct KeptTime {
-    offset_ms: i64,
+struct KeptTime<'a> {
+    offset_ms: &'a mut i64,
     alive: UnixMillis,
 }
 
-impl KeptTime {
+impl KeptTime<'_> {
     /// Keeps that the gateway runs, now and then, and the offset of the clock where the host clock
     /// was set.
     fn keep(&mut self, store: &Store, clock: &dyn Clock, stops: bool) -> Result<(), CommitError> {
@@ -284,37 +323,56 @@ impl KeptTime {
             self.alive = now;
         }
         let offset = clock.offset_ms();
-        if offset.abs_diff(self.offset_ms) > CLOCK_STEP_MS {
-            let by_ms = self.offset_ms - offset;
+        if offset.abs_diff(*self.offset_ms) > CLOCK_STEP_MS {
+            let by_ms = *self.offset_ms - offset;
             tracing::warn!(by_ms, "the host clock was set; deadlines stay where they were");
             store.keep_clock_offset_ms(offset)?;
             store.sync()?;
-            self.offset_ms = offset;
+            *self.offset_ms = offset;
         }
         Ok(())
     }
 }
 
-/// Answers all with the error, and gives it back.
-fn fail(answers: Vec<Answer>, error: CommitError) -> CommitError {
-    let error = Arc::new(error);
+/// Answers all with the error.
+fn fail(answers: Vec<Answer>, error: &Arc<CommitError>) {
     for answer in answers {
-        answer.fail(Fault::Commit(Arc::clone(&error)));
+        answer.fail(Fault::Commit(Arc::clone(error)));
     }
-    // Somebody may still be reading it; what it says does not depend on its details then.
-    Arc::into_inner(error).unwrap_or(CommitError::Answered)
 }
 
 impl Committer {
-    /// Commits batches until the lane is gone, then syncs a last time.
-    fn run(self, applied: &Receiver<Applied>, queue: &Queue) -> Result<(), CommitError> {
+    /// Commits batches until the lane is gone, then syncs a last time. Where that fails, all that the
+    /// lane has handed over is answered so.
+    fn run(&self, applied: &Receiver<Applied>, queue: &Queue) -> Result<(), Arc<CommitError>> {
+        let mut pending = Vec::new();
+        self.commit(applied, queue, &mut pending).map_err(|error| {
+            let error = Arc::new(error);
+            queue.fail(&error);
+            fail(pending, &error);
+            // Until the lane has noticed, another may come.
+            for batch in applied {
+                fail(batch.answers, &error);
+            }
+            error
+        })
+    }
+
+    /// Where it fails, `pending` has the answers of the batch that was not committed.
+    fn commit(
+        &self,
+        applied: &Receiver<Applied>,
+        queue: &Queue,
+        pending: &mut Vec<Answer>,
+    ) -> Result<(), CommitError> {
         let mut sync_by: Option<Instant> = None;
         loop {
             let batch = match sync_by {
                 None => applied.recv().map_err(|_| RecvTimeoutError::Disconnected),
                 Some(by) => applied.recv_timeout(by.saturating_duration_since(Instant::now())),
             };
-            let batch = match batch {
+            let busy = self.pulse.busy();
+            let mut batch = match batch {
                 Ok(batch) => batch,
                 Err(RecvTimeoutError::Disconnected) => return self.store.sync(),
                 Err(RecvTimeoutError::Timeout) => {
@@ -323,12 +381,9 @@ impl Committer {
                     continue;
                 }
             };
+            *pending = mem::take(&mut batch.answers);
             match self.sync {
-                Sync::Always if batch.wrote => {
-                    if let Err(error) = self.store.sync() {
-                        return Err(fail(batch.answers, error));
-                    }
-                }
+                Sync::Always if batch.wrote => self.store.sync()?,
                 Sync::Within(delay) if batch.wrote => {
                     sync_by.get_or_insert_with(|| Instant::now() + delay);
                 }
@@ -339,12 +394,14 @@ impl Committer {
                 self.store.sync()?;
                 sync_by = None;
             }
+            batch.answers = mem::take(pending);
             queue.committer_is_idle();
             self.publish(batch);
             // With a lazy sync, later: until then a crash may need what was there.
             if sync_by.is_none() {
                 self.store.reclaim()?;
             }
+            drop(busy);
         }
     }
 
@@ -429,7 +486,12 @@ mod tests {
         let queue = Arc::new(Queue::new(10, Arc::new(ManualClock::at(UnixNanos(0)))));
         assert!(matches!(queue.next(1, 2, &mut Vec::new()), Next::Commit), "it is busy now");
         queue.push(Command::Reap(oneshot::channel().0)).unwrap();
-        drop(Close(Arc::clone(&queue)));
+        let close = Close(Arc::clone(&queue));
+        let committer = thread::spawn(move || {
+            let _close = close;
+            panic!("on purpose");
+        });
+        assert!(committer.join().is_err());
         let (send, next) = mpsc::channel();
         // With as much staged as a batch may have, and more waiting.
         thread::spawn(move || send.send(matches!(queue.next(2, 2, &mut Vec::new()), Next::Commit)));

@@ -23,8 +23,10 @@ pub mod index;
 mod lane;
 mod layout;
 pub mod options;
+mod outage;
 pub mod prepare;
 pub mod preview;
+mod pulse;
 mod queue;
 mod restore;
 pub mod scrape;
@@ -57,6 +59,7 @@ use history::History;
 use index::Index;
 use lane::{Committer, Lane};
 use prepare::{Rules, SeriesHasher};
+use pulse::{Pulse, Watched};
 use queue::Queue;
 use stamps::Stamps;
 use view::View;
@@ -84,6 +87,7 @@ struct Shared {
     store: Arc<Store>,
     clock: Arc<dyn Clock>,
     metrics: Arc<SelfMetrics>,
+    pulses: [Arc<Pulse>; 2],
     hasher: SeriesHasher,
     options: Options,
     /// What pushes are prepared with. Held to replace or clone it. The lane has its own.
@@ -154,12 +158,15 @@ impl Gateway {
         let quoted_names = options.names == NameRules::Utf8 || restored.quoted_names;
         let (sender, next_deadline) = watch::channel(view.next_deadline());
         let events = Arc::new(EventLog::new(clock.wall()));
+        let pulses = [Arc::new(Pulse::default()), Arc::new(Pulse::default())];
+        let [lane_pulse, committer_pulse] = pulses.clone();
         let shared = Shared {
             queue: Arc::new(Queue::new(options.limits.queue, Arc::clone(&clock))),
             view: Arc::new(RwLock::new(view)),
             store: Arc::new(store),
             clock,
             metrics,
+            pulses,
             hasher,
             options,
             policy: RwLock::new(policy),
@@ -173,6 +180,7 @@ impl Gateway {
             queue: Arc::clone(&shared.queue),
             clock: Arc::clone(&shared.clock),
             clock_offset_ms: shared.store.clock_offset_ms()?.unwrap_or(0),
+            pulse: lane_pulse,
             committer: Committer {
                 store: Arc::clone(&shared.store),
                 view: Arc::clone(&shared.view),
@@ -180,6 +188,7 @@ impl Gateway {
                 events: Arc::clone(&shared.events),
                 next_deadline: sender,
                 sync: shared.options.sync,
+                pulse: committer_pulse,
             },
         })?;
         Ok((Self { shared: Arc::new(shared) }, lane, restored))
@@ -326,7 +335,12 @@ impl Gateway {
     /// What can be brought back, latest first. Waits for what has expired to be removed.
     pub async fn departed(&self) -> Result<Vec<Arc<Departed>>, Fault> {
         while self.view().overdue(self.shared.clock.now()).next().is_some() {
-            self.reap().await?;
+            match self.reap().await {
+                Ok(()) => {}
+                // What there was can still be looked at.
+                Err(Fault::Commit(_)) => break,
+                Err(fault) => return Err(fault),
+            }
         }
         Ok(self.view().departed().iter().rev().cloned().collect())
     }
@@ -351,6 +365,16 @@ impl Gateway {
     pub fn to_gateway_time(&self, wall: UnixNanos) -> UnixMillis {
         let millis = wall.as_millis().saturating_add(self.shared.clock.offset_ms());
         UnixMillis(u64::try_from(millis).unwrap_or(0))
+    }
+
+    /// Why nothing can be stored at present; `None` if all is well.
+    pub fn trouble(&self) -> Option<Fault> {
+        self.shared.queue.failing().map(Fault::Commit)
+    }
+
+    /// Watches over the lane.
+    pub fn watch(&self) -> Watch {
+        Watch { pulses: self.shared.pulses.clone(), watched: Default::default() }
     }
 
     /// The settings were read again, or could not be.
@@ -395,6 +419,7 @@ impl Gateway {
             next_deadline: self.to_wall(next_deadline).map(UnixNanos::as_secs_f64),
             by_ttl_source: totals.by_ttl_source,
             queue_length: shared.queue.len(),
+            writable: shared.queue.failing().is_none(),
             now: self.shared.clock.now(),
         });
         let cache = Arc::clone(&shared.scrapes);
@@ -459,6 +484,11 @@ impl Gateway {
         self.shared.metrics.refused(reason);
     }
 
+    /// A limit, by the name of its setting, was reached.
+    pub fn limited(&self, limit: &str) {
+        self.shared.metrics.limited(limit);
+    }
+
     /// Closes the store, if this is the last handle and the lane has ended. Blocks.
     pub fn close(self) -> Result<(), StoreCloseError> {
         let shared = Arc::into_inner(self.shared).ok_or(StoreCloseError::InUse)?;
@@ -469,6 +499,21 @@ impl Gateway {
     /// A deadline for people.
     pub fn to_wall(&self, deadline: UnixMillis) -> Expires {
         (deadline != UnixMillis::MAX).then(|| deadline.to_wall(self.shared.clock.offset_ms()))
+    }
+}
+
+/// Notices when the lane is stuck in the store, by looking at equal intervals.
+#[derive(Debug)]
+pub struct Watch {
+    pulses: [Arc<Pulse>; 2],
+    watched: [Watched; 2],
+}
+
+impl Watch {
+    /// Takes a look. Returns for how many looks the same work on the store has been under way.
+    pub fn look(&mut self) -> u32 {
+        let pairs = self.watched.iter_mut().zip(&self.pulses);
+        pairs.map(|(watched, pulse)| watched.look(pulse.count())).max().unwrap_or(0)
     }
 }
 

@@ -2,9 +2,11 @@
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use super::command::{Accepted, Command};
 use super::error::Fault;
+use crate::store::CommitError;
 use crate::time::Clock;
 
 /// Commands that wait for the lane, in the order in which they were accepted.
@@ -25,6 +27,8 @@ pub(super) struct Queue {
 struct State {
     commands: VecDeque<(Accepted, Command)>,
     closed: bool,
+    /// Why nothing can be committed at present.
+    failing: Option<Arc<CommitError>>,
     /// Whether the committer has nothing to sync.
     committer_idle: bool,
 }
@@ -37,11 +41,14 @@ pub(super) enum Next {
     Commit,
     /// Nothing more will come.
     End,
+    /// Begin anew: nothing can be committed.
+    Fail(Arc<CommitError>),
 }
 
 impl Queue {
     pub(super) fn new(capacity: usize, clock: Arc<dyn Clock>) -> Self {
-        let state = State { commands: VecDeque::new(), closed: false, committer_idle: true };
+        let state =
+            State { commands: VecDeque::new(), closed: false, failing: None, committer_idle: true };
         Self { state: Mutex::new(state), filled: Condvar::new(), clock, capacity }
     }
 
@@ -50,6 +57,9 @@ impl Queue {
         let mut state = self.lock();
         if state.closed {
             return Err(Fault::Stopping);
+        }
+        if let Some(error) = &state.failing {
+            return Err(Fault::Commit(Arc::clone(error)));
         }
         // Reaping makes room; it is never refused for the lack of it.
         if state.commands.len() >= self.capacity && !matches!(command, Command::Reap(_)) {
@@ -76,6 +86,36 @@ impl Queue {
         self.filled.notify_one();
     }
 
+    /// Accepts no commands for now, and answers those that wait: nothing can be committed.
+    pub(super) fn fail(&self, error: &Arc<CommitError>) {
+        let mut state = self.lock();
+        state.failing.get_or_insert_with(|| Arc::clone(error));
+        let commands = std::mem::take(&mut state.commands);
+        drop(state);
+        self.filled.notify_one();
+        for (_, command) in commands {
+            command.fail(Fault::Commit(Arc::clone(error)));
+        }
+    }
+
+    /// Why nothing can be committed at present; `None` if it can.
+    pub(super) fn failing(&self) -> Option<Arc<CommitError>> {
+        self.lock().failing.clone()
+    }
+
+    /// Accepts commands again.
+    pub(super) fn resume(&self) {
+        let mut state = self.lock();
+        state.failing = None;
+        state.committer_idle = true;
+    }
+
+    /// Waits for the queue to be closed, but no longer than this. Returns whether it is.
+    pub(super) fn closed_within(&self, wait: Duration) -> bool {
+        let waited = self.filled.wait_timeout_while(self.lock(), wait, |state| !state.closed);
+        waited.unwrap_or_else(PoisonError::into_inner).0.closed
+    }
+
     /// Drops what waits: nobody is left to carry it out.
     pub(super) fn abandon(&self) {
         let mut state = self.lock();
@@ -96,6 +136,9 @@ impl Queue {
     ) -> Next {
         let mut state = self.lock();
         loop {
+            if let Some(error) = &state.failing {
+                return Next::Fail(Arc::clone(error));
+            }
             if staged > 0 && state.committer_idle {
                 state.committer_idle = false;
                 return Next::Commit;

@@ -52,7 +52,7 @@ pub(super) fn restore(
     at: Accepted,
 ) -> Result<Restored, OpenError> {
     let mut restored = Restored::default();
-    let mut chunks = store.load().peekable();
+    let mut chunks = store.load()?.peekable();
     while let Some(head) = chunks.next().transpose()? {
         let mut group = begin(store, &head)?;
         let id = group.id;

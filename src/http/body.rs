@@ -11,6 +11,7 @@ use hyper::body::Body;
 use hyper::header::CONTENT_ENCODING;
 
 use super::Limits;
+use super::bounds::Reservation;
 use super::rejection::Rejection;
 use crate::gateway::beside_other_tasks;
 
@@ -29,11 +30,19 @@ enum Encoding {
 /// The first bytes of a snappy stream in the framing format.
 const SNAPPY_STREAM: &[u8] = b"\xff\x06\x00\x00sNaPpY";
 
+/// What the body of a request may take.
+#[derive(Debug)]
+pub(super) struct Bounds {
+    pub(super) limits: Limits,
+    /// What it has taken of what all requests have between them.
+    pub(super) held: Reservation,
+}
+
 /// Reads and decompresses a body.
 pub(super) async fn read<B>(
     headers: &HeaderMap,
     body: &mut B,
-    limits: &Limits,
+    Bounds { limits, held }: &mut Bounds,
 ) -> Result<Bytes, Rejection>
 where
     B: Body<Data = Bytes> + Unpin,
@@ -42,17 +51,17 @@ where
     let encoding = Encoding::of(headers);
     let limit = limits.body_bytes;
     if body.size_hint().lower() > limit as u64 {
-        return Err(Rejection::BodyTooLarge { limit });
+        return Err(too_large(limit));
     }
     let seconds = limits.body_timeout.as_secs();
-    let bytes = timed(limits.body_timeout, collect(body, limit))
+    let bytes = timed(limits.body_timeout, collect(body, limit, held))
         .await
         .ok_or(Rejection::BodyTimeout { seconds })??;
     if encoding == Encoding::Identity {
         return Ok(bytes);
     }
     let decoded_max = limits.decoded_bytes;
-    working_on(bytes.len(), || decode(encoding, &bytes, decoded_max))
+    working_on(bytes.len(), || decode(encoding, &bytes, decoded_max, held))
 }
 
 /// Refuses what says that it is gzip and does not begin so, of a body that is of no use otherwise: the
@@ -60,7 +69,7 @@ where
 pub(super) async fn check_encoding<B>(
     headers: &HeaderMap,
     body: &mut B,
-    limits: &Limits,
+    Bounds { limits, held }: &mut Bounds,
 ) -> Result<(), Rejection>
 where
     B: Body<Data = Bytes> + Unpin,
@@ -70,7 +79,7 @@ where
         return Ok(());
     }
     let seconds = limits.body_timeout.as_secs();
-    let bytes = timed(limits.body_timeout, collect(body, limits.body_bytes))
+    let bytes = timed(limits.body_timeout, collect(body, limits.body_bytes, held))
         .await
         .ok_or(Rejection::BodyTimeout { seconds })??;
     let decoder = flate2::read::GzDecoder::new(&bytes[..]);
@@ -88,10 +97,16 @@ where
     B::Error: Display,
 {
     const BYTES_MAX: usize = 256 * 1024;
-    if !body.is_end_stream() {
-        // Whatever comes of it, the answer is the one that was found.
-        let _ = timed(limits.body_timeout, collect(body, BYTES_MAX)).await;
-    }
+    let read = async {
+        let mut bytes = 0;
+        while bytes <= BYTES_MAX
+            && let Some(Ok(frame)) = body.frame().await
+        {
+            bytes += frame.data_ref().map_or(0, Bytes::len);
+        }
+    };
+    // Whatever comes of it, the answer is the one that was found.
+    let _ = timed(limits.body_timeout, read).await;
 }
 
 /// Does work whose time grows with a body. A large one leaves the thread's other tasks to others.
@@ -99,11 +114,23 @@ pub(super) fn working_on<T>(bytes: usize, work: impl FnOnce() -> T) -> T {
     beside_other_tasks(bytes > INLINE_BYTES_MAX, work)
 }
 
+fn too_large(limit: usize) -> Rejection {
+    Rejection::BodyTooLarge { when: "as it is sent", setting: "limits.body-size", limit }
+}
+
+fn too_large_once_decoded(limit: usize) -> Rejection {
+    Rejection::BodyTooLarge {
+        when: "once it is decompressed",
+        setting: "limits.decoded-size",
+        limit,
+    }
+}
+
 async fn timed<T>(limit: Duration, future: impl Future<Output = T>) -> Option<T> {
     tokio::time::timeout(limit, future).await.ok()
 }
 
-async fn collect<B>(body: &mut B, limit: usize) -> Result<Bytes, Rejection>
+async fn collect<B>(body: &mut B, limit: usize, held: &mut Reservation) -> Result<Bytes, Rejection>
 where
     B: Body<Data = Bytes> + Unpin,
     B::Error: Display,
@@ -114,8 +141,9 @@ where
         let frame = frame.map_err(|error| Rejection::BodyBroken(error.to_string()))?;
         let Ok(data) = frame.into_data() else { continue };
         if first.len() + rest.len() + data.len() > limit {
-            return Err(Rejection::BodyTooLarge { limit });
+            return Err(too_large(limit));
         }
+        held.grow(data.len())?;
         if first.is_empty() {
             // Most bodies are one frame: no copy.
             first = data;
@@ -142,7 +170,12 @@ impl Encoding {
     }
 }
 
-fn decode(encoding: Encoding, bytes: &[u8], limit: usize) -> Result<Bytes, Rejection> {
+fn decode(
+    encoding: Encoding,
+    bytes: &[u8],
+    limit: usize,
+    held: &mut Reservation,
+) -> Result<Bytes, Rejection> {
     let failed = |name, error: &dyn ToString| Rejection::Encoding {
         encoding: name,
         reason: error.to_string(),
@@ -151,26 +184,27 @@ fn decode(encoding: Encoding, bytes: &[u8], limit: usize) -> Result<Bytes, Rejec
         Encoding::Identity => Ok(Bytes::copy_from_slice(bytes)),
         Encoding::Gzip => {
             let decoder = flate2::read::MultiGzDecoder::new(bytes);
-            bounded(decoder, bytes.len(), limit)?.map_err(|error| failed("gzip", &error))
+            bounded(decoder, bytes.len(), limit, held)?.map_err(|error| failed("gzip", &error))
         }
         // No stream at all.
         Encoding::Snappy if bytes.is_empty() => Ok(Bytes::new()),
         Encoding::Snappy if bytes.starts_with(SNAPPY_STREAM) => {
             let decoder = snap::read::FrameDecoder::new(bytes);
-            bounded(decoder, bytes.len(), limit)?.map_err(|error| failed("snappy", &error))
+            bounded(decoder, bytes.len(), limit, held)?.map_err(|error| failed("snappy", &error))
         }
         Encoding::Snappy => {
             let len = snap::raw::decompress_len(bytes).map_err(|error| failed("snappy", &error))?;
             if len > limit {
-                return Err(Rejection::BodyTooLarge { limit });
+                return Err(too_large_once_decoded(limit));
             }
+            held.grow(len)?;
             let decoded = snap::raw::Decoder::new().decompress_vec(bytes);
             decoded.map(Bytes::from).map_err(|error| failed("snappy", &error))
         }
         Encoding::Zstd => {
             let decoder = zstd::stream::read::Decoder::with_buffer(bytes);
             let decoder = decoder.map_err(|error| failed("zstd", &error))?;
-            bounded(decoder, bytes.len(), limit)?.map_err(|error| failed("zstd", &error))
+            bounded(decoder, bytes.len(), limit, held)?.map_err(|error| failed("zstd", &error))
         }
     }
 }
@@ -180,12 +214,14 @@ fn bounded(
     mut decoder: impl Read,
     encoded: usize,
     limit: usize,
+    held: &mut Reservation,
 ) -> Result<io::Result<Bytes>, Rejection> {
     /// What text such as this is compressed by, mostly.
     const RATIO: usize = 16;
     // One more, to tell a full body from one that goes on.
     let most = limit.saturating_add(1);
     let mut text = vec![0; encoded.saturating_mul(RATIO).clamp(4096, most.max(4096))];
+    held.grow(text.len())?;
     let mut len = 0;
     loop {
         match decoder.read(text.get_mut(len..).unwrap_or_default()) {
@@ -195,10 +231,12 @@ fn bounded(
             Err(error) => return Ok(Err(error)),
         }
         if len > limit {
-            return Err(Rejection::BodyTooLarge { limit });
+            return Err(too_large_once_decoded(limit));
         }
         if len == text.len() {
-            text.resize(len.saturating_mul(2).min(most), 0);
+            let more = len.min(most - len);
+            held.grow(more)?;
+            text.resize(len + more, 0);
         }
     }
     text.truncate(len);
@@ -210,6 +248,7 @@ mod tests {
     use std::io::Write as _;
 
     use super::*;
+    use crate::http::bounds::Budget;
 
     const TEXT: &[u8] = b"metric 1\nmetric_two 2\n";
 
@@ -223,6 +262,23 @@ mod tests {
         let mut encoder = snap::write::FrameEncoder::new(Vec::new());
         encoder.write_all(bytes).unwrap();
         encoder.into_inner().unwrap()
+    }
+
+    fn decode(encoding: Encoding, bytes: &[u8], limit: usize) -> Result<Bytes, Rejection> {
+        let mut held = Budget::new(1 << 30).reservation();
+        super::decode(encoding, bytes, limit, &mut held)
+    }
+
+    #[test]
+    fn what_is_decoded_counts_for_all_requests() {
+        let budget = Budget::new(10_000);
+        let bomb = gzip(&vec![b'\n'; 1_000_000]);
+        let mut held = budget.reservation();
+        let result = super::decode(Encoding::Gzip, &bomb, 10_000_000, &mut held);
+        assert!(matches!(result, Err(Rejection::Overload { limit: 10_000 })));
+        drop(held);
+        let mut held = budget.reservation();
+        assert_eq!(super::decode(Encoding::Gzip, &gzip(TEXT), 100, &mut held).unwrap(), TEXT);
     }
 
     #[test]

@@ -11,6 +11,7 @@
 mod api_v1;
 pub mod api_v2;
 mod body;
+mod bounds;
 mod native_bounds;
 mod native_buckets;
 mod page;
@@ -101,4 +102,9 @@ pub struct Limits {
     pub header_timeout: Duration,
     /// Until the body is there.
     pub body_timeout: Duration,
+    /// Of the bodies of all requests under way.
+    pub bytes_in_flight: usize,
+    /// Until an exposition, or a list of all groups, was taken; for anything else, until some of it
+    /// was.
+    pub send_timeout: Duration,
 }

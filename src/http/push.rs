@@ -10,8 +10,7 @@ use hyper::header::{CONTENT_TYPE, HeaderName, HeaderValue};
 use hyper::http::request::Parts;
 use hyper::{Response, StatusCode};
 
-use super::Limits;
-use super::body::{self, working_on};
+use super::body::{self, Bounds, working_on};
 use super::rejection::Rejection;
 use super::route::PushPath;
 use crate::exposition::PushFormat;
@@ -28,7 +27,7 @@ const TTL_GAUGE: &str = "push_ttl_seconds";
 /// Where consistency is not checked the answer is 202, whatever became of what contradicts.
 pub(super) async fn push<B>(
     gateway: &Gateway,
-    limits: &Limits,
+    bounds: &mut Bounds,
     PushPath { key, ttl: path_ttl }: PushPath,
     mode: PushMode,
     head: &Parts,
@@ -39,7 +38,7 @@ where
     B::Error: Display,
 {
     let name = key.clone();
-    let result = try_push(gateway, limits, key, path_ttl, mode, head, incoming).await;
+    let result = try_push(gateway, bounds, key, path_ttl, mode, head, incoming).await;
     if let Err(rejection) = &result
         // The others were judged, which is an event already.
         && !matches!(rejection, Rejection::Gateway(_))
@@ -51,7 +50,7 @@ where
 
 async fn try_push<B>(
     gateway: &Gateway,
-    limits: &Limits,
+    bounds: &mut Bounds,
     key: GroupingKey,
     path_ttl: Option<String>,
     mode: PushMode,
@@ -66,7 +65,7 @@ where
     let asked = asked_beside_the_body(head, path_ttl)?;
     let content_type = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
     let format = PushFormat::from_content_type(content_type);
-    let body = body::read(headers, incoming, limits).await?;
+    let body = body::read(headers, incoming, bounds).await?;
     let families = working_on(body.len(), || format.parse(&body, gateway.names()))?;
     drop(body);
     let asked = match asked {

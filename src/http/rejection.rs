@@ -26,11 +26,13 @@ pub(super) enum Rejection {
     Route(#[from] RouteError),
     #[error("{0}")]
     Ttl(String),
+    #[error("the body is larger than {limit} bytes, {when} ({setting})")]
+    BodyTooLarge { when: &'static str, setting: &'static str, limit: usize },
     #[error(
-        "the body is larger than {limit} bytes; limits.body-size and limits.decoded-size say how \
-         large it may be, as sent and once decompressed"
+        "the requests under way have too many bytes, and limits.bytes-in-flight is {limit}; try \
+         again later"
     )]
-    BodyTooLarge { limit: usize },
+    Overload { limit: usize },
     #[error("the body did not arrive within {seconds} s (limits.body-timeout)")]
     BodyTimeout { seconds: u64 },
     #[error("the body broke off: {0}")]
@@ -65,7 +67,7 @@ impl Rejection {
             | Self::Parse(_) => StatusCode::BAD_REQUEST,
             Self::BodyTooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
             Self::BodyTimeout { .. } => StatusCode::REQUEST_TIMEOUT,
-            Self::Starting => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Starting | Self::Overload { .. } => StatusCode::SERVICE_UNAVAILABLE,
             Self::Gateway(Error::Refused(refusal)) => match refusal {
                 Refusal::Timestamps
                 | Refusal::NotA { .. }
@@ -82,11 +84,8 @@ impl Rejection {
                 Refusal::Full { .. } => StatusCode::TOO_MANY_REQUESTS,
             },
             Self::Gateway(Error::Fault(fault)) => match fault {
-                Fault::Busy | Fault::Stopping => StatusCode::SERVICE_UNAVAILABLE,
-                Fault::Commit(error) => match **error {
-                    crate::store::CommitError::StorageFull => StatusCode::INSUFFICIENT_STORAGE,
-                    _ => StatusCode::SERVICE_UNAVAILABLE,
-                },
+                Fault::Commit(error) if error.is_full() => StatusCode::INSUFFICIENT_STORAGE,
+                Fault::Busy | Fault::Stopping | Fault::Commit(_) => StatusCode::SERVICE_UNAVAILABLE,
                 Fault::Read(_) => StatusCode::INTERNAL_SERVER_ERROR,
             },
         }
@@ -106,22 +105,43 @@ impl Rejection {
             | Self::Route(_) => "path",
             Self::Ttl(_) => "ttl",
             Self::BodyTooLarge { .. } => "limit",
+            Self::Overload { .. } => "overload",
             Self::BodyTimeout { .. } | Self::BodyBroken(_) | Self::Encoding { .. } => "encoding",
             Self::Parse(_) => "parse",
             Self::Gateway(Error::Refused(refusal)) => refusal.reason(),
             Self::Gateway(Error::Fault(Fault::Busy)) => "busy",
+            Self::Gateway(Error::Fault(Fault::Commit(error))) if error.is_full() => "full",
             Self::Gateway(Error::Fault(_)) | Self::Starting => "fault",
         }
     }
 
+    /// The setting whose limit was reached, for `tidegate_limit_reached_total`.
+    pub(super) fn limit(&self) -> Option<&'static str> {
+        match self {
+            Self::BodyTimeout { .. } => Some("limits.body-timeout"),
+            Self::Overload { .. } => Some("limits.bytes-in-flight"),
+            Self::Gateway(Error::Fault(Fault::Busy)) => Some("limits.queue"),
+            Self::BodyTooLarge { setting, .. }
+            | Self::Gateway(Error::Refused(
+                Refusal::TooLong { setting, .. }
+                | Refusal::Limit { setting, .. }
+                | Refusal::Full { setting, .. },
+            )) => Some(setting),
+            _ => None,
+        }
+    }
+
     /// What the client is told. Of a fault, what concerns the client: the log has the rest.
-    fn public_text(&self) -> String {
+    pub(super) fn public_text(&self) -> String {
         match self {
             // The prefix of the Go Pushgateway, which people and scripts look for.
             Self::Gateway(Error::Refused(refusal)) if refusal.marks_the_group() => {
                 format!(
                     "pushed metrics are invalid or inconsistent with existing metrics: {refusal}"
                 )
+            }
+            Self::Gateway(Error::Fault(Fault::Commit(error))) if error.is_full() => {
+                "not stored: no space left on the disk of the store".into()
             }
             Self::Gateway(Error::Fault(Fault::Commit(error))) => format!("not stored: {error}"),
             Self::Gateway(Error::Fault(Fault::Read(_))) => {
@@ -134,6 +154,9 @@ impl Rejection {
     /// The same as JSON, for the API.
     pub(super) fn into_json_response(self) -> WholeResponse {
         let mut response = api_v2::failure(self.status(), &self.public_text());
+        if let Some(seconds) = self.retry_after() {
+            response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static(seconds));
+        }
         if let Self::MethodNotAllowed { allow } = self {
             response.headers_mut().insert(ALLOW, HeaderValue::from_static(allow));
         }
@@ -149,10 +172,23 @@ impl Rejection {
         if let Self::MethodNotAllowed { allow } = self {
             headers.insert(ALLOW, HeaderValue::from_static(allow));
         }
-        if matches!(self, Self::Starting | Self::Gateway(Error::Fault(Fault::Busy))) {
-            headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
+        if let Some(seconds) = self.retry_after() {
+            headers.insert(RETRY_AFTER, HeaderValue::from_static(seconds));
         }
         response
+    }
+
+    /// After how many seconds the same request may succeed, where that is worth a try.
+    fn retry_after(&self) -> Option<&'static str> {
+        match self {
+            Self::Starting | Self::Overload { .. } | Self::Gateway(Error::Fault(Fault::Busy)) => {
+                Some("1")
+            }
+            Self::Gateway(Error::Fault(Fault::Commit(_))) => Some("10"),
+            // Until something has expired or was deleted.
+            Self::Gateway(Error::Refused(Refusal::Full { .. })) => Some("60"),
+            _ => None,
+        }
     }
 }
 

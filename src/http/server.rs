@@ -20,6 +20,7 @@ use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
+use super::bounds::{Budget, Patient, SendBy};
 use super::route::Router;
 use super::service::{Readiness, ResponseBody, Service};
 use super::web_config::{WebConfig, WebConfigError};
@@ -108,7 +109,15 @@ impl Server {
         let slots = Arc::new(Semaphore::new(limits.connections));
         let router = Router::new(&options, names);
         let served = Arc::new(Served {
-            service: Service { readiness, options, router, hooks, quit, started },
+            service: Service {
+                budget: Budget::new(limits.bytes_in_flight),
+                readiness,
+                options,
+                router,
+                hooks,
+                quit,
+                started,
+            },
             web_config,
             is_tls,
         });
@@ -118,9 +127,10 @@ impl Server {
         let (send, mut accepted) = tokio::sync::mpsc::channel(64);
         for listener in listeners {
             let (send, slots) = (send.clone(), Arc::clone(&slots));
+            let readiness = served.service.readiness.clone();
             accepting.spawn(async move {
                 loop {
-                    let connection = accept(&listener, &slots).await;
+                    let connection = accept(&listener, &slots, &readiness).await;
                     if send.send(connection).await.is_err() {
                         return;
                     }
@@ -163,21 +173,28 @@ struct Served {
 impl Served {
     /// Serves one connection to its end.
     async fn connection(self: Arc<Self>, stream: TcpStream, watcher: Watcher) {
+        let limits = self.service.options.limits;
+        let stream = Patient::new(stream, limits.send_timeout);
         if !self.is_tls {
             return self.http1(stream, watcher).await;
         }
-        let limit = self.service.options.limits.header_timeout;
-        match tokio::time::timeout(limit, self.handshake(stream)).await {
+        match tokio::time::timeout(limits.header_timeout, self.handshake(stream)).await {
             Ok(Ok(stream)) if stream.get_ref().1.alpn_protocol() == Some(b"h2") => {
                 self.http2(stream, watcher).await;
             }
             Ok(Ok(stream)) => self.http1(stream, watcher).await,
             Ok(Err(error)) => tracing::debug!(%error, "TLS handshake failed"),
-            Err(_) => tracing::debug!("TLS handshake timed out"),
+            Err(_) => {
+                self.service.readiness.limited("limits.header-timeout");
+                tracing::debug!("TLS handshake timed out");
+            }
         }
     }
 
-    async fn handshake(&self, stream: TcpStream) -> io::Result<TlsStream<TcpStream>> {
+    async fn handshake<S: AsyncRead + AsyncWrite + Unpin>(
+        &self,
+        stream: S,
+    ) -> io::Result<TlsStream<S>> {
         let settings = self.web_config.as_ref().map(|web_config| web_config.current());
         let config = match settings {
             Some(Ok(settings)) => settings.tls().map(Arc::clone),
@@ -195,10 +212,33 @@ impl Served {
         let mut builder = http1::Builder::new();
         builder.timer(TokioTimer::new()).header_read_timeout(limits.header_timeout);
         builder.half_close(true);
-        let connection =
-            builder.serve_connection(TokioIo::new(stream), service_fn(|r| self.serve(r)));
-        if let Err(error) = watcher.watch(connection).await {
-            tracing::debug!(%error, "connection ended");
+        let send_by = SendBy::new();
+        let serve = service_fn(|request| self.serve(request, &send_by));
+        let connection = builder.serve_connection(TokioIo::new(stream), serve);
+        self.until_overdue(&send_by, watcher.watch(connection)).await;
+    }
+
+    /// Serves a connection for as long as it takes what it is sent in time.
+    async fn until_overdue(
+        &self,
+        send_by: &SendBy,
+        connection: impl Future<Output = hyper::Result<()>>,
+    ) {
+        let readiness = &self.service.readiness;
+        tokio::select! {
+            Err(error) = connection => {
+                if error.is_timeout() {
+                    readiness.limited("limits.header-timeout");
+                } else if is_io_timeout(&error) {
+                    readiness.limited("limits.send-timeout");
+                }
+                tracing::debug!(%error, "connection ended");
+            }
+            () = send_by.overdue() => {
+                readiness.limited("limits.send-timeout");
+                tracing::debug!("connection closed: it takes too long to take an answer");
+            }
+            else => {}
         }
     }
 
@@ -212,27 +252,29 @@ impl Served {
         let mut builder = http2::Builder::new(TokioExecutor::new());
         builder.timer(TokioTimer::new()).max_concurrent_streams(STREAMS_MAX);
         builder.keep_alive_interval(limits.header_timeout);
-        let served = Arc::clone(&self);
-        let serve = service_fn(move |request| {
-            let served = Arc::clone(&served);
-            async move { served.serve(request).await }
+        let (served, send_by) = (Arc::clone(&self), SendBy::new());
+        let serve = service_fn({
+            let send_by = send_by.clone();
+            move |request| {
+                let (served, send_by) = (Arc::clone(&served), send_by.clone());
+                async move { served.serve(request, &send_by).await }
+            }
         });
         let connection = builder.serve_connection(TokioIo::new(stream), serve);
-        if let Err(error) = watcher.watch(connection).await {
-            tracing::debug!(%error, "connection ended");
-        }
+        self.until_overdue(&send_by, watcher.watch(connection)).await;
     }
 
     async fn serve(
         &self,
         request: Request<Incoming>,
+        send_by: &SendBy,
     ) -> Result<Response<ResponseBody>, Infallible> {
         let Some(web_config) = &self.web_config else {
-            return Ok(self.service.serve(request).await);
+            return Ok(self.service.serve(request, send_by).await);
         };
         Ok(match web_config.admit(request.headers()).await {
             Ok(headers) => {
-                let mut response = self.service.serve(request).await;
+                let mut response = self.service.serve(request, send_by).await;
                 response.headers_mut().extend(headers);
                 response
             }
@@ -243,6 +285,18 @@ impl Served {
             }
         })
     }
+}
+
+/// Whether a connection ended because the other end took nothing for too long.
+fn is_io_timeout(error: &hyper::Error) -> bool {
+    let mut source = std::error::Error::source(error);
+    while let Some(error) = source {
+        if let Some(error) = error.downcast_ref::<io::Error>() {
+            return error.kind() == io::ErrorKind::TimedOut;
+        }
+        source = error.source();
+    }
+    false
 }
 
 /// The sockets of systemd's socket activation (`sd_listen_fds`).
@@ -262,7 +316,11 @@ fn from_systemd() -> Result<Vec<TcpListener>, BindError> {
 async fn accept(
     listener: &TcpListener,
     slots: &Arc<Semaphore>,
+    readiness: &Readiness,
 ) -> (TcpStream, Option<OwnedSemaphorePermit>) {
+    if slots.available_permits() == 0 {
+        readiness.limited("limits.connections");
+    }
     let slot = Arc::clone(slots).acquire_owned().await.ok();
     loop {
         match listener.accept().await {

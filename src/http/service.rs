@@ -16,15 +16,17 @@ use tokio::sync::{Notify, oneshot};
 
 use super::api_v1::GroupsBody;
 use super::api_v2::EventsBody;
+use super::body::{self, Bounds};
+use super::bounds::{Budget, SendBy, Sending};
 use super::rejection::{Rejection, error_text, text};
 use super::route::{Route, Router};
 use super::scrape::ScrapeBody;
-use super::{Hooks, Options, api_v1, api_v2, body, page, push, scrape};
+use super::{Hooks, Options, api_v1, api_v2, page, push, scrape};
 use crate::gateway::{Fault, Gateway, beside_other_tasks};
 use crate::store::ReadError;
 use crate::time::UnixNanos;
 
-/// How far the gateway is. Moves forward only: starting, ready, stopping.
+/// How far the gateway is. Moves forward only: starting, ready, stopping or failed.
 #[derive(Clone, Debug, Default)]
 pub struct Readiness {
     /// Held to read or replace; never across an await.
@@ -37,6 +39,8 @@ enum State {
     Starting,
     Ready(Gateway),
     Stopping(Gateway),
+    /// With the reason.
+    Failed(Gateway, Arc<str>),
 }
 
 impl Readiness {
@@ -54,6 +58,22 @@ impl Readiness {
         }
     }
 
+    /// A part of the gateway is gone that it cannot do without: the process is about to end.
+    pub fn failed(&self, reason: &str) {
+        let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
+        if let State::Ready(gateway) | State::Stopping(gateway) = &*state {
+            gateway.events().close();
+            *state = State::Failed(gateway.clone(), reason.into());
+        }
+    }
+
+    /// A limit, by the name of its setting, was reached.
+    pub(super) fn limited(&self, limit: &str) {
+        if let Ok(gateway) = self.gateway() {
+            gateway.limited(limit);
+        }
+    }
+
     fn state(&self) -> State {
         self.state.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -61,7 +81,9 @@ impl Readiness {
     fn gateway(&self) -> Result<Gateway, Rejection> {
         match self.state() {
             State::Starting => Err(Rejection::Starting),
-            State::Ready(gateway) | State::Stopping(gateway) => Ok(gateway),
+            State::Ready(gateway) | State::Stopping(gateway) | State::Failed(gateway, _) => {
+                Ok(gateway)
+            }
         }
     }
 }
@@ -76,11 +98,15 @@ pub(super) struct Service {
     /// Notified by whoever asks the gateway to stop.
     pub(super) quit: Arc<Notify>,
     pub(super) started: UnixNanos,
+    /// Of the bodies of all requests under way.
+    pub(super) budget: Budget,
 }
 
 /// What is sent back.
 #[derive(Debug)]
 pub(super) enum ResponseBody {
+    /// What holds on to much until it is sent.
+    Heavy(Box<ResponseBody>, #[expect(dead_code, reason = "it counts by being there")] Sending),
     Whole(Full<Bytes>),
     Scrape(Box<ScrapeBody>),
     Groups(GroupsBody),
@@ -99,6 +125,7 @@ impl Body for ResponseBody {
             frame.map(|frame| frame.map_err(|never| match never {}))
         };
         match self.get_mut() {
+            Self::Heavy(body, _) => Pin::new(&mut **body).poll_frame(context),
             Self::Whole(body) => Pin::new(body).poll_frame(context).map(never),
             Self::Scrape(body) => Pin::new(body).poll_frame(context).map(never),
             Self::Groups(body) => Pin::new(body).poll_frame(context),
@@ -108,6 +135,7 @@ impl Body for ResponseBody {
 
     fn is_end_stream(&self) -> bool {
         match self {
+            Self::Heavy(body, _) => body.is_end_stream(),
             Self::Whole(body) => body.is_end_stream(),
             Self::Scrape(body) => body.is_end_stream(),
             Self::Groups(body) => body.is_end_stream(),
@@ -117,6 +145,7 @@ impl Body for ResponseBody {
 
     fn size_hint(&self) -> SizeHint {
         match self {
+            Self::Heavy(body, _) => body.size_hint(),
             Self::Whole(body) => body.size_hint(),
             Self::Scrape(body) => body.size_hint(),
             Self::Groups(body) => body.size_hint(),
@@ -127,7 +156,11 @@ impl Body for ResponseBody {
 
 impl Service {
     /// Serves a request. Never fails: what cannot be served is answered too.
-    pub(super) async fn serve<B>(&self, request: Request<B>) -> Response<ResponseBody>
+    pub(super) async fn serve<B>(
+        &self,
+        request: Request<B>,
+        send_by: &SendBy,
+    ) -> Response<ResponseBody>
     where
         B: Body<Data = Bytes> + Unpin,
         B::Error: std::fmt::Display,
@@ -136,7 +169,7 @@ impl Service {
         let (head, mut body) = request.into_parts();
         let routed = self.router.route(&head.method, head.uri.path(), head.uri.query());
         let handler = handler(&head.method, &routed);
-        let result = self.try_serve(routed, &head, &mut body).await;
+        let result = self.try_serve(routed, &head, &mut body, send_by).await;
         // A body that nobody wanted would have the connection closed behind the answer, and a
         // client that sends its next request at that moment would get none.
         body::discard(&mut body, &self.options.limits).await;
@@ -167,12 +200,14 @@ impl Service {
         routed: Result<Route, Rejection>,
         head: &Parts,
         body: &mut B,
+        send_by: &SendBy,
     ) -> Result<Response<ResponseBody>, Rejection>
     where
         B: Body<Data = Bytes> + Unpin,
         B::Error: std::fmt::Display,
     {
-        let limits = &self.options.limits;
+        let limits = self.options.limits;
+        let mut bounds = Bounds { limits, held: self.budget.reservation() };
         // Also where nothing is there: the Go Pushgateway decodes before it looks. A push is decoded
         // where it is read.
         let undecoded = match &routed {
@@ -181,26 +216,28 @@ impl Service {
             _ => !self.router.is_api(head.uri.path()),
         };
         if undecoded {
-            body::check_encoding(&head.headers, body, limits).await?;
+            body::check_encoding(&head.headers, body, &mut bounds).await?;
         }
         let response = match routed? {
             Route::Push(path, mode) => {
                 let gateway = self.readiness.gateway()?;
-                push::push(&gateway, limits, path, mode, head, body).await?
+                push::push(&gateway, &mut bounds, path, mode, head, body).await?
             }
             Route::Delete(key) => push::delete(&self.readiness.gateway()?, key).await?,
             Route::Scrape => {
                 let gateway = self.readiness.gateway()?;
                 let openmetrics = self.options.openmetrics;
                 let response = scrape::scrape(&gateway, &head.headers, openmetrics).await;
-                return Ok(response.map(|body| ResponseBody::Scrape(Box::new(body))));
+                let sending = send_by.sending(limits.send_timeout);
+                let response = response.map(|body| ResponseBody::Scrape(body.into()));
+                return Ok(response.map(|body| ResponseBody::Heavy(body.into(), sending)));
             }
             Route::Page => {
                 let gateway = self.readiness.gateway()?;
                 let make = || page::page(&gateway, &self.options.flags, self.started);
                 beside_other_tasks(true, make).map_err(Fault::from)?
             }
-            Route::Healthy => text(StatusCode::OK, "OK"),
+            Route::Healthy => self.healthy(),
             Route::Ready => self.ready(),
             Route::QuitHint => {
                 text(StatusCode::METHOD_NOT_ALLOWED, "Only POST or PUT requests allowed.")
@@ -213,7 +250,9 @@ impl Service {
             Route::ApiStatus => api_v1::status(&self.options.flags, self.started),
             Route::ApiMetrics => {
                 let gateway = self.readiness.gateway()?;
-                return Ok(api_v1::metrics(gateway).map(ResponseBody::Groups));
+                let sending = send_by.sending(limits.send_timeout);
+                let response = api_v1::metrics(gateway).map(ResponseBody::Groups);
+                return Ok(response.map(|body| ResponseBody::Heavy(body.into(), sending)));
             }
             Route::ApiOptions => {
                 let mut response = Response::new(Full::default());
@@ -233,8 +272,8 @@ impl Service {
             Route::V2(endpoint) => {
                 let gateway = self.readiness.gateway()?;
                 let (hooks, admin) = (&self.hooks, self.options.admin);
-                let context = api_v2::Context { gateway, hooks, limits, admin };
-                return api_v2::serve(&context, endpoint, head, body).await;
+                let context = api_v2::Context { gateway, hooks, admin };
+                return api_v2::serve(&context, endpoint, head, body, &mut bounds).await;
             }
             Route::Options { allow } => {
                 let mut response = Response::new(Full::default());
@@ -263,12 +302,30 @@ impl Service {
         }
     }
 
+    /// Whether the process is of use. One that waits for room on its disk is.
+    fn healthy(&self) -> Response<Full<Bytes>> {
+        match self.readiness.state() {
+            State::Failed(_, reason) => {
+                text(StatusCode::SERVICE_UNAVAILABLE, format!("failed: {reason}\n"))
+            }
+            State::Starting | State::Ready(_) | State::Stopping(_) => text(StatusCode::OK, "OK"),
+        }
+    }
+
+    /// Whether pushes are taken.
     fn ready(&self) -> Response<Full<Bytes>> {
         let unavailable = StatusCode::SERVICE_UNAVAILABLE;
         match self.readiness.state() {
             State::Starting => text(unavailable, "starting: restoring what is stored\n"),
-            State::Ready(_) => text(StatusCode::OK, "OK"),
+            State::Ready(gateway) => match gateway.trouble() {
+                None => text(StatusCode::OK, "OK"),
+                Some(trouble) => {
+                    let reason = Rejection::from(trouble).public_text();
+                    text(unavailable, format!("pushes are refused: {reason}\n"))
+                }
+            },
             State::Stopping(_) => text(unavailable, "stopping\n"),
+            State::Failed(_, reason) => text(unavailable, format!("failed: {reason}\n")),
         }
     }
 
@@ -278,6 +335,9 @@ impl Service {
         let pushes = matches!(*method, Method::PUT | Method::POST);
         if pushes && let Ok(gateway) = self.readiness.gateway() {
             gateway.refused(rejection.reason());
+        }
+        if let Some(limit) = rejection.limit() {
+            self.readiness.limited(limit);
         }
         let status = rejection.status().as_u16();
         if rejection.status().is_server_error() {

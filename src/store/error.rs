@@ -41,14 +41,15 @@ pub enum CommitError {
     Flush { writes: usize, source: sled::Error },
     #[error("cannot sync the store to disk")]
     Sync(#[source] io::Error),
-    /// The details went to those who waited for the batch.
-    #[error("the store cannot be written any more")]
-    Answered,
+    #[error("the store is being opened again")]
+    Closed,
 }
 
 /// Why a store could not be closed in order. What was synced is safe.
 #[derive(Debug, Error)]
 pub enum CloseError {
+    #[error("the store could not be opened again after a commit had failed")]
+    Closed,
     #[error("cannot flush the store to close it")]
     Flush(#[source] sled::Error),
     #[error("cannot seal the closed store")]
@@ -58,8 +59,27 @@ pub enum CloseError {
 /// Why a record could not be read.
 #[derive(Debug, Error)]
 pub enum ReadError {
+    #[error("the store is being opened again")]
+    Closed,
     #[error("cannot read group {id}, chunk {chunk}")]
     Sled { id: u64, chunk: u32, source: sled::Error },
     #[error("group {id}, chunk {chunk} is damaged: {what}")]
     Damaged { id: u64, chunk: u32, what: String },
+}
+
+impl CommitError {
+    /// Whether there is no room on the disk.
+    pub fn is_full(&self) -> bool {
+        match self {
+            Self::StorageFull => true,
+            Self::Sync(source) => source.kind() == io::ErrorKind::StorageFull,
+            Self::Apply { .. } | Self::Flush { .. } | Self::Closed => false,
+        }
+    }
+
+    /// Whether the kernel may have dropped what it could not write, so that what is read from the
+    /// file is more than what the disk has.
+    pub fn is_suspect(&self) -> bool {
+        matches!(self, Self::Sync(_) | Self::Flush { .. })
+    }
 }

@@ -12,17 +12,20 @@
 //!
 //! Assumes that the file system honours fsync. A disk that lies about it voids the first promise.
 
+mod creation;
 pub mod error;
+mod files;
 mod frame;
 pub mod record;
+mod room;
 mod schema;
 mod seal;
 
-use std::fs::{self, File, TryLockError};
+use std::fs::{File, TryLockError};
 use std::io;
 use std::panic::{self, AssertUnwindSafe};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use bytes::{Bytes, BytesMut};
 use hashbrown::HashMap;
@@ -45,24 +48,25 @@ pub struct Options {
 /// An open store.
 #[derive(Debug)]
 pub struct Store {
-    db: sled::Db,
-    /// Replaced when all groups are deleted. Held to clone it, which is cheap.
-    groups: RwLock<GroupsTree>,
+    /// Absent while it is opened again, and after that has failed. Held to clone it, which is cheap.
+    opened: RwLock<Option<Opened>>,
     /// Trees that are of no use any more, once it is durable that they are not.
     left_over: Mutex<Vec<String>>,
-    meta: sled::Tree,
-    /// The file behind `db`, to sync what sled's flush leaves in caches.
-    file: File,
-    path: PathBuf,
+    options: Options,
     /// Locked as long as the store is open, from before sled opens it until it is sealed.
     lock: File,
 }
 
-/// The tree that has the groups.
+/// What sled has opened.
 #[derive(Clone, Debug)]
-struct GroupsTree {
-    name: String,
-    tree: sled::Tree,
+struct Opened {
+    db: sled::Db,
+    meta: sled::Tree,
+    /// The tree that has the groups, and its name. Another once all groups were deleted.
+    groups: sled::Tree,
+    groups_name: String,
+    /// The file behind `db`, to sync what sled's flush leaves in caches.
+    file: Arc<File>,
 }
 
 /// Changes that become durable together.
@@ -148,12 +152,14 @@ impl Store {
     pub fn open(options: &Options) -> Result<Self, OpenError> {
         let path = options.path.clone();
         let folder_failed = |source| OpenError::Folder { path: path.clone(), source };
-        fs::create_dir_all(&path).map_err(folder_failed)?;
+        files::create_folders(&path).map_err(folder_failed)?;
         let version = schema::peek(&path)?;
         if let StoredVersion::Newer(stored) = version {
             return Err(schema::newer(&path, stored));
         }
         let lock = lock(&path)?;
+        creation::resume(&path).map_err(folder_failed)?;
+        let version = schema::peek(&path)?;
         let file_path = path.join("db");
         let present = file_path.try_exists().map_err(folder_failed)?;
         if version != StoredVersion::Fresh && !present {
@@ -161,38 +167,59 @@ impl Store {
         }
         seal::check(&path)?;
         seal::lift(&path).map_err(folder_failed)?;
-        let db = open_sled(options)?;
-        schema::migrate(&path, &db)?;
-        let opened = |source| open_error(&path, source);
-        let meta = db.open_tree("meta").map_err(opened)?;
-        let name = meta.get(GROUPS_TREE_KEY).map_err(opened)?;
-        let name = name.and_then(|name| String::from_utf8(name.to_vec()).ok());
-        let Some(name) = name.filter(|name| name.starts_with(GROUPS_TREE)) else {
-            let what = "it does not say which tree has the groups".into();
-            return Err(OpenError::Damaged { path, what });
-        };
-        let tree = db.open_tree(&name).map_err(opened)?;
-        // What a deletion had no time to remove.
-        for other in db.tree_names() {
-            if other.starts_with(GROUPS_TREE.as_bytes()) && other != name.as_bytes() {
-                db.drop_tree(other).map_err(opened)?;
-            }
+        if !present {
+            creation::begin(&path).map_err(folder_failed)?;
         }
-        let groups = RwLock::new(GroupsTree { name, tree });
-        db.flush().map_err(opened)?;
-        let file = File::open(&file_path).map_err(folder_failed)?;
-        sync_files(&path, &file).map_err(folder_failed)?;
-        Ok(Self { db, groups, left_over: Mutex::default(), meta, file, path, lock })
+        let opened = RwLock::new(Some(Opened::new(options)?));
+        creation::finish(&path).map_err(folder_failed)?;
+        Ok(Self { opened, left_over: Mutex::default(), options: options.clone(), lock })
+    }
+
+    /// Opens the store again after a commit has failed: until then sled refuses all others. What was
+    /// synced is there, and of what was not, whole batches or nothing.
+    ///
+    /// `suspect`: what the kernel has of the file may be more than what the disk has, as after a sync
+    /// that has failed; the file is then written anew first. As long as there is no room, what is
+    /// there can still be read; once this has gone further and failed, it cannot. It can be tried
+    /// again.
+    pub fn reopen(&self, suspect: bool) -> Result<(), OpenError> {
+        let path = self.path();
+        let failed = |source| OpenError::Folder { path: path.to_owned(), source };
+        room::probe(path).map_err(failed)?;
+        // Not held while it is opened: scrapes ask for the size.
+        drop(self.opened.write().unwrap_or_else(PoisonError::into_inner).take());
+        let file_path = path.join("db");
+        files::released(&file_path).map_err(failed)?;
+        if suspect {
+            room::rewrite(&file_path).map_err(failed)?;
+        }
+        self.left_over.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        let opened = Opened::new(&self.options)?;
+        *self.opened.write().unwrap_or_else(PoisonError::into_inner) = Some(opened);
+        Ok(())
     }
 
     /// The folder.
     pub fn path(&self) -> &Path {
-        &self.path
+        &self.options.path
+    }
+
+    fn opened(&self) -> Option<Opened> {
+        self.opened.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn to_commit(&self) -> Result<Opened, CommitError> {
+        self.opened().ok_or(CommitError::Closed)
+    }
+
+    fn at_start(&self) -> Result<Opened, OpenError> {
+        let closed = || self.damaged("it could not be opened again".into());
+        self.opened().ok_or_else(closed)
     }
 
     /// Every chunk, ordered by group and chunk: a group's head comes first.
-    pub fn load(&self) -> impl Iterator<Item = Result<Loaded, OpenError>> + '_ {
-        Chunks { store: self, pieces: self.tree().iter(), next: None }
+    pub fn load(&self) -> Result<impl Iterator<Item = Result<Loaded, OpenError>> + '_, OpenError> {
+        Ok(Chunks { store: self, pieces: self.at_start()?.groups.iter(), next: None })
     }
 
     /// Reads a chunk as it will be once `staged` is committed.
@@ -203,7 +230,7 @@ impl Store {
         if staged.wipes {
             return Ok(None);
         }
-        let groups = self.tree();
+        let groups = self.opened().ok_or(ReadError::Closed)?.groups;
         let failed = |source| ReadError::Sled { id: key.group, chunk: key.chunk, source };
         let Some(first) = groups.get(key.piece(0)).map_err(failed)? else { return Ok(None) };
         let mut bytes = BytesMut::from(first.as_ref());
@@ -226,7 +253,7 @@ impl Store {
     /// The numbers of all groups.
     pub fn groups(&self) -> Result<Vec<u64>, ReadError> {
         let mut groups = Vec::new();
-        for key in self.tree().iter().keys() {
+        for key in self.opened().ok_or(ReadError::Closed)?.groups.iter().keys() {
             let key = key.map_err(|source| ReadError::Sled { id: 0, chunk: 0, source })?;
             if let Some((key, _)) = ChunkKey::from_piece(&key)
                 && groups.last() != Some(&key.group)
@@ -241,7 +268,8 @@ impl Store {
     pub fn chunks_of(&self, group: u64) -> Result<Vec<u32>, ReadError> {
         let first = ChunkKey { group, chunk: 1 }.piece(0);
         let mut chunks = Vec::new();
-        for key in self.tree().range(first..).keys() {
+        let groups = self.opened().ok_or(ReadError::Closed)?.groups;
+        for key in groups.range(first..).keys() {
             let key = key.map_err(|source| ReadError::Sled { id: group, chunk: 1, source })?;
             match ChunkKey::from_piece(&key) {
                 Some((key, _)) if key.group == group && key.chunk != TOMBSTONE => {
@@ -269,8 +297,12 @@ impl Store {
             }
         }
         let count = batch.writes.len();
-        let applied =
-            if batch.wipes { self.begin_tree(writes) } else { self.tree().apply_batch(writes) };
+        let opened = self.to_commit()?;
+        let applied = if batch.wipes {
+            self.begin_tree(opened, writes)
+        } else {
+            opened.groups.apply_batch(writes)
+        };
         applied.map_err(|source| {
             commit_error(source, |source| CommitError::Apply { writes: count, source })
         })
@@ -278,20 +310,19 @@ impl Store {
 
     /// Begins a new tree of groups in place of the one that there is: as much work for a million
     /// groups as for one. Until the name is on disk, a crash leaves the old tree in its place.
-    fn begin_tree(&self, writes: sled::Batch) -> sled::Result<()> {
-        let old = self.groups.read().unwrap_or_else(PoisonError::into_inner).clone();
-        let number = old.name.rsplit_once('.').and_then(|(_, number)| number.parse::<u64>().ok());
+    fn begin_tree(&self, opened: Opened, writes: sled::Batch) -> sled::Result<()> {
+        let old = opened.groups_name;
+        let number = old.rsplit_once('.').and_then(|(_, number)| number.parse::<u64>().ok());
         let name = format!("{GROUPS_TREE}.{}", number.unwrap_or(0) + 1);
-        let tree = self.db.open_tree(&name)?;
+        let tree = opened.db.open_tree(&name)?;
         tree.apply_batch(writes)?;
-        self.meta.insert(GROUPS_TREE_KEY, name.as_str())?;
-        *self.groups.write().unwrap_or_else(PoisonError::into_inner) = GroupsTree { name, tree };
-        self.left_over.lock().unwrap_or_else(PoisonError::into_inner).push(old.name);
+        opened.meta.insert(GROUPS_TREE_KEY, name.as_str())?;
+        let mut current = self.opened.write().unwrap_or_else(PoisonError::into_inner);
+        if let Some(current) = current.as_mut() {
+            (current.groups, current.groups_name) = (tree, name);
+        }
+        self.left_over.lock().unwrap_or_else(PoisonError::into_inner).push(old);
         Ok(())
-    }
-
-    fn tree(&self) -> sled::Tree {
-        self.groups.read().unwrap_or_else(PoisonError::into_inner).tree.clone()
     }
 
     /// Makes everything that was applied durable: on the disk, not in its cache or the kernel's.
@@ -299,10 +330,11 @@ impl Store {
     /// sled's flush ends in `sync_file_range`, which waits for neither the disk's cache nor the
     /// file's size; `fdatasync` does.
     pub fn sync(&self) -> Result<(), CommitError> {
-        self.db.flush().map_err(|source| {
+        let opened = self.to_commit()?;
+        opened.db.flush().map_err(|source| {
             commit_error(source, |source| CommitError::Flush { writes: 0, source })
         })?;
-        self.file.sync_data().map_err(CommitError::Sync)
+        opened.file.sync_data().map_err(CommitError::Sync)
     }
 
     /// Gives back the room of groups that were deleted all at once, which takes a while. Only after
@@ -310,8 +342,12 @@ impl Store {
     pub fn reclaim(&self) -> Result<(), CommitError> {
         let left_over =
             std::mem::take(&mut *self.left_over.lock().unwrap_or_else(PoisonError::into_inner));
+        if left_over.is_empty() {
+            return Ok(());
+        }
+        let opened = self.to_commit()?;
         for name in left_over {
-            self.db.drop_tree(name).map_err(|source| {
+            opened.db.drop_tree(name).map_err(|source| {
                 commit_error(source, |source| CommitError::Apply { writes: 0, source })
             })?;
         }
@@ -321,9 +357,10 @@ impl Store {
     /// Gateway time minus wall time, as of the last run; `None` where it was never kept.
     pub fn clock_offset_ms(&self) -> Result<Option<i64>, OpenError> {
         let value = self
+            .at_start()?
             .meta
             .get(CLOCK_OFFSET_KEY)
-            .map_err(|source| OpenError::Sled { path: self.path.clone(), source })?;
+            .map_err(|source| OpenError::Sled { path: self.path().to_owned(), source })?;
         value
             .map(|bytes| bytes.as_ref().try_into().map(i64::from_le_bytes))
             .transpose()
@@ -332,7 +369,7 @@ impl Store {
 
     /// Keeps the offset of the clock. Durable after the next [`Store::sync`].
     pub fn keep_clock_offset_ms(&self, offset_ms: i64) -> Result<(), CommitError> {
-        let kept = self.meta.insert(CLOCK_OFFSET_KEY, &offset_ms.to_le_bytes());
+        let kept = self.to_commit()?.meta.insert(CLOCK_OFFSET_KEY, &offset_ms.to_le_bytes());
         kept.map(drop).map_err(|source| {
             commit_error(source, |source| CommitError::Apply { writes: 1, source })
         })
@@ -341,9 +378,10 @@ impl Store {
     /// Gateway time, in milliseconds, when the gateway was last known to run.
     pub fn alive_ms(&self) -> Result<Option<u64>, OpenError> {
         let value = self
+            .at_start()?
             .meta
             .get(ALIVE_KEY)
-            .map_err(|source| OpenError::Sled { path: self.path.clone(), source })?;
+            .map_err(|source| OpenError::Sled { path: self.path().to_owned(), source })?;
         value
             .map(|bytes| bytes.as_ref().try_into().map(u64::from_le_bytes))
             .transpose()
@@ -352,7 +390,7 @@ impl Store {
 
     /// Keeps that the gateway runs. Durable after the next [`Store::sync`].
     pub fn keep_alive_ms(&self, now_ms: u64) -> Result<(), CommitError> {
-        let kept = self.meta.insert(ALIVE_KEY, &now_ms.to_le_bytes());
+        let kept = self.to_commit()?.meta.insert(ALIVE_KEY, &now_ms.to_le_bytes());
         kept.map(drop).map_err(|source| {
             commit_error(source, |source| CommitError::Apply { writes: 1, source })
         })
@@ -361,9 +399,10 @@ impl Store {
     /// How far the import is.
     pub fn import_state(&self) -> Result<ImportState, OpenError> {
         let value = self
+            .at_start()?
             .meta
             .get(IMPORT_KEY)
-            .map_err(|source| OpenError::Sled { path: self.path.clone(), source })?;
+            .map_err(|source| OpenError::Sled { path: self.path().to_owned(), source })?;
         match value.as_deref() {
             None => Ok(ImportState::None),
             Some(b"begun") => Ok(ImportState::Begun),
@@ -374,10 +413,11 @@ impl Store {
 
     /// Notes how far the import is. Durable after the next [`Store::sync`].
     pub fn keep_import_state(&self, state: ImportState) -> Result<(), CommitError> {
+        let meta = self.to_commit()?.meta;
         let kept = match state {
-            ImportState::None => self.meta.remove(IMPORT_KEY),
-            ImportState::Begun => self.meta.insert(IMPORT_KEY, b"begun"),
-            ImportState::Done => self.meta.insert(IMPORT_KEY, b"done"),
+            ImportState::None => meta.remove(IMPORT_KEY),
+            ImportState::Begun => meta.insert(IMPORT_KEY, b"begun"),
+            ImportState::Done => meta.insert(IMPORT_KEY, b"done"),
         };
         kept.map(drop).map_err(|source| {
             commit_error(source, |source| CommitError::Apply { writes: 1, source })
@@ -386,22 +426,54 @@ impl Store {
 
     /// Closes the store, and seals its files so that the next open sees whether they have changed.
     pub fn close(self) -> Result<(), CloseError> {
-        let Self { db, groups, left_over: _, meta, file, path, lock } = self;
+        let Self { opened, left_over: _, options, lock } = self;
+        let opened = opened.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let Opened { db, meta, groups, file, .. } = opened.ok_or(CloseError::Closed)?;
         db.flush().map_err(CloseError::Flush)?;
         drop((groups, meta, db));
         file.sync_all().map_err(CloseError::Seal)?;
-        seal::write(&path).map_err(CloseError::Seal)?;
+        seal::write(&options.path).map_err(CloseError::Seal)?;
         drop(lock);
         Ok(())
     }
 
     /// Bytes on disk.
     pub fn disk_bytes(&self) -> u64 {
-        self.db.size_on_disk().unwrap_or(0)
+        self.opened().and_then(|opened| opened.db.size_on_disk().ok()).unwrap_or(0)
     }
 
     fn damaged(&self, what: String) -> OpenError {
-        OpenError::Damaged { path: self.path.clone(), what }
+        OpenError::Damaged { path: self.path().to_owned(), what }
+    }
+}
+
+impl Opened {
+    /// Opens the files of a folder whose lock is held.
+    fn new(options: &Options) -> Result<Self, OpenError> {
+        let path = &options.path;
+        let opened = |source| open_error(path, source);
+        let failed = |source| OpenError::Folder { path: path.clone(), source };
+        files::remove_unfinished_snapshots(path).map_err(failed)?;
+        let db = open_sled(options)?;
+        schema::migrate(path, &db)?;
+        let meta = db.open_tree("meta").map_err(opened)?;
+        let name = meta.get(GROUPS_TREE_KEY).map_err(opened)?;
+        let name = name.and_then(|name| String::from_utf8(name.to_vec()).ok());
+        let Some(groups_name) = name.filter(|name| name.starts_with(GROUPS_TREE)) else {
+            let what = "it does not say which tree has the groups".into();
+            return Err(OpenError::Damaged { path: path.clone(), what });
+        };
+        let groups = db.open_tree(&groups_name).map_err(opened)?;
+        // What a deletion had no time to remove.
+        for other in db.tree_names() {
+            if other.starts_with(GROUPS_TREE.as_bytes()) && other != groups_name.as_bytes() {
+                db.drop_tree(other).map_err(opened)?;
+            }
+        }
+        db.flush().map_err(opened)?;
+        let file = File::open(path.join("db")).map_err(failed)?;
+        files::sync_created(path, &file).map_err(failed)?;
+        Ok(Self { db, meta, groups, groups_name, file: Arc::new(file) })
     }
 }
 
@@ -417,7 +489,7 @@ impl Chunks<'_> {
     fn piece(&mut self) -> Option<Result<(ChunkKey, u32, sled::IVec), OpenError>> {
         let (key, value) = match self.pieces.next()? {
             Ok(entry) => entry,
-            Err(source) => return Some(Err(open_error(&self.store.path, source))),
+            Err(source) => return Some(Err(open_error(self.store.path(), source))),
         };
         Some(match ChunkKey::from_piece(&key) {
             Some((chunk, piece)) => Ok((chunk, piece, value)),
@@ -489,15 +561,6 @@ fn open_sled(options: &Options) -> Result<sled::Db, OpenError> {
             what: "sled cannot make sense of its log".into(),
         }),
     }
-}
-
-/// Syncs what sled creates and never syncs: `conf`, the file's size, and the folder's entries.
-fn sync_files(folder: &Path, file: &File) -> io::Result<()> {
-    file.sync_all()?;
-    File::open(folder.join("conf"))?.sync_all()?;
-    File::open(folder)?.sync_all()?;
-    let absolute = fs::canonicalize(folder)?;
-    absolute.parent().map_or(Ok(()), |parent| File::open(parent)?.sync_all())
 }
 
 fn open_error(path: &Path, source: sled::Error) -> OpenError {

@@ -87,7 +87,7 @@ fn put(store: &Store, chunks: &[(ChunkKey, &Frame)]) {
 }
 
 fn load(store: &Store) -> Result<Vec<(ChunkKey, Frame)>, OpenError> {
-    store.load().map(|loaded| loaded.map(|loaded| (loaded.key, loaded.frame))).collect()
+    store.load().unwrap().map(|loaded| loaded.map(|loaded| (loaded.key, loaded.frame))).collect()
 }
 
 #[test]
@@ -123,7 +123,7 @@ fn what_is_written_and_removed_in_one_batch_leaves_nothing() {
     batch.put(key(1, 0), small.clone(), Some(large.to_ref(0)));
     batch.remove(key(1, 0), small.to_ref(0));
     store.apply(&batch).unwrap();
-    assert_eq!(store.tree().len(), 0);
+    assert_eq!(store.opened().unwrap().groups.len(), 0);
 }
 
 #[test]
@@ -142,7 +142,7 @@ fn a_deletion_of_everything_that_was_not_synced_may_be_lost_but_not_half() {
     // Not reclaimed: what is left of the old tree goes when the store is opened.
     let store = folder.reopen(store);
     assert_eq!(load(&store).unwrap(), [(key(2, 0), new)]);
-    let trees = store.db.tree_names();
+    let trees = store.opened().unwrap().db.tree_names();
     let trees = trees.iter().filter(|name| name.starts_with(b"groups"));
     assert_eq!(trees.count(), 1);
 }
@@ -183,7 +183,7 @@ fn the_offset_of_the_clock_is_kept() {
         store = folder.reopen(store);
         assert_eq!(store.clock_offset_ms().unwrap(), Some(offset));
     }
-    store.meta.insert(CLOCK_OFFSET_KEY, b"short").unwrap();
+    store.opened().unwrap().meta.insert(CLOCK_OFFSET_KEY, b"short").unwrap();
     assert!(matches!(store.clock_offset_ms(), Err(OpenError::Damaged { .. })));
 }
 
@@ -291,7 +291,7 @@ fn a_chunk_that_is_not_as_it_was_written_is_an_error() {
             |fill| FamilyRecord { metrics: vec![fill; 3000].into(), ..FamilyRecord::default() };
         let chunk = ChunkRecord { families: (0..5).map(family).collect() };
         put(&store, &[(key(1, 0), &Frame::new(key(1, 0), &chunk))]);
-        assert_eq!(store.tree().len(), 4);
+        assert_eq!(store.opened().unwrap().groups.len(), 4);
         folder.close(store);
         folder.tamper(tamper);
         let store = folder.open().unwrap();
@@ -406,7 +406,7 @@ proptest! {
                         store = folder.reopen(store);
                     }
                     let pieces: usize = map.values().map(|frame| frame.to_ref(0).pieces()).sum();
-                    prop_assert_eq!(store.tree().len(), pieces);
+                    prop_assert_eq!(store.opened().unwrap().groups.len(), pieces);
                     prop_assert_eq!(load(&store).unwrap(), map.clone().into_iter().collect::<Vec<_>>());
                 }
             }

@@ -2,6 +2,8 @@
 //! process. A gateway whose reaper died quietly would be worse than one that exits.
 
 pub mod reaper;
+pub mod supervisor;
+pub mod watchdog;
 
 use std::time::Duration;
 

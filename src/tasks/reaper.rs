@@ -28,12 +28,13 @@ pub async fn run(gateway: Gateway, clock: Arc<dyn Clock>, mut stop: StopToken) {
         match gateway.reap().await {
             Ok(()) => {}
             // The lane is gone, which ends the process: not this task's to report.
-            Err(Fault::Stopping | Fault::Commit(_)) => {
+            Err(Fault::Stopping) => {
                 stop.stopped().await;
                 return;
             }
             Err(error) => {
-                tracing::error!(%error, "cannot reap expired groups; trying again");
+                // An outage of the store is reported by the lane.
+                tracing::debug!(%error, "cannot reap expired groups; trying again");
                 let retry = clock.now().saturating_add(crate::gateway::REAP_RETRY);
                 clock.sleep_until(retry).await;
             }

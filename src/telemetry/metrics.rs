@@ -33,6 +33,8 @@ pub struct SelfMetrics {
     expired_series: IntCounter,
     expiry_lag: Histogram,
     refused: IntCounterVec,
+    limited: IntCounterVec,
+    store_writable: IntGauge,
     commit_duration: Histogram,
     commit_batch: Histogram,
     scrape_duration: Histogram,
@@ -53,6 +55,8 @@ pub struct Readings {
     /// Push, rule, default.
     pub by_ttl_source: [u64; 4],
     pub queue_length: usize,
+    /// Whether the store can be written.
+    pub writable: bool,
     pub now: UnixMillis,
 }
 
@@ -63,8 +67,10 @@ const REASONS: &[&str] = &[
     "duplicate",
     "encoding",
     "fault",
+    "full",
     "label",
     "limit",
+    "overload",
     "parse",
     "path",
     "suffix",
@@ -72,6 +78,40 @@ const REASONS: &[&str] = &[
     "ttl",
     "type",
 ];
+
+/// Every limit that there is, for `tidegate_limit_reached_total`.
+const LIMITS: &[&str] = &[
+    "limits.body-size",
+    "limits.body-timeout",
+    "limits.bytes-in-flight",
+    "limits.connections",
+    "limits.decoded-size",
+    "limits.groups",
+    "limits.header-timeout",
+    "limits.label-name-length",
+    "limits.label-value-length",
+    "limits.labels-per-series",
+    "limits.metric-name-length",
+    "limits.queue",
+    "limits.send-timeout",
+    "limits.series",
+    "limits.series-per-group",
+    "limits.series-per-push",
+];
+
+/// Counters by a label, each at zero.
+fn counters(
+    name: &str,
+    help: &str,
+    label: &str,
+    values: &[&str],
+) -> Result<IntCounterVec, prometheus::Error> {
+    let counters = IntCounterVec::new(Opts::new(name, help), &[label])?;
+    for value in values {
+        counters.with_label_values(&[*value]);
+    }
+    Ok(counters)
+}
 
 fn build_info() -> Result<IntGaugeVec, prometheus::Error> {
     let info = IntGaugeVec::new(
@@ -97,13 +137,18 @@ impl SelfMetrics {
             let options = HistogramOpts::new(name, help).buckets(buckets);
             registered(&registry, Histogram::with_opts(options)?)
         };
-        let refused = IntCounterVec::new(
-            Opts::new("tidegate_pushes_refused_total", "Pushes that were refused, by reason."),
-            &["reason"],
+        let refused = counters(
+            "tidegate_pushes_refused_total",
+            "Pushes that were refused, by reason.",
+            "reason",
+            REASONS,
         )?;
-        for reason in REASONS {
-            refused.with_label_values(&[*reason]);
-        }
+        let limited = counters(
+            "tidegate_limit_reached_total",
+            "Requests and connections that came up against a limit, by the setting of the limit.",
+            "limit",
+            LIMITS,
+        )?;
         let by_ttl_source = IntGaugeVec::new(
             Opts::new("tidegate_groups_by_ttl_source", "Groups by where their TTL comes from."),
             &["source"],
@@ -153,6 +198,11 @@ impl SelfMetrics {
                 vec![0.01, 0.1, 1.0, 10.0, 60.0, 600.0, 3600.0],
             )?,
             refused: registered(&registry, refused)?,
+            limited: registered(&registry, limited)?,
+            store_writable: gauge(
+                "tidegate_store_writable",
+                "Whether the store can be written: 0 while its disk is full or broken.",
+            )?,
             commit_duration: histogram(
                 "tidegate_commit_duration_seconds",
                 "Time to judge, write and sync a batch of changes.",
@@ -222,6 +272,12 @@ impl SelfMetrics {
         self.refused.with_label_values(&[reason]).inc();
     }
 
+    /// A limit was reached.
+    pub fn limited(&self, limit: &str) {
+        debug_assert!(LIMITS.contains(&limit), "{limit}");
+        self.limited.with_label_values(&[limit]).inc();
+    }
+
     /// A scrape was served.
     pub fn scraped(&self, duration: Duration) {
         self.scrape_duration.observe(duration.as_secs_f64());
@@ -235,6 +291,7 @@ impl SelfMetrics {
         set(&self.series, readings.series);
         set(&self.store_bytes, readings.store_bytes);
         set(&self.queue_length, readings.queue_length as u64);
+        self.store_writable.set(i64::from(readings.writable));
         self.next_deadline.set(readings.next_deadline.unwrap_or(f64::INFINITY));
         for (source, groups) in
             ["override", "push", "rule", "default"].iter().zip(readings.by_ttl_source)

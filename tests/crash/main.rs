@@ -5,6 +5,7 @@
 //! leaves the kernel's caches as they are, so nothing is said about syncs here: that is `trace`.
 
 mod load;
+mod outage;
 mod process;
 mod trace;
 

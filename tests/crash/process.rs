@@ -2,6 +2,7 @@
 
 use std::io::{BufRead as _, BufReader};
 use std::net::SocketAddr;
+use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Child, ChildStderr, Command, Stdio};
 use std::sync::Mutex;
@@ -35,11 +36,22 @@ impl Process {
 
     /// Starts a command that runs a gateway, and waits until that is ready.
     pub(crate) fn spawn(command: &mut Command) -> Self {
+        Self::attempt(command).unwrap_or_else(|log| panic!("no gateway that is ready:\n{log}"))
+    }
+
+    /// The same; where the gateway ends before it is ready, its log.
+    pub(crate) fn attempt(command: &mut Command) -> Result<Self, String> {
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
-        let mut child = command.spawn().expect("the program is there");
+        // A group of its own: what a tracer runs is to end with it.
+        let mut child = command.process_group(0).spawn().expect("the program is there");
         let log = child.stderr.take().expect("it is piped");
-        let address = read_log(log);
-        Self { child: Mutex::new(child), address }
+        match read_log(log) {
+            Ok(address) => Ok(Self { child: Mutex::new(child), address }),
+            Err(log) => {
+                child.wait().expect("it is our child");
+                Err(log)
+            }
+        }
     }
 
     pub(crate) fn address(&self) -> SocketAddr {
@@ -50,6 +62,15 @@ impl Process {
     pub(crate) fn kill(&self) {
         let mut child = self.child.lock().expect("no holder panics");
         child.kill().expect("it has not been waited for");
+        child.wait().expect("it is our child");
+    }
+
+    /// `kill -9` of all that was started with it.
+    pub(crate) fn kill_group(&self) {
+        let mut child = self.child.lock().expect("no holder panics");
+        let script = "kill -9 \"-$0\"";
+        let killed = Command::new("sh").args(["-c", script, &child.id().to_string()]).status();
+        assert!(killed.expect("there is a shell").success());
         child.wait().expect("it is our child");
     }
 
@@ -71,7 +92,7 @@ impl Process {
 impl Drop for Process {
     fn drop(&mut self) {
         // A test that fails leaves no gateway behind.
-        let child = self.child.get_mut().expect("no holder panics");
+        let child = self.child.get_mut().unwrap_or_else(std::sync::PoisonError::into_inner);
         if child.try_wait().is_ok_and(|ended| ended.is_none()) {
             let _ = child.kill();
             let _ = child.wait();
@@ -80,8 +101,8 @@ impl Drop for Process {
 }
 
 /// Reads the address from the log, until the gateway is ready. What comes then is read too, so
-/// that the gateway never waits for us.
-fn read_log(log: ChildStderr) -> SocketAddr {
+/// that the gateway never waits for us. The log, if it ends before that.
+fn read_log(log: ChildStderr) -> Result<SocketAddr, String> {
     let mut lines = BufReader::new(log).lines().map_while(Result::ok);
     let mut seen = Vec::new();
     let mut address = None;
@@ -95,6 +116,9 @@ fn read_log(log: ChildStderr) -> SocketAddr {
             break;
         }
     }
+    if !seen.last().is_some_and(|line| line.ends_with("msg=ready")) {
+        return Err(seen.join("\n"));
+    }
     thread::spawn(move || lines.for_each(drop));
-    address.unwrap_or_else(|| panic!("no gateway that is ready:\n{}", seen.join("\n")))
+    address.ok_or_else(|| seen.join("\n"))
 }

@@ -99,7 +99,7 @@ fn check(trace: &str) -> Result<usize, String> {
 }
 
 /// The path of strace: on `PATH`, else where the parts of the tests are kept.
-fn strace() -> String {
+pub(crate) fn strace() -> String {
     if Command::new("strace").arg("-V").output().is_ok() {
         return "strace".into();
     }

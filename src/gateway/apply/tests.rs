@@ -386,7 +386,7 @@ fn a_push_to_a_group_that_has_expired_begins_a_new_one() {
     let group = bench.group("job=a").unwrap();
     assert_eq!((group.state.failed, group.state.pushes), (None, 1));
     assert_ne!(group.stored_id, old);
-    assert_eq!(bench.store.load().count(), 1, "of the old one nothing is stored");
+    assert_eq!(bench.store.load().unwrap().count(), 1, "of the old one nothing is stored");
 }
 
 #[test]
@@ -413,7 +413,7 @@ fn a_post_into_a_chunked_group_rewrites_few_chunks() {
     let group = bench.group("job=a").unwrap();
     assert_eq!(group.members.len(), 1101);
     assert!(group.members.iter().all(|member| member.chunk > 0));
-    assert_eq!(bench.store.load().count(), 1 + group.chunks.len());
+    assert_eq!(bench.store.load().unwrap().count(), 1 + group.chunks.len());
     // A refused push writes the head alone.
     let (result, stage) = bench.pushed(Update, "job=a", "m_500 2 1000\n");
     assert_eq!((result.unwrap_err().reason(), writes(&stage)), ("timestamp", 1));
@@ -436,7 +436,8 @@ fn groups_grow_from_their_head_into_chunks_and_shrink_back() {
     ] {
         bench.push(mode, "job=a", &body).unwrap();
         assert_eq!((bench.stored("job=a").len(), chunks(&bench) > 0), (families, chunked));
-        let stored = bench.store.load().map(|loaded| loaded.unwrap().key).collect::<Vec<_>>();
+        let stored =
+            bench.store.load().unwrap().map(|loaded| loaded.unwrap().key).collect::<Vec<_>>();
         assert_eq!(stored.len(), 1 + chunks(&bench), "no stale chunk: {stored:?}");
     }
     bench.push(Replace, "job=a", &many("m", 300)).unwrap();
@@ -444,7 +445,7 @@ fn groups_grow_from_their_head_into_chunks_and_shrink_back() {
     let at = bench.at();
     bench.judge.delete(&mut stage, &key("job=a"), at);
     bench.finish(stage);
-    assert_eq!(bench.store.load().count(), 0);
+    assert_eq!(bench.store.load().unwrap().count(), 0);
 }
 
 #[test]
@@ -475,7 +476,7 @@ fn a_mass_expiry_is_spread_over_several_reaps() {
         assert_eq!((stage.departed.len(), writes(&stage)), (most, most));
         bench.finish(stage);
         left -= most;
-        assert_eq!(bench.store.load().count(), left);
+        assert_eq!(bench.store.load().unwrap().count(), left);
     }
     assert!(bench.judge.index.family_of("m").is_none());
     assert_eq!(bench.judge.index.series_count(), 0);

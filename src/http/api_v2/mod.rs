@@ -19,9 +19,10 @@ use hyper::{Method, Response, StatusCode};
 use serde_json::{Value, json};
 use thiserror::Error;
 
+use super::body::{self, Bounds};
 use super::rejection::Rejection;
 use super::service::ResponseBody;
-use super::{Hooks, Limits, api_v1, body};
+use super::{Hooks, api_v1};
 use crate::gateway::{Error, Fault, Gateway};
 use query::Query;
 
@@ -89,7 +90,6 @@ impl Endpoint {
 pub(super) struct Context<'a> {
     pub(super) gateway: Gateway,
     pub(super) hooks: &'a Hooks,
-    pub(super) limits: &'a Limits,
     pub(super) admin: bool,
 }
 
@@ -106,6 +106,7 @@ pub(super) async fn serve<B>(
     endpoint: Endpoint,
     head: &Parts,
     incoming: &mut B,
+    bounds: &mut Bounds,
 ) -> Result<Response<ResponseBody>, Rejection>
 where
     B: Body<Data = Bytes> + Unpin,
@@ -125,7 +126,7 @@ where
         Endpoint::Touch => groups::touch(context, &query).await,
         Endpoint::Ttl => groups::set_ttl(context, &query).await,
         Endpoint::Preview if head.method == Method::POST => {
-            let table = body::read(&head.headers, incoming, context.limits).await?;
+            let table = body::read(&head.headers, incoming, bounds).await?;
             preview::compare(context, &query, &table)
         }
         Endpoint::Preview => preview::preview(context, &query),

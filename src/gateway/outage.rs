@@ -1,0 +1,88 @@
+//! What becomes of the lane when a commit has failed: the disk is full, or broken.
+//!
+//! sled refuses every write after one has failed, until it is opened again. And the judge is ahead
+//! of the store by then: it has judged what will never be there. So once the disk takes writes
+//! again, the store is opened anew and everything restored from it, as at a start, while scrapes go
+//! on from the view that there was. Nothing that was acknowledged is lost: it was synced.
+
+use std::sync::{Arc, PoisonError};
+use std::time::{Duration, Instant};
+
+use super::apply::Judge;
+use super::command::Accepted;
+use super::history::History;
+use super::index::Index;
+use super::lane::{Lane, LaneError};
+use super::restore;
+use super::view::View;
+use crate::store::{CommitError, OpenError};
+
+/// From the failure to the first attempt. Each further one waits twice as long as that before it,
+/// up to [`RETRY_MAX`].
+const RETRY: Duration = Duration::from_millis(100);
+const RETRY_MAX: Duration = Duration::from_secs(2);
+/// As often as this it is said that the outage goes on.
+const REMINDER: Duration = Duration::from_mins(1);
+
+/// Waits until the store can be written again. Gives up if the gateway is stopped meanwhile, or if
+/// the store turns out to be damaged.
+pub(super) fn overcome(lane: &mut Lane, error: Arc<CommitError>) -> Result<(), LaneError> {
+    let began = Instant::now();
+    let cause = std::error::Error::source(&*error).map(ToString::to_string).unwrap_or_default();
+    tracing::error!(
+        %error,
+        cause,
+        "the store cannot be written: pushes are refused until it can, scrapes go on"
+    );
+    let (mut reminded, mut retry) = (began, RETRY);
+    loop {
+        if lane.queue.closed_within(retry) {
+            return Err(LaneError::Commit(error));
+        }
+        retry = RETRY_MAX.min(retry * 2);
+        let failed = match reopen(lane, &error) {
+            Ok(()) => break,
+            Err(failed @ (OpenError::Damaged { .. } | OpenError::Newer { .. })) => {
+                return Err(LaneError::Reopen(failed));
+            }
+            Err(failed) => failed,
+        };
+        if reminded.elapsed() >= REMINDER {
+            reminded = Instant::now();
+            let cause = std::error::Error::source(&failed).map(ToString::to_string);
+            let cause = cause.unwrap_or_default();
+            tracing::error!(error = %failed, cause, "the store still cannot be written");
+        }
+    }
+    lane.queue.resume();
+    let took = began.elapsed();
+    tracing::info!(?took, "the store can be written again: pushes are accepted");
+    Ok(())
+}
+
+/// Opens the store again, and begins anew with what it has.
+fn reopen(lane: &mut Lane, error: &CommitError) -> Result<(), OpenError> {
+    let committer = &lane.committer;
+    committer.store.reopen(error.is_suspect())?;
+    let hasher = lane.judge.index.hasher();
+    let mut judge = Judge {
+        index: Index::new(hasher),
+        policy: lane.judge.policy.clone(),
+        history: History::new(lane.judge.history.limits()),
+        limits: lane.judge.limits,
+        stamps: lane.judge.stamps,
+        self_types: lane.judge.self_types.clone(),
+    };
+    let mut view = View::new(judge.stamps.families());
+    let at = Accepted { now: lane.clock.now(), wall: lane.clock.wall() };
+    restore::restore(&committer.store, &mut judge, &mut view, hasher, at)?;
+    let next = view.next_deadline();
+    let mut published = committer.view.write().unwrap_or_else(PoisonError::into_inner);
+    let before = std::mem::replace(&mut *published, view);
+    drop(published);
+    // Not under the lock: it may be large.
+    drop(before);
+    committer.next_deadline.send_replace(next);
+    lane.judge = judge;
+    Ok(())
+}

@@ -1,0 +1,240 @@
+//! Bounds over all requests: bytes that are held at a time, and the time that a client may take.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::sync::watch;
+use tokio::time::{Instant, Sleep};
+
+use super::rejection::Rejection;
+
+/// How many bytes the requests under way may have between them.
+#[derive(Clone, Debug)]
+pub(super) struct Budget {
+    used: Arc<AtomicUsize>,
+    limit: usize,
+}
+
+/// What a request has of a budget. Given back when it is dropped.
+#[derive(Debug)]
+pub(super) struct Reservation {
+    budget: Budget,
+    bytes: usize,
+}
+
+impl Budget {
+    pub(super) fn new(limit: usize) -> Self {
+        Self { used: Arc::default(), limit }
+    }
+
+    /// Nothing yet.
+    pub(super) fn reservation(&self) -> Reservation {
+        Reservation { budget: self.clone(), bytes: 0 }
+    }
+}
+
+impl Reservation {
+    /// Takes more. Refused where that is more than is left: whoever waited for others to give back
+    /// might wait for one that waits for it.
+    pub(super) fn grow(&mut self, bytes: usize) -> Result<(), Rejection> {
+        let Budget { used, limit } = &self.budget;
+        let sum = |used: usize| used.checked_add(bytes).filter(|sum| sum <= limit);
+        let taken = used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, sum);
+        taken.map_err(|_| Rejection::Overload { limit: *limit })?;
+        self.bytes += bytes;
+        Ok(())
+    }
+}
+
+impl Drop for Reservation {
+    fn drop(&mut self) {
+        self.budget.used.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
+}
+
+/// By when the large answers of a connection have to be sent: until then each holds on to what it
+/// shows.
+#[derive(Clone, Debug)]
+pub(super) struct SendBy {
+    due: Arc<watch::Sender<Vec<Instant>>>,
+}
+
+/// An answer that is being sent, until it is dropped.
+#[derive(Debug)]
+pub(super) struct Sending {
+    send_by: SendBy,
+    at: Instant,
+}
+
+impl SendBy {
+    pub(super) fn new() -> Self {
+        Self { due: Arc::new(watch::Sender::new(Vec::new())) }
+    }
+
+    /// An answer is about to be sent, within this time.
+    pub(super) fn sending(&self, within: Duration) -> Sending {
+        let at = Instant::now() + within;
+        self.due.send_modify(|due| due.push(at));
+        Sending { send_by: self.clone(), at }
+    }
+
+    /// Completes once an answer was not sent in time.
+    pub(super) async fn overdue(&self) {
+        let mut due = self.due.subscribe();
+        loop {
+            let first = due.borrow_and_update().iter().min().copied();
+            let timer = async {
+                match first {
+                    Some(at) => tokio::time::sleep_until(at).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                // It cannot be closed: the sender is here.
+                _ = due.changed() => {}
+                () = timer => return,
+            }
+        }
+    }
+}
+
+impl Drop for Sending {
+    fn drop(&mut self) {
+        self.send_by.due.send_modify(|due| {
+            if let Some(at) = due.iter().position(|at| *at == self.at) {
+                due.swap_remove(at);
+            }
+        });
+    }
+}
+
+/// A stream whose other end has to take something now and then of what is sent.
+#[derive(Debug)]
+pub(super) struct Patient<S> {
+    stream: S,
+    patience: Duration,
+    /// Since when nothing was taken.
+    stalled: Option<Pin<Box<Sleep>>>,
+}
+
+impl<S> Patient<S> {
+    pub(super) fn new(stream: S, patience: Duration) -> Self {
+        Self { stream, patience, stalled: None }
+    }
+
+    fn waited<T>(
+        &mut self,
+        context: &mut Context<'_>,
+        polled: Poll<io::Result<T>>,
+    ) -> Poll<io::Result<T>> {
+        if polled.is_ready() {
+            self.stalled = None;
+            return polled;
+        }
+        let patience = self.patience;
+        let stalled = self.stalled.get_or_insert_with(|| Box::pin(tokio::time::sleep(patience)));
+        ready!(stalled.as_mut().poll(context));
+        Poll::Ready(Err(io::Error::new(
+            io::ErrorKind::TimedOut,
+            "nothing is taken of what is sent",
+        )))
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Patient<S> {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().stream).poll_read(context, buffer)
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Patient<S> {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        let polled = Pin::new(&mut this.stream).poll_write(context, bytes);
+        this.waited(context, polled)
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        let polled = Pin::new(&mut this.stream).poll_write_vectored(context, slices);
+        this.waited(context, polled)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        let polled = Pin::new(&mut this.stream).poll_flush(context);
+        this.waited(context, polled)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        let polled = Pin::new(&mut this.stream).poll_shutdown(context);
+        this.waited(context, polled)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::AsyncWriteExt as _;
+
+    use super::*;
+
+    #[test]
+    fn a_budget_is_shared_and_given_back() {
+        let budget = Budget::new(10);
+        let (mut one, mut other) = (budget.reservation(), budget.reservation());
+        one.grow(6).unwrap();
+        assert!(other.grow(5).is_err());
+        other.grow(4).unwrap();
+        drop(one);
+        other.grow(6).unwrap();
+        assert!(budget.reservation().grow(1).is_err());
+        assert!(other.grow(usize::MAX).is_err(), "it does not wrap around");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_answer_that_is_due_first_counts() {
+        let send_by = SendBy::new();
+        let began = Instant::now();
+        let late = send_by.sending(Duration::from_secs(9));
+        drop(send_by.sending(Duration::from_secs(1)));
+        let first = send_by.sending(Duration::from_secs(5));
+        send_by.overdue().await;
+        assert_eq!(began.elapsed(), Duration::from_secs(5));
+        drop(first);
+        send_by.overdue().await;
+        assert_eq!(began.elapsed(), Duration::from_secs(9));
+        drop(late);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_takes_nothing_is_given_up() {
+        let (near, far) = tokio::io::duplex(8);
+        let mut near = Patient::new(near, Duration::from_secs(3));
+        near.write_all(b"12345678").await.unwrap();
+        let error = near.write_all(b"9").await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        drop(far);
+    }
+}

@@ -1,0 +1,58 @@
+//! What has to be done beside sled for its files to be there after a power cut.
+
+use std::fs::{self, File};
+use std::io;
+use std::path::Path;
+
+/// Creates a folder and those above it that are missing, and syncs the entry of each: an entry that
+/// is lost takes with it all that is below. Those that are there may be from a start that was cut
+/// off before it had synced them, so that the entry of the folder itself is synced in any case.
+pub(super) fn create_folders(folder: &Path) -> io::Result<()> {
+    let missing = |path: &&Path| !path.as_os_str().is_empty() && !path.is_dir();
+    let above: Vec<_> = folder.ancestors().skip(1).take_while(missing).collect();
+    for path in above.into_iter().rev().chain([folder]) {
+        fs::create_dir_all(path)?;
+        if let Some(parent) = fs::canonicalize(path)?.parent() {
+            match sync_folder(parent) {
+                // Whoever may not read it has not created anything in it.
+                Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {}
+                synced => synced?,
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Has the entries of a folder on disk.
+pub(super) fn sync_folder(folder: &Path) -> io::Result<()> {
+    File::open(folder)?.sync_all()
+}
+
+/// Syncs what sled creates and never syncs: `conf`, the file's size, and the folder's entries.
+pub(super) fn sync_created(folder: &Path, file: &File) -> io::Result<()> {
+    file.sync_all()?;
+    File::open(folder.join("conf"))?.sync_all()?;
+    sync_folder(folder)
+}
+
+/// Removes the snapshots that sled had not finished to write when the power went, or the process
+/// was killed: it takes the name for that of a snapshot, and refuses to open what has half of one.
+/// None is needed, as the log has all that is in it.
+pub(super) fn remove_unfinished_snapshots(folder: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(folder)? {
+        let name = entry?.file_name();
+        let name = name.to_string_lossy();
+        if name.starts_with("snap.") && name.ends_with(".generating") {
+            fs::remove_file(folder.join(&*name))?;
+        }
+    }
+    Ok(())
+}
+
+/// Waits until sled has let go of its file: it does so on a thread of its own, some time after the
+/// last handle was dropped. Readers keep theirs for one read.
+pub(super) fn released(file: &Path) -> io::Result<()> {
+    let file = File::open(file)?;
+    file.lock()?;
+    file.unlock()
+}
