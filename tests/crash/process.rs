@@ -35,11 +35,21 @@ impl Process {
 
     /// Starts a command that runs a gateway, and waits until that is ready.
     pub(crate) fn spawn(command: &mut Command) -> Self {
+        Self::attempt(command).unwrap_or_else(|log| panic!("no gateway that is ready:\n{log}"))
+    }
+
+    /// The same; where the gateway ends before it is ready, its log.
+    pub(crate) fn attempt(command: &mut Command) -> Result<Self, String> {
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
         let mut child = command.spawn().expect("the program is there");
         let log = child.stderr.take().expect("it is piped");
-        let address = read_log(log);
-        Self { child: Mutex::new(child), address }
+        match read_log(log) {
+            Ok(address) => Ok(Self { child: Mutex::new(child), address }),
+            Err(log) => {
+                child.wait().expect("it is our child");
+                Err(log)
+            }
+        }
     }
 
     pub(crate) fn address(&self) -> SocketAddr {
@@ -79,9 +89,9 @@ impl Drop for Process {
     }
 }
 
-/// Reads the address from the log, until the gateway is ready. What comes then is read too, so
-/// that the gateway never waits for us.
-fn read_log(log: ChildStderr) -> SocketAddr {
+/// Reads the address from the log, until the gateway is ready; the log where it ends before. What
+/// comes then is read too, so that the gateway never waits for us.
+fn read_log(log: ChildStderr) -> Result<SocketAddr, String> {
     let mut lines = BufReader::new(log).lines().map_while(Result::ok);
     let mut seen = Vec::new();
     let mut address = None;
@@ -95,6 +105,8 @@ fn read_log(log: ChildStderr) -> SocketAddr {
             break;
         }
     }
+    let is_ready = seen.last().is_some_and(|line| line.ends_with("msg=ready"));
+    let address = address.filter(|_| is_ready).ok_or_else(|| seen.join("\n"))?;
     thread::spawn(move || lines.for_each(drop));
-    address.unwrap_or_else(|| panic!("no gateway that is ready:\n{}", seen.join("\n")))
+    Ok(address)
 }
