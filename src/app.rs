@@ -99,9 +99,12 @@ impl App {
         let (reload, reloads) = reload;
         let hooks = Hooks {
             reload,
-            parse_ttl: |text| {
-                let config = Config::from_toml(text).map_err(|problems| problems.to_string())?;
-                Ok((config.gateway.ttl, config.warnings))
+            parse_ttl: {
+                let load = Arc::clone(&load);
+                Arc::new(move |text| {
+                    let config = load(Some(text)).map_err(|problems| problems.to_string())?;
+                    Ok((config.gateway.ttl, config.warnings))
+                })
             },
             settings: {
                 let settings = settings.clone();

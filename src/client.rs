@@ -1,6 +1,7 @@
 //! HTTP to a gateway that runs somewhere. Blocks.
 
 use std::io::{BufReader, Read};
+use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -18,6 +19,11 @@ pub struct Client {
     authorization: Option<String>,
 }
 
+/// For a gateway to be there.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// For it to begin to answer.
+const ANSWER_TIMEOUT: Duration = Duration::from_mins(1);
+
 /// Why a gateway did not do what it was asked.
 #[derive(Debug, Error)]
 #[error("{url}: {reason}")]
@@ -29,7 +35,11 @@ pub struct ClientError {
 impl Client {
     /// The gateway at a URL, which may have user and password in it: `https://user:password@host`.
     pub fn new(url: &str) -> Self {
-        let config = Agent::config_builder().http_status_as_error(false).build();
+        let config = Agent::config_builder()
+            .http_status_as_error(false)
+            .timeout_connect(Some(CONNECT_TIMEOUT))
+            .timeout_recv_response(Some(ANSWER_TIMEOUT))
+            .build();
         let (scheme, rest) = url.split_once("://").unwrap_or(("http", url));
         let authority = rest.split('/').next().unwrap_or(rest);
         let (authorization, rest) = match authority.rsplit_once('@') {
@@ -49,6 +59,11 @@ impl Client {
         format!("{}{path}", self.base)
     }
 
+    /// The URL without what is asked, for people.
+    fn place(&self, path: &str) -> String {
+        self.url(path.split('?').next().unwrap_or(path))
+    }
+
     /// The body of a successful GET.
     pub fn get(&self, path: &str, accept: &str) -> Result<impl Read + use<>, ClientError> {
         let response = self.request(Method::GET, path, (header::ACCEPT, accept), &[])?;
@@ -63,10 +78,12 @@ impl Client {
     /// What `/api/v2` answers: its `data`, or its error.
     pub fn api(&self, method: Method, path: &str, body: &[u8]) -> Result<Value, ClientError> {
         let response = self.request(method, path, (header::ACCEPT, "application/json"), body)?;
-        let failed = |reason| ClientError { url: self.url(path), reason };
+        let failed = |reason| ClientError { url: self.place(path), reason };
         let answer = BufReader::new(response.into_body().into_reader());
         match serde_json::from_reader(answer).map_err(|error| failed(error.to_string()))? {
-            Value::Object(mut answer) => Ok(answer.remove("data").unwrap_or_default()),
+            Value::Object(mut answer) if answer.get("status") == Some(&"success".into()) => {
+                Ok(answer.remove("data").unwrap_or_default())
+            }
             _ => Err(failed("it did not answer as Tidegate does".into())),
         }
     }
@@ -78,7 +95,7 @@ impl Client {
         (name, value): (header::HeaderName, &str),
         body: &[u8],
     ) -> Result<Response<Body>, ClientError> {
-        let failed = |reason| ClientError { url: self.url(path), reason };
+        let failed = |reason| ClientError { url: self.place(path), reason };
         let mut request = Request::builder().method(method).uri(self.url(path)).header(name, value);
         if let Some(value) = &self.authorization {
             request = request.header(header::AUTHORIZATION, value);

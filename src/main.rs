@@ -8,6 +8,7 @@ use std::sync::Arc;
 use tidegate::app::App;
 use tidegate::config::{Args, Config, FlagSettings, Operate};
 use tidegate::operate::{self, OperateError};
+use tidegate::reload::Load;
 use tidegate::shutdown::{Asked, Signals};
 use tidegate::telemetry;
 use tidegate::time::{Clock as _, SystemClock};
@@ -136,7 +137,10 @@ async fn serve(config: Config, flags: FlagSettings) -> ExitCode {
         Ok(signals) => signals,
         Err(error) => return fail("cannot listen for signals", &error),
     };
-    let load = Arc::new(move || Config::load(&flags));
+    let load: Load = Arc::new(move |proposed| match proposed {
+        None => Config::load(&flags),
+        Some(text) => Config::load_proposed(&flags, text),
+    });
     let app = match App::bind(config, load, Arc::new(SystemClock::new())).await {
         Ok(app) => app,
         Err(error) => return fail("cannot start", &error),

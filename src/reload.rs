@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
-use notify::{RecursiveMode, Watcher};
+use notify::{EventKind, RecursiveMode, Watcher};
 use serde_json::{Map, Value, json};
 use tokio::sync::mpsc;
 
@@ -19,8 +19,9 @@ use crate::http::ReloadReply;
 use crate::model::TtlPolicy;
 use crate::tasks::{StopToken, supervisor};
 
-/// Reads the settings from where they were read at the start.
-pub type Load = Arc<dyn Fn() -> Result<Config, Problems> + Send + Sync>;
+/// Reads the settings from where they were read at the start; those of the file from this text, if
+/// there is one.
+pub type Load = Arc<dyn Fn(Option<&str>) -> Result<Config, Problems> + Send + Sync>;
 
 /// The settings in force, for people.
 #[derive(Clone, Debug)]
@@ -151,16 +152,26 @@ fn read(file: &Path) -> Option<Vec<u8>> {
     std::fs::read(file).ok()
 }
 
-/// Watches the folder, as files are often replaced rather than written to.
+/// Watches the folder, as files are often replaced rather than written to; and that of the file that
+/// a link leads to.
 fn watch(file: &Path, changed: mpsc::Sender<()>) -> Option<impl Watcher + use<>> {
-    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty());
-    let folder = folder.unwrap_or(Path::new("."));
-    let notice = move |_| {
-        // Full: it is known already.
-        let _ = changed.try_send(());
+    let folder = |file: &Path| {
+        let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty());
+        folder.unwrap_or(Path::new(".")).to_owned()
+    };
+    let target = std::fs::canonicalize(file).ok().map(|target| folder(&target));
+    let notice = move |event: notify::Result<notify::Event>| {
+        // Reading the file is an event, too, and must not lead to reading it.
+        if !matches!(event, Ok(notify::Event { kind: EventKind::Access(_), .. })) {
+            // Full: it is known already.
+            let _ = changed.try_send(());
+        }
     };
     let watching = notify::recommended_watcher(notice).and_then(|mut watcher| {
-        watcher.watch(folder, RecursiveMode::NonRecursive)?;
+        watcher.watch(&folder(file), RecursiveMode::NonRecursive)?;
+        if let Some(folder) = target {
+            watcher.watch(&folder, RecursiveMode::NonRecursive)?;
+        }
         Ok(watcher)
     });
     match watching {
@@ -195,7 +206,7 @@ async fn reload(gateway: &Gateway, load: &Load, settings: &Settings) -> Result<S
 }
 
 async fn replace(gateway: &Gateway, load: &Load, settings: &Settings) -> Result<Outcome, String> {
-    let config = load().map_err(|problems| problems.to_string())?;
+    let config = load(None).map_err(|problems| problems.to_string())?;
     let policy = config.gateway.ttl.clone();
     gateway.set_ttl_policy(policy).await.map_err(|fault: Fault| fault.to_string())?;
     Ok(settings.replace(&config))

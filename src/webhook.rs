@@ -57,53 +57,74 @@ const BACK_OFF_MAX: Duration = Duration::from_mins(1);
 const TIMEOUT: Duration = Duration::from_secs(10);
 const SIGNATURE: &str = "Tidegate-Signature";
 
-/// Sends what happens until it is stopped.
-pub async fn run(gateway: Gateway, options: Options, mut stop: StopToken) {
-    let agent = Agent::config_builder().timeout_global(Some(TIMEOUT)).build().new_agent();
+/// Why a batch was not taken.
+enum Failure {
+    /// As it is, it never will be.
+    Refused(String),
+    /// It may be the next time.
+    Unsent(String),
+}
+
+/// Sends what happens from now on, until it is stopped.
+pub fn run(
+    gateway: Gateway,
+    options: Options,
+    mut stop: StopToken,
+) -> impl Future<Output = ()> + Send {
     let mut latest = gateway.events().latest();
+    // Now, not once it is first polled: something may have expired by then.
     let mut seen = *latest.borrow_and_update();
-    let mut queue: VecDeque<Arc<Departed>> = VecDeque::new();
-    let mut back_off = BACK_OFF_MIN;
-    let mut sending: Option<(usize, JoinHandle<Result<(), String>>)> = None;
-    let mut pause: Option<std::pin::Pin<Box<tokio::time::Sleep>>> = None;
-    loop {
-        if sending.is_none() && pause.is_none() && !queue.is_empty() {
-            let batch: Vec<_> = queue.iter().take(BATCH_MAX).cloned().collect();
-            let body = body(&gateway, options.format, &batch).to_string();
-            let (agent, options) = (agent.clone(), options.clone());
-            let send = tokio::task::spawn_blocking(move || send(&agent, &options, &body));
-            sending = Some((batch.len(), send));
-        }
-        let sent = async {
-            match &mut sending {
-                Some((_, sent)) => sent.await,
-                None => std::future::pending().await,
+    async move {
+        let agent = Agent::config_builder().timeout_global(Some(TIMEOUT)).build().new_agent();
+        let mut queue: VecDeque<Arc<Departed>> = VecDeque::new();
+        let (mut back_off, mut at_once) = (BACK_OFF_MIN, BATCH_MAX);
+        let mut sending: Option<(usize, JoinHandle<Result<(), Failure>>)> = None;
+        let mut pause: Option<std::pin::Pin<Box<tokio::time::Sleep>>> = None;
+        loop {
+            if sending.is_none() && pause.is_none() && !queue.is_empty() {
+                let batch: Vec<_> = queue.iter().take(at_once).cloned().collect();
+                let body = body(&gateway, options.format, &batch).to_string();
+                let (agent, options) = (agent.clone(), options.clone());
+                let send = tokio::task::spawn_blocking(move || send(&agent, &options, &body));
+                sending = Some((batch.len(), send));
             }
-        };
-        let paused = async {
-            match &mut pause {
-                Some(sleep) => sleep.await,
-                None => std::future::pending().await,
-            }
-        };
-        tokio::select! {
-            () = stop.stopped() => return,
-            Ok(()) = latest.changed() => take(&gateway, &mut seen, &mut queue, sending.is_some()),
-            sent = sent => {
-                let count = sending.take().map_or(0, |(count, _)| count);
-                match sent.unwrap_or_else(|error| Err(error.to_string())) {
-                    Ok(()) => {
-                        queue.drain(..count.min(queue.len()));
-                        back_off = BACK_OFF_MIN;
-                    }
-                    Err(error) => {
-                        tracing::warn!(%error, retry_in = ?back_off, "the webhook was not told of groups that are gone");
-                        pause = Some(Box::pin(tokio::time::sleep(back_off)));
-                        back_off = (back_off * 2).min(BACK_OFF_MAX);
+            let sent = async {
+                match &mut sending {
+                    Some((_, sent)) => sent.await,
+                    None => std::future::pending().await,
+                }
+            };
+            let paused = async {
+                match &mut pause {
+                    Some(sleep) => sleep.await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                () = stop.stopped() => return,
+                Ok(()) = latest.changed() => take(&gateway, &mut seen, &mut queue, sending.is_some()),
+                sent = sent => {
+                    let count = sending.take().map_or(0, |(count, _)| count);
+                    match sent.unwrap_or_else(|error| Err(Failure::Unsent(error.to_string()))) {
+                        Ok(()) => {
+                            queue.drain(..count.min(queue.len()));
+                            (back_off, at_once) = (BACK_OFF_MIN, BATCH_MAX.min(at_once * 2));
+                        }
+                        // It may be a single group that is not wanted: the others are to get there.
+                        Err(Failure::Refused(_)) if count > 1 => at_once = count / 2,
+                        Err(Failure::Refused(error)) => {
+                            let group = queue.pop_front().map(|gone| gone.key.to_string());
+                            tracing::error!(group, %error, "the webhook refuses to be told of a group that is gone");
+                        }
+                        Err(Failure::Unsent(error)) => {
+                            tracing::warn!(%error, retry_in = ?back_off, "the webhook was not told of groups that are gone");
+                            pause = Some(Box::pin(tokio::time::sleep(back_off)));
+                            back_off = (back_off * 2).min(BACK_OFF_MAX);
+                        }
                     }
                 }
+                () = paused => pause = None,
             }
-            () = paused => pause = None,
         }
     }
 }
@@ -115,8 +136,10 @@ fn take(gateway: &Gateway, seen: &mut u64, queue: &mut VecDeque<Arc<Departed>>, 
         if followed.missed {
             tracing::warn!("the webhook missed events: too many happened at once");
         }
-        let Some(last) = followed.events.last() else { return };
-        *seen = last.id;
+        *seen = followed.last;
+        if followed.events.is_empty() {
+            return;
+        }
         for event in followed.events {
             if let Happened::Departed(departed) = event.what {
                 queue.push_back(departed);
@@ -166,12 +189,17 @@ fn alert(gone: &Departed) -> Value {
 }
 
 /// One request. Blocks.
-fn send(agent: &Agent, options: &Options, body: &str) -> Result<(), String> {
+fn send(agent: &Agent, options: &Options, body: &str) -> Result<(), Failure> {
     let mut request = agent.post(&options.url).header("Content-Type", "application/json");
     if let Some(secret) = &options.secret {
         request = request.header(SIGNATURE, signature(secret, body));
     }
-    request.send(body).map(drop).map_err(|error| error.to_string())
+    request.send(body).map(drop).map_err(|error| match error {
+        // Timed out, or too many at a time: the same may be taken later.
+        ureq::Error::StatusCode(408 | 429) => Failure::Unsent(error.to_string()),
+        ureq::Error::StatusCode(400..500) => Failure::Refused(error.to_string()),
+        error => Failure::Unsent(error.to_string()),
+    })
 }
 
 /// `sha256=` and the HMAC of the body in hexadecimal, as webhooks are commonly signed.

@@ -62,7 +62,22 @@ impl Config {
         }
         sources.environment(variable);
         flags.apply(&mut sources);
-        Ok(Self { file, ..validate(&sources, problems)? })
+        let mut config = validate(&sources, problems)?;
+        if config.watch && file.is_none() {
+            let warning = "config.watch is set, but there is no config.file to watch";
+            config.warnings.push(warning.into());
+        }
+        Ok(Self { file, ..config })
+    }
+
+    /// What the settings would be if the file had this text.
+    pub fn load_proposed(flags: &FlagSettings, text: &str) -> Result<Self, Problems> {
+        let mut sources = Sources::default();
+        let mut problems = Problems::default();
+        sources.toml(Path::new("toml"), text, &mut problems);
+        sources.environment(variable);
+        flags.apply(&mut sources);
+        validate(&sources, problems)
     }
 
     /// Reads the settings from a file alone.

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use clap::builder::TypedValueParser as _;
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 
 use crate::model::{Selector, Ttl};
@@ -117,6 +118,7 @@ fn common() -> [Arg; 2] {
             .value_name("URL")
             .default_value("http://localhost:9091")
             .env("TIDEGATE_GATEWAY")
+            .value_parser(gateway_url)
             .help("URL of the gateway, with its route prefix; user and password may be in it"),
         Arg::new("output")
             .long("output")
@@ -125,6 +127,14 @@ fn common() -> [Arg; 2] {
             .default_value("table")
             .help("A table for people, or JSON for programs"),
     ]
+}
+
+fn gateway_url(text: &str) -> Result<String, String> {
+    match text.split_once("://") {
+        Some(("http" | "https", rest)) if !rest.is_empty() => Ok(text.to_owned()),
+        None if !text.is_empty() => Ok(text.to_owned()),
+        _ => Err("expected a URL such as http://localhost:9091".into()),
+    }
 }
 
 fn selectors() -> Arg {
@@ -137,12 +147,42 @@ fn selectors() -> Arg {
     )
 }
 
-fn limit(default: &'static str) -> Arg {
+/// `least`: 0 where that means all.
+fn limit(default: &'static str, least: u64) -> Arg {
     Arg::new("limit")
         .long("limit")
         .value_name("N")
-        .value_parser(value_parser!(usize))
+        .value_parser(
+            value_parser!(u64)
+                .range(least..)
+                .map(|limit| usize::try_from(limit).unwrap_or(usize::MAX)),
+        )
         .default_value(default)
+}
+
+/// A time as the API takes it.
+fn time(text: &str) -> Result<String, String> {
+    let seconds = text.parse::<f64>().is_ok_and(f64::is_finite);
+    if seconds || text.parse::<jiff::Timestamp>().is_ok() {
+        return Ok(text.to_owned());
+    }
+    Err("expected a time such as 2026-01-02T03:04:05Z, or seconds since 1970".into())
+}
+
+/// A time, or a duration from now.
+fn time_or_from_now(text: &str) -> Result<String, String> {
+    match text.strip_prefix('+').map(Ttl::parse) {
+        Some(Ok(Ttl::After(_))) => Ok(text.to_owned()),
+        _ => time(text).map_err(|error| format!("{error}, or from now, as in +24h")),
+    }
+}
+
+fn sort(text: &str) -> Result<String, String> {
+    const BY: [&str; 4] = ["name", "deadline", "last_push", "series"];
+    if BY.contains(&text.strip_prefix('-').unwrap_or(text)) {
+        return Ok(text.to_owned());
+    }
+    Err(format!("expected {}, or one of them with - in front", BY.join(", ")))
 }
 
 fn yes() -> Arg {
@@ -171,11 +211,12 @@ fn groups() -> Command {
             Arg::new("sort")
                 .long("sort")
                 .value_name("BY")
+                .value_parser(sort)
                 .default_value("name")
                 .allow_hyphen_values(true)
                 .help("name, deadline, last_push or series; with - in front the other way round"),
         )
-        .arg(limit("100").help("Most groups that are listed; 0 lists all"))
+        .arg(limit("100", 0).help("Most groups that are listed; 0 lists all"))
 }
 
 fn delete() -> Command {
@@ -197,6 +238,7 @@ fn delete() -> Command {
             Arg::new("pushed-before")
                 .long("pushed-before")
                 .value_name("TIME")
+                .value_parser(time)
                 .help("Only groups whose last push was before, as in 2026-01-02T03:04:05Z"),
         )
         .arg(
@@ -255,6 +297,7 @@ fn ttl() -> Command {
                 .long("at")
                 .value_name("TIME")
                 .default_value("+0s")
+                .value_parser(time_or_from_now)
                 .allow_hyphen_values(true)
                 .help("A time such as 2026-01-02T03:04:05Z, or from now, as in +24h"),
         )
@@ -265,7 +308,7 @@ fn ttl() -> Command {
                 .value_parser(value_parser!(PathBuf))
                 .help("TOML file with the [ttl] table to compare"),
         )
-        .arg(limit("1000").help("Most groups that are listed"));
+        .arg(limit("1000", 1).help("Most groups that are listed"));
     Command::new("ttl")
         .about("Look ahead at what expires in a running gateway, and change it")
         .subcommand_required(true)
@@ -301,7 +344,7 @@ fn expired() -> Command {
                 .value_parser(["expired", "deleted"])
                 .help("Only what has expired, or was deleted"),
         )
-        .arg(limit("100").help("Most groups that are listed"))
+        .arg(limit("100", 1).help("Most groups that are listed"))
         .args_conflicts_with_subcommands(true)
         .subcommand(restore)
 }

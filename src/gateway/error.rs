@@ -44,6 +44,9 @@ pub enum Refusal {
     /// Of a group that was to be brought back.
     #[error("the group is there again: it was pushed since")]
     Exists,
+    /// The same.
+    #[error("its TTL is 0s, so that it would be gone at once")]
+    AtOnce,
     #[error("{what} has {found}, and {setting} is {limit}")]
     TooLong { what: &'static str, setting: &'static str, found: u64, limit: u64 },
     #[error("{what}: {found}, and {setting} is {limit}")]
@@ -87,7 +90,7 @@ impl Refusal {
             | Self::BoundLabel { .. } => "label",
             Self::Duplicate { .. } => "duplicate",
             Self::Suffix { .. } => "suffix",
-            Self::Exists => "exists",
+            Self::Exists | Self::AtOnce => "exists",
             Self::TooLong { .. } | Self::Limit { .. } | Self::Full { .. } => "limit",
         }
     }
@@ -107,6 +110,7 @@ impl Refusal {
             | Self::LabelReserved { .. }
             | Self::BoundLabel { .. }
             | Self::Exists
+            | Self::AtOnce
             | Self::TooLong { .. }
             | Self::Limit { .. } => false,
         }
@@ -117,7 +121,11 @@ impl Refusal {
     pub fn marks_the_group(&self) -> bool {
         !matches!(
             self,
-            Self::Exists | Self::TooLong { .. } | Self::Limit { .. } | Self::Full { .. }
+            Self::Exists
+                | Self::AtOnce
+                | Self::TooLong { .. }
+                | Self::Limit { .. }
+                | Self::Full { .. }
         )
     }
 }

@@ -49,6 +49,8 @@ pub struct EventLog {
 #[derive(Debug)]
 pub struct Followed {
     pub events: Vec<Event>,
+    /// From where to go on.
+    pub last: u64,
     /// Whether there were others in between that are not kept any more.
     pub missed: bool,
 }
@@ -97,15 +99,19 @@ impl EventLog {
         self.latest.subscribe()
     }
 
-    /// The events after this one, at most so many.
+    /// The events after this one, at most so many. After one that there was never, as where the host
+    /// clock was set back over a restart: those that are to come.
     pub fn after(&self, id: u64, max: usize) -> Followed {
         let events = self.lock();
-        let oldest = events.front().map_or(*self.latest.borrow() + 1, |event| event.id);
-        let start = events.partition_point(|event| event.id <= id);
-        Followed {
-            events: events.iter().skip(start).take(max).cloned().collect(),
-            missed: id + 1 < oldest,
+        let latest = *self.latest.borrow();
+        if id > latest {
+            return Followed { events: Vec::new(), last: latest, missed: true };
         }
+        let oldest = events.front().map_or(latest + 1, |event| event.id);
+        let start = events.partition_point(|event| event.id <= id);
+        let found: Vec<_> = events.iter().skip(start).take(max).cloned().collect();
+        let last = found.last().map_or(latest, |event| event.id);
+        Followed { events: found, last, missed: id + 1 < oldest }
     }
 
     fn lock(&self) -> MutexGuard<'_, VecDeque<Event>> {
@@ -128,7 +134,8 @@ mod tests {
         let log = EventLog::new(UnixNanos(5_000_000));
         let begin = *log.latest().borrow();
         log.add([pushed("a"), pushed("b"), pushed("c")]);
-        let Followed { events, missed } = log.after(begin, 2);
+        let Followed { events, last, missed } = log.after(begin, 2);
+        assert_eq!(last, begin + 2);
         let jobs: Vec<_> = events.iter().map(|event| event.key.get("job").unwrap()).collect();
         assert_eq!((jobs, missed), (vec!["a", "b"], false));
         let rest = log.after(events[1].id, 10);
@@ -152,5 +159,16 @@ mod tests {
         let after = EventLog::new(UnixNanos(1_001_000_000));
         assert!(*after.latest().borrow() > before);
         assert!(after.after(before, 10).missed, "what was in between is not known");
+    }
+
+    #[test]
+    fn a_follower_of_what_never_happened_goes_on_with_what_is_to_come() {
+        let log = EventLog::new(UnixNanos(5_000_000));
+        log.add([pushed("a")]);
+        let latest = *log.latest().borrow();
+        for id in [latest + 1, u64::MAX] {
+            let Followed { events, last, missed } = log.after(id, 10);
+            assert_eq!((events.len(), last, missed), (0, latest, true), "{id}");
+        }
     }
 }

@@ -61,10 +61,14 @@ impl GroupState {
 
 impl Policy {
     /// Decides on TTL and deadline of a group for which this rule is.
+    ///
+    /// A group that has nothing but a refused push gets the default, whatever the rule says: one
+    /// that keeps groups for ever would keep what nobody has pushed.
     pub fn decide(&self, rule: Option<usize>, state: &mut GroupState) {
         (state.ttl, state.ttl_source) = match (state.overridden, state.asked) {
             (Some(ttl), _) => (ttl, TtlSource::Override),
             (None, Some(ttl)) => (ttl, TtlSource::Push),
+            (None, None) if state.pushed.is_none() => (self.ttl.default, TtlSource::Default),
             (None, None) => self.ttl.ttl(rule, &state.rhythm),
         };
         state.deadline = state.ttl.deadline(state.renewed).max(self.floor);

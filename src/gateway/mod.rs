@@ -293,6 +293,10 @@ impl Gateway {
         let read = beside_other_tasks(true, || self.read_group(departed.stored_id));
         let Some(stored) = read.map_err(Fault::from)? else { return Err(Refusal::Exists.into()) };
         let StoredGroup { key, created, pushed, failed, families } = stored;
+        let own = departed.state.overridden.or(departed.state.asked);
+        if own == Some(Ttl::After(Duration::ZERO)) {
+            return Err(Refusal::AtOnce.into());
+        }
         let at = families.iter().map(|family| (family.name.clone(), family.stored)).collect();
         let families = families.into_iter().map(StoredFamily::into_family).collect();
         let departed = Some(departed);
@@ -329,7 +333,7 @@ impl Gateway {
 
     /// The group of a key, unless it has expired.
     pub fn group(&self, key: &GroupingKey) -> Option<GroupView> {
-        self.groups(|group| group.key == *key).pop()
+        self.view().group(key, self.shared.clock.now()).cloned()
     }
 
     /// What can be brought back, latest first. Waits for what has expired to be removed.

@@ -2,9 +2,11 @@
 //! batch.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::hash::BuildHasher as _;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use hashbrown::{DefaultHashBuilder, HashTable};
 
 use super::deadlines::Deadlines;
 use super::group::GroupState;
@@ -51,6 +53,9 @@ pub enum Change {
 pub struct View {
     /// By number.
     groups: Vec<Option<GroupView>>,
+    /// The numbers of the groups by their keys.
+    by_key: HashTable<GroupId>,
+    hasher: DefaultHashBuilder,
     /// By number. A family whose last lines are gone keeps its place until its number is used
     /// again: it may have members without a series, to which the next push gives one.
     families: Vec<Option<FamilyView>>,
@@ -165,6 +170,8 @@ impl View {
         let order = names.zip((0..).map(FamilyRef::Stamp)).collect();
         Self {
             groups: Vec::new(),
+            by_key: HashTable::new(),
+            hasher: DefaultHashBuilder::default(),
             families: Vec::new(),
             order,
             stamps,
@@ -217,6 +224,7 @@ impl View {
             self.order.remove(&family.name);
         }
         self.groups.clear();
+        self.by_key.clear();
         self.departed.clear();
         self.deadlines = Deadlines::default();
         self.totals = Totals::default();
@@ -295,11 +303,37 @@ impl View {
         }
         self.totals.add(&group);
         let deadline = group.deadline;
+        let key = group.key.clone();
         let before = self.groups.get_mut(at).and_then(|slot| slot.replace(group));
+        let same = before.as_ref().is_some_and(|before| before.key == key);
         if let Some(before) = before {
             self.totals.subtract(&before);
+            if !same {
+                self.forget_key(id, &before.key);
+            }
+        }
+        if !same {
+            let Self { by_key, hasher, groups, .. } = self;
+            let hash = hasher.hash_one(&key);
+            let hash_of =
+                |id: &GroupId| self::group(groups, *id).map_or(0, |it| hasher.hash_one(&it.key));
+            by_key.insert_unique(hash, id, hash_of);
         }
         self.deadlines.set(id, deadline);
+    }
+
+    fn forget_key(&mut self, id: GroupId, key: &GroupingKey) {
+        let hash = self.hasher.hash_one(key);
+        if let Ok(entry) = self.by_key.find_entry(hash, |at| *at == id) {
+            entry.remove();
+        }
+    }
+
+    /// The group of a key, if it has not expired.
+    pub fn group(&self, key: &GroupingKey, now: UnixMillis) -> Option<&GroupView> {
+        let is_it = |id: &GroupId| group(&self.groups, *id).is_some_and(|it| it.key == *key);
+        let id = self.by_key.find(self.hasher.hash_one(key), is_it)?;
+        group(&self.groups, *id).filter(|group| group.deadline > now)
     }
 
     fn put_state(&mut self, id: GroupId, state: Arc<GroupState>) {
@@ -341,6 +375,7 @@ impl View {
         for (id, families) in groups {
             if let Some(group) = self.groups.get_mut(id as usize).and_then(Option::take) {
                 self.totals.subtract(&group);
+                self.forget_key(id, &group.key);
                 self.deadlines.remove(id);
             }
             for family in families {
@@ -387,9 +422,12 @@ impl Totals {
     }
 }
 
+fn group(groups: &[Option<GroupView>], id: GroupId) -> Option<&GroupView> {
+    groups.get(id as usize).and_then(Option::as_ref)
+}
+
 fn deadline(groups: &[Option<GroupView>], id: GroupId) -> UnixMillis {
-    let group = groups.get(id as usize).and_then(Option::as_ref);
-    group.map_or(UnixMillis::MAX, |group| group.deadline)
+    group(groups, id).map_or(UnixMillis::MAX, |group| group.deadline)
 }
 
 fn slot(families: &mut [Option<FamilyView>], id: FamilyId) -> Option<&mut FamilyView> {

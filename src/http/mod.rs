@@ -48,7 +48,7 @@ pub struct Hooks {
 }
 
 /// Reads a TOML text with a `[ttl]` table: its policy and warnings, or all that is wrong with it.
-pub type ParseTtl = fn(&str) -> Result<(TtlPolicy, Vec<String>), String>;
+pub type ParseTtl = Arc<dyn Fn(&str) -> Result<(TtlPolicy, Vec<String>), String> + Send + Sync>;
 
 /// Where it is said what came of reading the settings again: for people, in both cases.
 pub type ReloadReply = oneshot::Sender<Result<String, String>>;

@@ -8,14 +8,14 @@ use http_body_util::Full;
 use hyper::body::Body;
 use hyper::header::{CONTENT_TYPE, HeaderName, HeaderValue};
 use hyper::http::request::Parts;
-use hyper::{Response, StatusCode};
+use hyper::{HeaderMap, Response, StatusCode};
 
 use super::body::{self, Bounds, working_on};
 use super::rejection::Rejection;
 use super::route::PushPath;
 use crate::exposition::PushFormat;
 use crate::gateway::{Error, Expires, Gateway, PushMode};
-use crate::model::{Clamped, GroupingKey, MetricFamily, MetricValue, Ttl};
+use crate::model::{Clamped, GroupingKey, MetricFamily, MetricType, MetricValue, Ttl};
 
 const TTL: HeaderName = HeaderName::from_static("tidegate-ttl");
 const EXPIRES: HeaderName = HeaderName::from_static("tidegate-expires");
@@ -37,40 +37,16 @@ where
     B: Body<Data = Bytes> + Unpin,
     B::Error: Display,
 {
-    let name = key.clone();
-    let result = try_push(gateway, bounds, key, path_ttl, mode, head, incoming).await;
-    if let Err(rejection) = &result
-        // The others were judged, which is an event already.
-        && !matches!(rejection, Rejection::Gateway(_))
-    {
-        gateway.note_refused(name, rejection.to_string());
-    }
-    result
-}
-
-async fn try_push<B>(
-    gateway: &Gateway,
-    bounds: &mut Bounds,
-    key: GroupingKey,
-    path_ttl: Option<String>,
-    mode: PushMode,
-    head: &Parts,
-    incoming: &mut B,
-) -> Result<Response<Full<Bytes>>, Rejection>
-where
-    B: Body<Data = Bytes> + Unpin,
-    B::Error: Display,
-{
     let headers = &head.headers;
     let asked = asked_beside_the_body(head, path_ttl)?;
     let content_type = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
     let format = PushFormat::from_content_type(content_type);
     let body = body::read(headers, incoming, bounds).await?;
-    let families = working_on(body.len(), || format.parse(&body, gateway.names()))?;
+    let mut families = working_on(body.len(), || format.parse(&body, gateway.names()))?;
     drop(body);
     let asked = match asked {
         Some(asked) => Some(asked),
-        None => asked_in_the_body(&families)?,
+        None => asked_in_the_body(&mut families)?,
     };
     let clamped = asked.map(|asked| gateway.ttl_policy().clamp(asked));
     let ttl = clamped.map(|clamped| clamped.unwrap_or_else(|clamped| clamped.to));
@@ -90,9 +66,31 @@ where
         Err(Error::Refused(reason)) if unchecked && reason.marks_the_group() => {
             tracing::error!(group = %key, %reason, "a push was accepted and dropped");
             gateway.refused(reason.reason());
+            add_expires(gateway, &key, response.headers_mut());
             Ok(response)
         }
         Err(error) => Err(error.into()),
+    }
+}
+
+/// Notes that a push was refused, and has the answer say when the group that it was for expires, if
+/// there is one.
+pub(super) fn refused(
+    gateway: &Gateway,
+    key: &GroupingKey,
+    rejection: &Rejection,
+    headers: &mut HeaderMap,
+) {
+    // The others were judged, which is an event already.
+    if !matches!(rejection, Rejection::Gateway(_)) {
+        gateway.note_refused(key.clone(), rejection.to_string());
+    }
+    add_expires(gateway, key, headers);
+}
+
+fn add_expires(gateway: &Gateway, key: &GroupingKey, headers: &mut HeaderMap) {
+    if let Some(group) = gateway.group(key) {
+        headers.insert(EXPIRES, expires_value(gateway.to_wall(group.deadline)));
     }
 }
 
@@ -129,15 +127,22 @@ fn in_query(query: Option<&str>) -> Option<String> {
 }
 
 /// The TTL that a push asks for by a gauge without labels.
-fn asked_in_the_body(families: &[MetricFamily]) -> Result<Option<Ttl>, Rejection> {
-    let mut metrics = families
-        .iter()
-        .filter(|family| family.name == TTL_GAUGE)
-        .flat_map(|family| &family.metrics)
-        .filter(|metric| metric.labels.is_empty());
-    let Some(metric) = metrics.next() else { return Ok(None) };
-    // Without a TYPE line it is untyped, and still meant.
-    let (MetricValue::Gauge(seconds) | MetricValue::Untyped(seconds)) = metric.value else {
+fn asked_in_the_body(families: &mut [MetricFamily]) -> Result<Option<Ttl>, Rejection> {
+    let family = families.iter_mut().find(|family| family.name == TTL_GAUGE);
+    let Some(family) = family else { return Ok(None) };
+    if family.kind == MetricType::Untyped {
+        // Without a TYPE line it is meant all the same, and must not be in the way of those who have
+        // one: a family has one type over all groups.
+        family.kind = MetricType::Gauge;
+        for metric in &mut family.metrics {
+            if let MetricValue::Untyped(value) = metric.value {
+                metric.value = MetricValue::Gauge(value);
+            }
+        }
+    }
+    let metric = family.metrics.iter().find(|metric| metric.labels.is_empty());
+    let Some(metric) = metric else { return Ok(None) };
+    let MetricValue::Gauge(seconds) = metric.value else {
         let text = format!("{TTL_GAUGE} says for how long the group lives: expected a gauge");
         return Err(Rejection::Ttl(text));
     };
@@ -213,12 +218,15 @@ mod tests {
     #[test]
     fn a_gauge_without_labels_sets_the_ttl() {
         let parsed = |body: &str| parse(body.as_bytes(), NameRules::Legacy).unwrap();
-        let asked = |body: &str| asked_in_the_body(&parsed(body)).map_err(|e| e.to_string());
+        let asked = |body: &str| asked_in_the_body(&mut parsed(body)).map_err(|e| e.to_string());
         let seconds = |seconds| Ok(Some(Ttl::After(Duration::from_secs_f64(seconds))));
         assert_eq!(asked("a 1\n"), Ok(None));
         assert_eq!(asked("# TYPE push_ttl_seconds gauge\npush_ttl_seconds 90.5\n"), seconds(90.5));
         assert_eq!(asked("push_ttl_seconds 0\n"), seconds(0.0));
         assert_eq!(asked("push_ttl_seconds{a=\"b\"} 90\n"), Ok(None));
+        let mut untyped = parsed("push_ttl_seconds 60\n");
+        asked_in_the_body(&mut untyped).unwrap();
+        assert_eq!(untyped, parsed("# TYPE push_ttl_seconds gauge\npush_ttl_seconds 60\n"));
         assert_eq!(asked("push_ttl_seconds +Inf\n"), Ok(Some(Ttl::Never)));
         for body in [
             "push_ttl_seconds -1",

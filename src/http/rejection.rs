@@ -79,7 +79,7 @@ impl Rejection {
                 | Refusal::Duplicate { .. }
                 | Refusal::Suffix { .. }
                 | Refusal::TooLong { .. } => StatusCode::BAD_REQUEST,
-                Refusal::Exists => StatusCode::CONFLICT,
+                Refusal::Exists | Refusal::AtOnce => StatusCode::CONFLICT,
                 Refusal::Limit { .. } => StatusCode::PAYLOAD_TOO_LARGE,
                 Refusal::Full { .. } => StatusCode::TOO_MANY_REQUESTS,
             },

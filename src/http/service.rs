@@ -11,7 +11,7 @@ use http_body_util::Full;
 use hyper::body::{Body, Frame, SizeHint};
 use hyper::header::{ALLOW, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue, LOCATION};
 use hyper::http::request::Parts;
-use hyper::{Method, Request, Response, StatusCode};
+use hyper::{HeaderMap, Method, Request, Response, StatusCode};
 use tokio::sync::{Notify, oneshot};
 
 use super::api_v1::GroupsBody;
@@ -169,6 +169,10 @@ impl Service {
         let (head, mut body) = request.into_parts();
         let routed = self.router.route(&head.method, head.uri.path(), head.uri.query());
         let handler = handler(&head.method, &routed);
+        let group = match &routed {
+            Ok(Route::Push(path, _)) => Some(path.key.clone()),
+            _ => None,
+        };
         let result = self.try_serve(routed, &head, &mut body, send_by).await;
         // A body that nobody wanted would have the connection closed behind the answer, and a
         // client that sends its next request at that moment would get none.
@@ -176,11 +180,18 @@ impl Service {
         let undecodable = matches!(&result, Err(Rejection::Encoding { .. }));
         let response = result.unwrap_or_else(|rejection| {
             self.note(&head, &rejection);
-            let response = if self.router.is_api_v2(head.uri.path()) {
+            let mut refused = HeaderMap::new();
+            if let Some(key) = &group
+                && let Ok(gateway) = self.readiness.gateway()
+            {
+                push::refused(&gateway, key, &rejection, &mut refused);
+            }
+            let mut response = if self.router.is_api_v2(head.uri.path()) {
                 rejection.into_json_response()
             } else {
                 rejection.into_response()
             };
+            response.headers_mut().extend(refused);
             response.map(ResponseBody::Whole)
         });
         if let Some(handler) = handler.filter(|_| !undecodable)

@@ -82,6 +82,13 @@ pub struct Rhythm {
     pub interval_ms: u64,
     /// How many intervals it was smoothed from; counted up to a few.
     pub intervals: u32,
+    /// How many pushes have followed in quick succession, and for how long.
+    pub run: u32,
+    pub run_ms: u64,
+    /// For how long pushes have come as expected.
+    pub calm_ms: u64,
+    /// A gap that was longer than expected, until there was calm for as long.
+    pub gap_ms: u64,
 }
 
 /// Why a text is not a TTL.
@@ -121,7 +128,10 @@ impl fmt::Display for RuleTtl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Fixed(ttl) => ttl.fmt(f),
-            Self::Auto(_) => f.write_str("auto"),
+            Self::Auto(AutoTtl { missed, min, max }) => {
+                let (min, max) = (Ttl::After(*min), Ttl::After(*max));
+                write!(f, "auto (missed {missed}, min {min}, max {max})")
+            }
         }
     }
 }
@@ -133,15 +143,29 @@ impl Default for AutoTtl {
 }
 
 impl AutoTtl {
-    fn ttl(self, interval: Duration) -> Ttl {
-        Ttl::After(interval.saturating_mul(self.missed).clamp(self.min, self.max.max(self.min)))
+    /// `None`: the rhythm is not known yet.
+    fn ttl(self, rhythm: &Rhythm) -> Option<Ttl> {
+        let interval = rhythm.expected(self.min)?;
+        let ttl = interval.saturating_mul(self.missed).clamp(self.min, self.max.max(self.min));
+        Some(Ttl::After(ttl))
     }
 }
+
+const DAY_SECONDS: u64 = 24 * 60 * 60;
 
 impl fmt::Display for Ttl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::After(duration) => humantime::format_duration(*duration).fmt(f),
+            // In days at the most: months and years are of no certain length.
+            Self::After(duration) => {
+                let days = duration.as_secs() / DAY_SECONDS;
+                let rest = duration.saturating_sub(Duration::from_secs(days * DAY_SECONDS));
+                match (days, rest.is_zero()) {
+                    (0, _) => humantime::format_duration(rest).fmt(f),
+                    (days, true) => write!(f, "{days}d"),
+                    (days, false) => write!(f, "{days}d {}", humantime::format_duration(rest)),
+                }
+            }
             Self::Never => f.write_str("never"),
         }
     }
@@ -194,10 +218,9 @@ impl TtlPolicy {
         let Some(rule) = rule.and_then(|rule| self.rules.get(rule)) else {
             return (self.default, TtlSource::Default);
         };
-        let ttl = match (rule.ttl, rhythm.interval()) {
-            (RuleTtl::Fixed(ttl), _) => ttl,
-            (RuleTtl::Auto(auto), Some(interval)) => auto.ttl(interval),
-            (RuleTtl::Auto(_), None) => self.default,
+        let ttl = match rule.ttl {
+            RuleTtl::Fixed(ttl) => ttl,
+            RuleTtl::Auto(auto) => auto.ttl(rhythm).unwrap_or(self.default),
         };
         (ttl, TtlSource::Rule)
     }
@@ -221,31 +244,67 @@ impl TtlPolicy {
 impl Rhythm {
     /// From so many on the interval counts; fewer may be chance.
     const INTERVALS_MIN: u32 = 2;
-    /// Each new interval has this part in the smoothed one.
-    const SMOOTHING: u64 = 4;
+    /// An interval that is so many times longer or shorter than those before it is no variation of
+    /// the same rhythm.
+    const ODD: u64 = 4;
 
     /// The interval between pushes, once it is known.
     pub fn interval(&self) -> Option<Duration> {
         (self.intervals >= Self::INTERVALS_MIN).then(|| Duration::from_millis(self.interval_ms))
     }
 
+    /// The interval that the next push may take, if pushes were observed for at least this long: a
+    /// few in quick succession may be those of one run of a job.
+    fn expected(&self, observed: Duration) -> Option<Duration> {
+        let seen_ms = self.calm_ms.max(self.gap_ms).saturating_add(self.run_ms);
+        let known = Duration::from_millis(seen_ms) >= observed;
+        self.interval().filter(|_| known).map(|known| known.max(Duration::from_millis(self.gap_ms)))
+    }
+
     /// A push succeeded at `now`.
     ///
-    /// One interval counts for at most twice and at least half of the smoothed one, so that a push
-    /// that is late or doubled moves it by a quarter at most.
+    /// Pushes in quick succession are those of one run and count as one, unless they go on for as
+    /// long as an interval. A long gap is one push that is late; a second one like it, before there
+    /// was calm for as long, is the rhythm. What is in between is smoothed.
     pub fn pushed(&mut self, now: UnixMillis) {
-        if let Some(last) = self.last.replace(now) {
-            let found = now.0.saturating_sub(last.0);
-            let known = self.interval_ms;
-            self.interval_ms = match self.intervals {
-                0 => found,
-                1 => known.midpoint(found),
-                _ => {
-                    let found = found.clamp(known / 2, known.saturating_mul(2).max(1));
-                    known - known / Self::SMOOTHING + found / Self::SMOOTHING
-                }
+        let Some(last) = self.last.replace(now) else { return };
+        let (found, known) = (now.0.saturating_sub(last.0), self.interval_ms);
+        if self.intervals == 0 {
+            (self.interval_ms, self.calm_ms) = (found, found);
+        } else if found.saturating_mul(Self::ODD) < known {
+            self.run = self.run.saturating_add(1);
+            self.run_ms = self.run_ms.saturating_add(found);
+            if self.run_ms >= known {
+                self.interval_ms = self.run_ms / u64::from(self.run);
+                self.calm(self.run_ms);
+            }
+        } else if found > known.saturating_mul(Self::ODD) {
+            let like_the_last =
+                found.div_ceil(2) <= self.gap_ms && self.gap_ms.div_ceil(2) <= found;
+            if like_the_last {
+                self.interval_ms = found;
+                self.calm(found.saturating_add(self.gap_ms));
+            } else {
+                self.gap_ms = found;
+                (self.calm_ms, self.run_ms, self.run) = (0, 0, 0);
+            }
+        } else {
+            self.interval_ms = if self.intervals < Self::INTERVALS_MIN {
+                known.midpoint(found)
+            } else {
+                let within = found.clamp(known / 2, known.saturating_mul(2));
+                known.saturating_mul(3).saturating_add(within).div_ceil(4)
             };
-            self.intervals = (self.intervals + 1).min(Self::INTERVALS_MIN);
+            self.calm(self.calm_ms.saturating_add(found));
+        }
+        self.intervals = (self.intervals + 1).min(Self::INTERVALS_MIN);
+    }
+
+    /// Pushes have come as expected for so long.
+    fn calm(&mut self, calm_ms: u64) {
+        (self.calm_ms, self.run_ms, self.run) = (calm_ms, 0, 0);
+        if calm_ms >= self.gap_ms {
+            self.gap_ms = 0;
         }
     }
 }
@@ -288,8 +347,8 @@ mod tests {
 
     #[test]
     fn a_ttl_is_written_as_it_is_read() {
-        for text in ["7d", "1h 30m", "never", "0s"] {
-            assert_eq!(Ttl::parse(&Ttl::parse(text).unwrap().to_string()), Ttl::parse(text));
+        for text in ["7d", "60d", "400d 1h 30m", "1h 30m", "never", "0s", "1ms"] {
+            assert_eq!(Ttl::parse(text).unwrap().to_string(), text);
         }
     }
 
@@ -358,7 +417,7 @@ mod tests {
     #[test]
     fn one_late_or_doubled_push_moves_the_interval_little() {
         let steady = [60; 10];
-        for odd in [0, 1, 600, 86_400] {
+        for odd in [0, 1, 20, 120, 600, 86_400] {
             let interval = rhythm(&[&steady[..], &[odd]].concat()).interval().unwrap();
             assert!(interval >= seconds(45) && interval <= seconds(75), "{odd}: {interval:?}");
         }
@@ -366,16 +425,35 @@ mod tests {
 
     #[test]
     fn a_rhythm_that_changes_is_followed() {
-        for (from, to) in [(60, 120), (120, 60), (60, 3600)] {
-            let changed = [[from; 10], [to; 10], [to; 10], [to; 10]].concat();
+        for (from, to) in [(60, 120), (120, 60), (60, 3600), (3600, 60), (0, 30), (1, 86_400)] {
+            // Long enough for the old interval to pass.
+            let changed = [vec![from; 10], vec![to; 90]].concat();
             let interval = rhythm(&changed).interval().unwrap().as_secs();
             assert!(interval.abs_diff(to) <= to / 10, "{from} to {to}: {interval}");
         }
     }
 
     #[test]
+    fn a_run_that_pushes_more_than_once_lives_by_the_rhythm_of_runs() {
+        let auto = AutoTtl { missed: 3, min: seconds(600), max: seconds(30 * 86_400) };
+        let ttl = |intervals: &[u64]| auto.ttl(&rhythm(intervals));
+        let night = 86_400;
+        assert_eq!(ttl(&[1, 1]), None, "the first run");
+        for intervals in [&[1, 1, night][..], &[1, 1, night, 1, 1], &[1, 1, night, 1, 1, night, 1]]
+        {
+            assert_eq!(ttl(intervals), Some(Ttl::After(seconds(3 * night))), "{intervals:?}");
+        }
+        let steady = [20; 60];
+        assert_eq!(ttl(&steady), Some(Ttl::After(seconds(600))), "each push is a run");
+        let late = [&steady[..], &[900]].concat();
+        assert_eq!(ttl(&late), Some(Ttl::After(seconds(2700))), "until it is calm again");
+        assert_eq!(ttl(&[&late[..], &steady].concat()), Some(Ttl::After(seconds(600))));
+    }
+
+    #[test]
     fn an_auto_ttl_is_a_number_of_missed_pushes_within_its_bounds() {
         let auto = AutoTtl { missed: 3, min: seconds(100), max: seconds(1000) };
+        let steady = [1; 200];
         let rule = TtlRule {
             selector: Selector::parse(r#"{job=~".+"}"#).unwrap(),
             ttl: RuleTtl::Auto(auto),
@@ -384,7 +462,8 @@ mod tests {
         let ttl = |intervals: &[u64]| policy.ttl(Some(0), &rhythm(intervals)).0;
         assert_eq!(ttl(&[60]), Ttl::After(seconds(7)), "the default, until the interval is known");
         assert_eq!(ttl(&[60, 60]), Ttl::After(seconds(180)));
-        assert_eq!(ttl(&[1, 1]), Ttl::After(seconds(100)));
+        assert_eq!(ttl(&[1, 1]), Ttl::After(seconds(7)), "the default: it may be one run");
+        assert_eq!(ttl(&steady), Ttl::After(seconds(100)));
         assert_eq!(ttl(&[6000, 6000]), Ttl::After(seconds(1000)));
     }
 }

@@ -66,11 +66,12 @@ pub fn run(
             print(&found, |found, now| Ok(table::groups(&read::<Page<Group>>(found)?, now)))
         }
         Action::Delete { pushed_before, dry_run, yes } => {
-            let before = ("pushed_before", pushed_before.as_deref().unwrap_or_default());
-            let delete = |dry_run: &str| {
-                api.ask(Method::DELETE, "/groups", &[before, ("dry_run", dry_run)], &[])
+            let delete = |before: &str, dry_run: &str| {
+                let query = [("pushed_before", before), ("dry_run", dry_run)];
+                api.ask(Method::DELETE, "/groups", &query, &[])
             };
-            let found = delete("true")?;
+            let before = pushed_before.as_deref().unwrap_or_default();
+            let mut found = delete(before, "true")?;
             let keys = labels(&found, "deleted")?;
             if *dry_run {
                 return print(&found, |found, _| {
@@ -78,10 +79,16 @@ pub fn run(
                 });
             }
             if keys.is_empty() {
+                if let Some(found) = found.as_object_mut() {
+                    found.insert("dry_run".into(), false.into());
+                }
                 return print(&found, |_, _| Ok("no group matches".into()));
             }
             agreed(*yes, &said("will be deleted", &keys, LISTED), confirm)?;
-            print(&delete("false")?, |done, _| {
+            // What was pushed since it was listed is not what was agreed to.
+            let looked = found.get("pushed_before").and_then(Value::as_str);
+            let before = looked.unwrap_or(before);
+            print(&delete(before, "false")?, |done, _| {
                 Ok(said("deleted", &labels(done, "deleted")?, LISTED))
             })
         }

@@ -113,7 +113,8 @@ fn shown(table: &Table, rows: usize, total: usize) -> String {
 
 /// A TTL and where it comes from.
 fn ttl(fate: &Fate) -> String {
-    match &fate.rule {
+    // A rule may match, and its TTL not count.
+    match fate.rule.as_ref().filter(|_| fate.ttl_source == "rule") {
         Some(rule) => format!("{} (rule {} {})", fate.ttl, rule.position, rule.selector),
         None => format!("{} ({})", fate.ttl, fate.ttl_source),
     }

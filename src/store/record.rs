@@ -58,6 +58,15 @@ pub struct GroupRecord {
     pub interval_ms: u64,
     #[prost(uint32, tag = "14")]
     pub intervals: u32,
+    /// What else is known of the rhythm, as `model::Rhythm` has it.
+    #[prost(uint32, tag = "17")]
+    pub run: u32,
+    #[prost(uint64, tag = "18")]
+    pub run_ms: u64,
+    #[prost(uint64, tag = "19")]
+    pub calm_ms: u64,
+    #[prost(uint64, tag = "20")]
+    pub gap_ms: u64,
     /// Why the last refused push was refused.
     #[prost(string, optional, tag = "16")]
     pub failure: Option<String>,

@@ -145,6 +145,13 @@ impl Reference {
             return Some(Err(Refused));
         }
         let mut group = self.departed.get(at)?.1.clone();
+        // It would be gone at once.
+        if matches!(
+            (group.overridden, group.asked),
+            (PushTtl::Millis(0), _) | (PushTtl::Unset, PushTtl::Millis(0))
+        ) {
+            return Some(Err(Refused));
+        }
         group.renewed = self.now;
         self.pushes += 1;
         for stored in group.families.values_mut() {
@@ -227,6 +234,8 @@ impl Reference {
             (PushTtl::Unset, PushTtl::Unset) => {
                 let has = |name: &str, value: &str| key.get(name).is_some_and(|v| v == value);
                 match self.policy {
+                    // Nobody has pushed it: the default.
+                    policy if group.pushed == 0 => after(*[30_000, 20_000].get(policy)?),
                     0 if has("job", "b") => after(12_000),
                     0 => after(30_000),
                     1 if has("zone", "z") => after(group.rhythm.auto_ttl().unwrap_or(20_000)),
@@ -325,15 +334,43 @@ impl Reference {
 }
 
 impl Rhythm {
-    /// Two missed pushes, within 5 and 20 seconds, once two intervals are known: the mean of the
-    /// first two, of which each further one, if it is no outlier, has a quarter.
+    /// Two missed pushes, within 5 and 20 seconds, once pushes were seen for 5 seconds. What is much
+    /// quicker than the rhythm belongs to one run, unless it goes on for as long as an interval; what
+    /// is much slower is late, unless it is so twice; of the rest each has a quarter.
     fn auto_ttl(&self) -> Option<u64> {
-        let [first, second, further @ ..] = self.intervals.as_slice() else { return None };
-        let smoothed = further.iter().fold(first.midpoint(*second), |smoothed, found| {
-            let found = (*found).clamp(smoothed / 2, (2 * smoothed).max(1));
-            smoothed - smoothed / 4 + found / 4
-        });
-        Some((2 * smoothed).clamp(5_000, 20_000))
+        let [first, further @ ..] = self.intervals.as_slice() else { return None };
+        let (mut interval, mut calm, mut gap) = (*first, *first, 0);
+        let mut run: Vec<u64> = Vec::new();
+        for (at, found) in further.iter().enumerate() {
+            if found * 4 < interval {
+                run.push(*found);
+                let run_ms: u64 = run.iter().sum();
+                if run_ms < interval {
+                    continue;
+                }
+                (interval, calm) = (run_ms / run.len() as u64, run_ms);
+            } else if *found > 4 * interval {
+                if *found > 2 * gap || gap > 2 * found {
+                    (gap, calm) = (*found, 0);
+                    run.clear();
+                    continue;
+                }
+                (interval, calm) = (*found, found + gap);
+            } else {
+                calm += found;
+                interval = match at {
+                    0 => interval.midpoint(*found),
+                    _ => (3 * interval + (*found).clamp(interval / 2, 2 * interval)).div_ceil(4),
+                };
+            }
+            run.clear();
+            if calm >= gap {
+                gap = 0;
+            }
+        }
+        let seen = calm.max(gap) + run.iter().sum::<u64>();
+        let known = !further.is_empty() && seen >= 5_000;
+        known.then(|| (2 * interval.max(gap)).clamp(5_000, 20_000))
     }
 }
 

@@ -99,12 +99,9 @@ impl Follower {
                 text.push_str("event: missed\ndata: {}\n\n");
             }
             for event in &followed.events {
-                self.seen = event.id;
                 self.write(&mut text, event);
             }
-            if followed.events.is_empty() {
-                self.seen = self.seen.max(latest);
-            }
+            self.seen = followed.last;
             if !text.is_empty() {
                 return (self, Some(text.into()));
             }

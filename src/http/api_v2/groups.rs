@@ -1,5 +1,6 @@
 //! Groups: a page of them, one in full, and what can be done to them.
 
+use std::cell::Cell;
 use std::cmp::Ordering;
 
 use base64::Engine as _;
@@ -42,8 +43,7 @@ enum State {
 
 impl Sort {
     /// `name`, or `-name` for the other way round.
-    fn parse(text: Option<&str>) -> Result<(Self, bool), ApiError> {
-        let text = text.unwrap_or("name");
+    fn parse(text: &str) -> Result<(Self, bool), ApiError> {
         let (name, reverse) = text.strip_prefix('-').map_or((text, false), |name| (name, true));
         let sort = match name {
             "name" => Self::Name,
@@ -71,16 +71,19 @@ impl Sort {
     }
 }
 
-fn cursor((value, key): &Place) -> String {
-    format!("{value}.{}", URL_SAFE_NO_PAD.encode(key.as_bytes()))
+/// A place in the order that is asked for by `sort`.
+fn cursor(sort: &str, (value, key): &Place) -> String {
+    format!("{sort}.{value}.{}", URL_SAFE_NO_PAD.encode(key.as_bytes()))
 }
 
-fn parse_cursor(text: &str) -> Result<Place, ApiError> {
-    let place = text.split_once('.').and_then(|(value, key)| {
+fn parse_cursor(sort: &str, text: &str) -> Result<Place, ApiError> {
+    let place = text.split_once('.').and_then(|(of, rest)| {
+        let (value, key) = rest.split_once('.').filter(|_| of == sort)?;
         let key = URL_SAFE_NO_PAD.decode(key).ok()?;
         Some((value.parse().ok()?, GroupingKey::from_bytes(&key).ok()?))
     });
-    place.ok_or_else(|| bad(format!("after={text}: expected what an answer has as \"next\"")))
+    let expected = "expected what an answer of the same sort has as \"next\"";
+    place.ok_or_else(|| bad(format!("after={text}: {expected}")))
 }
 
 impl State {
@@ -108,9 +111,10 @@ pub(super) fn list(context: &Context<'_>, query: &Query<'_>) -> Result<Value, Ap
     query.only(&["match[]", "match", "state", "sort", "limit", "after"])?;
     let selection = query.selection()?;
     let state = query.get("state").map(State::parse).transpose()?;
-    let (sort, reverse) = Sort::parse(query.get("sort"))?;
+    let by = query.get("sort").unwrap_or("name");
+    let (sort, reverse) = Sort::parse(by)?;
     let limit = query.limit(PAGE, PAGE_MAX)?;
-    let after = query.get("after").map(parse_cursor).transpose()?;
+    let after = query.get("after").map(|text| parse_cursor(by, text)).transpose()?;
     let gateway = &context.gateway;
     beside_other_tasks(true, || {
         let order = |a: &Place, b: &Place| if reverse { b.cmp(a) } else { a.cmp(b) };
@@ -129,7 +133,7 @@ pub(super) fn list(context: &Context<'_>, query: &Query<'_>) -> Result<Value, Ap
             page.truncate(limit);
         }
         page.sort_unstable_by(|a, b| order(&a.0, &b.0));
-        let next = page.last().filter(|_| more).map(|(place, _)| cursor(place));
+        let next = page.last().filter(|_| more).map(|(place, _)| cursor(by, place));
         let groups: Vec<_> = page.iter().map(|(_, group)| render::group(gateway, group)).collect();
         Ok(json!({ "groups": groups, "total": total, "next": next }))
     })
@@ -182,7 +186,14 @@ pub(super) async fn delete(context: &Context<'_>, query: &Query<'_>) -> Result<V
         }
     };
     let is_older = |pushed: Option<UnixNanos>| before.is_none_or(|before| pushed < Some(before));
-    let keys = selected(context, query, |group| is_older(group.state.pushed))?;
+    let latest = Cell::new(None);
+    let keys = selected(context, query, |group| {
+        let pushed = group.state.pushed;
+        is_older(pushed) && {
+            latest.set(latest.get().max(pushed));
+            true
+        }
+    })?;
     let deleted = if dry_run {
         keys
     } else {
@@ -190,7 +201,17 @@ pub(super) async fn delete(context: &Context<'_>, query: &Query<'_>) -> Result<V
         let operation = Operation::Delete { pushed_before: before };
         context.gateway.change(keys, operation).await?
     };
-    Ok(json!({ "dry_run": dry_run, "count": deleted.len(), "deleted": listed(&deleted) }))
+    // With this the same request takes no group that was pushed since this one looked.
+    let pushed_before = latest.get().map(|latest| {
+        let after = UnixNanos(latest.0.saturating_add(1)).to_system_time();
+        humantime::format_rfc3339_nanos(after).to_string()
+    });
+    Ok(json!({
+        "dry_run": dry_run,
+        "pushed_before": pushed_before,
+        "count": deleted.len(),
+        "deleted": listed(&deleted),
+    }))
 }
 
 pub(super) async fn touch(context: &Context<'_>, query: &Query<'_>) -> Result<Value, ApiError> {

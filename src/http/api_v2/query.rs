@@ -26,6 +26,8 @@ pub(super) enum At {
 pub(super) struct Selection(Vec<Selector>);
 
 const MATCH: &str = "match[]";
+/// What may be said more than once.
+const REPEATABLE: [&str; 3] = [MATCH, "match", "event"];
 
 impl<'a> Query<'a> {
     pub(super) fn parse(query: Option<&'a str>) -> Self {
@@ -38,21 +40,29 @@ impl<'a> Query<'a> {
         self.pairs.iter().map(|(name, value)| (&**name, &**value))
     }
 
-    /// The last value of this name that is not empty.
+    /// The value of this name.
     pub(super) fn get(&self, name: &str) -> Option<&str> {
-        let mut values = self.pairs.iter().filter(|pair| pair.0 == name && !pair.1.is_empty());
-        values.next_back().map(|pair| &*pair.1)
+        self.pairs().find(|pair| pair.0 == name).map(|pair| pair.1)
     }
 
-    /// Refuses what the endpoint does not know, which may be a typing error in what deletes.
+    /// Refuses what the endpoint does not know, what is empty, and what is said twice: any of it may
+    /// be a mistake in what deletes.
     pub(super) fn only(&self, names: &[&str]) -> Result<(), ApiError> {
-        match self.pairs().find(|(name, _)| !names.contains(name)) {
-            Some((name, _)) => {
+        let mut seen = Vec::new();
+        for (name, value) in self.pairs() {
+            if !names.contains(&name) {
                 let known = names.join(", ");
-                Err(bad(format!("unknown parameter {name:?}: expected one of {known}")))
+                return Err(bad(format!("unknown parameter {name:?}: expected one of {known}")));
             }
-            None => Ok(()),
+            if value.is_empty() {
+                return Err(bad(format!("{name} is empty: leave it out, or say what is meant")));
+            }
+            if seen.contains(&name) && !REPEATABLE.contains(&name) {
+                return Err(bad(format!("{name} is there twice: expected it once")));
+            }
+            seen.push(name);
         }
+        Ok(())
     }
 
     pub(super) fn selection(&self) -> Result<Selection, ApiError> {
@@ -151,6 +161,10 @@ mod tests {
         let query = |text| Query::parse(Some(text));
         assert!(query("").explicit_selection().is_err());
         assert!(query("match[]={job=\"a\"}&dry_run=1").explicit_selection().is_ok());
+        for text in ["dry_run=", "dry_run=true&dry_run=false"] {
+            assert!(query(text).only(&["match[]", "dry_run"]).is_err(), "{text}");
+        }
+        assert!(query("match[]=a&match[]=b").only(&["match[]"]).is_ok());
         let error = query("dryrun=1").only(&["match[]", "dry_run"]).unwrap_err().to_string();
         assert!(error.contains("\"dryrun\"") && error.contains("dry_run"), "{error}");
     }

@@ -148,14 +148,17 @@ impl Stopped {
         let file = folder.path().join("tidegate.toml");
         std::fs::write(&file, &settings).unwrap();
         let store = folder.path().join("store");
-        let load = move || -> Result<Config, Problems> {
-            let mut config = Config::from_file(&file)?;
+        let load = move |proposed: Option<&str>| -> Result<Config, Problems> {
+            let mut config = match proposed {
+                None => Config::from_file(&file)?,
+                Some(text) => Config::from_toml(text)?,
+            };
             config.http.listen = vec!["127.0.0.1:0".to_owned()];
             config.store.path.clone_from(&store);
             config.file = Some(file.clone());
             Ok(config)
         };
-        let config = load().expect("the settings are valid");
+        let config = load(None).expect("the settings are valid");
         // A new clock, as a new process has: what it must know of the last one is in the store.
         let clock = ManualClock::at(wall);
         let runtime = Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
