@@ -11,7 +11,7 @@ use tokio::task::{JoinError, JoinHandle};
 
 use crate::config::Config;
 use crate::gateway::{Gateway, LaneError, LaneHandle, Restored, StartError};
-use crate::http::{BindError, Hooks, Readiness, ReloadReply, Server};
+use crate::http::{Access, BindError, Hooks, Readiness, ReloadReply, Server};
 use crate::reload::{self, Load, Reloading, Settings};
 use crate::store::Store;
 use crate::tasks::{TaskError, TaskSet, reaper, supervisor, watchdog};
@@ -97,7 +97,14 @@ impl App {
         let quit = server.quit();
         let (stop_server, server_stopped) = oneshot::channel::<()>();
         let (reload, reloads) = reload;
+        let access = Access::new(config.http.access.clone());
+        if config.http.access.tokens.is_empty() && !server.has_users() {
+            tracing::warn!(
+                "open to everybody: there are neither [[access.tokens]] nor users in web.config.file"
+            );
+        }
         let hooks = Hooks {
+            access: access.clone(),
             reload,
             parse_ttl: {
                 let load = Arc::clone(&load);
@@ -133,7 +140,7 @@ impl App {
             }
         };
         let watched = config.file.clone().filter(|_| config.watch);
-        let reloading = Reloading { load, settings, watched, requests: reloads };
+        let reloading = Reloading { load, settings, access, watched, requests: reloads };
         let mut tasks = background(&config, &gateway, &clock, reloading);
         gateway.reloaded(true);
         readiness.ready(gateway.clone());

@@ -23,6 +23,7 @@
 //!  7  main                            args, exit code, runtime
 //!  6  app, shutdown                   builds every part, owns every task, stops them in order
 //!     transfer, reload, operate       to and from other gateways | the settings, again | the commands
+//!     maintenance                     a store, looked at and built anew
 //!  5  config                          flags, environment and file -> one validated Config
 //!     webhook                         tells others of what is gone
 //!  4  http, tasks                     hyper in and out | background loops
@@ -42,6 +43,7 @@ pub mod config;
 pub mod exposition;
 pub mod gateway;
 pub mod http;
+pub mod maintenance;
 pub mod model;
 pub mod operate;
 pub mod reload;

@@ -7,6 +7,8 @@ use std::sync::Arc;
 
 use tidegate::app::App;
 use tidegate::config::{Args, Config, FlagSettings, Operate};
+use tidegate::http::access::{Secret, TokenHash};
+use tidegate::maintenance;
 use tidegate::operate::{self, OperateError};
 use tidegate::reload::Load;
 use tidegate::shutdown::{Asked, Signals};
@@ -38,6 +40,8 @@ fn main() -> ExitCode {
     let flags = match args {
         Args::Serve(flags) => flags,
         Args::Operate(operate) => return ask(&operate),
+        Args::Maintain { repair, yes, json, flags } => return maintain(repair, yes, json, &flags),
+        Args::Token { name, may, groups } => return token(&name, &may, groups.as_deref()),
         Args::Print(text) => return say(text.trim_end()),
         Args::Import { source, dry_run, flags } => return import(&source, dry_run, &flags),
         Args::Export { source, output, to, flags } => {
@@ -102,6 +106,59 @@ fn export(source: Option<&str>, destination: Destination, flags: &FlagSettings) 
         }
         Err(error) => fail("cannot export", &error),
     }
+}
+
+fn maintain(repair: bool, yes: bool, json: bool, flags: &FlagSettings) -> ExitCode {
+    let config = match Config::load(flags) {
+        Ok(config) => config,
+        Err(problems) => return fail("invalid settings", &problems),
+    };
+    telemetry::log::init(config.log);
+    // What sled says when it panics on damage is said by the report.
+    std::panic::set_hook(Box::new(|_| {}));
+    let path = config.store.path.display();
+    let question =
+        format!("{path} will be built anew; its files are kept beside it.\nGo on? [y/N] ");
+    if repair && !yes {
+        match confirm(&question) {
+            Some(true) => {}
+            Some(false) => return fail("not done", &OperateError::Declined),
+            None => {
+                fail("not done", &OperateError::NobodyToAsk);
+                return ExitCode::from(USAGE);
+            }
+        }
+    }
+    let result = if repair {
+        maintenance::repair(&config.store, SystemClock::new().wall())
+    } else {
+        maintenance::verify(&config.store)
+    };
+    match result {
+        Ok(report) => {
+            let said = say(&if json { report.to_json() } else { report.to_text() });
+            if repair || report.is_sound() { said } else { ExitCode::FAILURE }
+        }
+        Err(error) => fail(if repair { "cannot repair" } else { "cannot verify" }, &error),
+    }
+}
+
+/// Makes a token. What it is goes to standard output, once; what is to be put into the settings, too.
+fn token(name: &str, may: &[String], groups: Option<&str>) -> ExitCode {
+    let secret = match Secret::generate() {
+        Ok(secret) => secret,
+        Err(error) => return fail("cannot make a token", &error),
+    };
+    let hash = TokenHash::of(secret.as_str());
+    let groups = groups.map(|groups| format!("match = {}\n", toml::Value::from(groups)));
+    say(&format!(
+        "# The token, which is nowhere else: {}\n[[access.tokens]]\nname = {}\nhash = \"{hash}\"\n\
+         may = {}\n{}",
+        secret.as_str(),
+        toml::Value::from(name),
+        toml::Value::from(may.to_vec()),
+        groups.unwrap_or_default().trim_end(),
+    ))
 }
 
 fn ask(operate: &Operate) -> ExitCode {

@@ -15,7 +15,7 @@ use tokio::sync::mpsc;
 
 use crate::config::{Config, InForce, Problems};
 use crate::gateway::{Fault, Gateway};
-use crate::http::ReloadReply;
+use crate::http::{Access, ReloadReply, access};
 use crate::model::TtlPolicy;
 use crate::tasks::{StopToken, supervisor};
 
@@ -34,6 +34,7 @@ pub struct Settings {
 struct State {
     in_force: Vec<InForce>,
     policy: TtlPolicy,
+    access: access::Options,
 }
 
 /// How the settings are read again.
@@ -41,6 +42,7 @@ struct State {
 pub struct Reloading {
     pub load: Load,
     pub settings: Settings,
+    pub access: Access,
     /// The file to watch.
     pub watched: Option<PathBuf>,
     pub requests: mpsc::Receiver<ReloadReply>,
@@ -55,8 +57,16 @@ struct Outcome {
 }
 
 /// Settings that can be replaced while the gateway runs; beside them, the rules.
-const RELOADABLE: [&str; 3] = ["ttl.default", "ttl.max", "ttl.min"];
+const RELOADABLE: [&str; 6] = [
+    "access.admin-from",
+    "access.anonymous",
+    "access.lifecycle-from",
+    "ttl.default",
+    "ttl.max",
+    "ttl.min",
+];
 const RULES: &str = "ttl.rules";
+const TOKENS: &str = "access.tokens";
 
 /// A file that is written in several steps is read once they are done.
 const SETTLE: Duration = Duration::from_millis(200);
@@ -64,7 +74,11 @@ const SETTLE: Duration = Duration::from_millis(200);
 impl Settings {
     /// Those of the start.
     pub fn new(config: &Config) -> Self {
-        let state = State { in_force: config.in_force.clone(), policy: config.gateway.ttl.clone() };
+        let state = State {
+            in_force: config.in_force.clone(),
+            policy: config.gateway.ttl.clone(),
+            access: config.http.access.clone(),
+        };
         Self { state: Arc::new(RwLock::new(state)) }
     }
 
@@ -79,7 +93,15 @@ impl Settings {
         let rules = state.policy.rules.iter().enumerate().map(|(at, rule)| {
             json!({ "position": at + 1, "match": rule.selector.to_string(), "ttl": rule.ttl.to_string() })
         });
-        json!({ "settings": settings, "ttl_rules": rules.collect::<Vec<_>>() })
+        let tokens = state.access.tokens.iter().map(|token| {
+            let groups = token.groups.as_ref().map(ToString::to_string);
+            json!({ "name": *token.name, "may": token.permissions(), "match": groups })
+        });
+        json!({
+            "settings": settings,
+            "ttl_rules": rules.collect::<Vec<_>>(),
+            "access_tokens": tokens.collect::<Vec<_>>(),
+        })
     }
 
     /// Takes over what can be, and says what was and what was not.
@@ -100,6 +122,10 @@ impl Settings {
         if state.policy.rules != config.gateway.ttl.rules {
             outcome.replaced.push(RULES);
         }
+        if state.access.tokens != config.http.access.tokens {
+            outcome.replaced.push(TOKENS);
+        }
+        state.access = config.http.access.clone();
         state.policy = config.gateway.ttl.clone();
         outcome
     }
@@ -122,7 +148,7 @@ impl Outcome {
 
 /// Reads the settings whenever it is asked to, until it is stopped.
 pub async fn run(gateway: Gateway, reloading: Reloading, mut stop: StopToken) {
-    let Reloading { load, settings, watched, mut requests } = reloading;
+    let Reloading { load, settings, access, watched, mut requests } = reloading;
     let (changed, mut changes) = mpsc::channel(1);
     let mut last = watched.as_deref().map(read);
     // Dropped, it would watch no longer.
@@ -133,7 +159,7 @@ pub async fn run(gateway: Gateway, reloading: Reloading, mut stop: StopToken) {
             Some(reply) = requests.recv() => {
                 last = watched.as_deref().map(read);
                 // Whoever asked may have gone.
-                let _ = reply.send(reload(&gateway, &load, &settings).await);
+                let _ = reply.send(reload(&gateway, &load, &settings, &access).await);
             }
             Some(()) = changes.recv() => {
                 tokio::time::sleep(SETTLE).await;
@@ -141,7 +167,7 @@ pub async fn run(gateway: Gateway, reloading: Reloading, mut stop: StopToken) {
                 if now != last {
                     last = now;
                     // What came of it is in the log.
-                    let _ = reload(&gateway, &load, &settings).await;
+                    let _ = reload(&gateway, &load, &settings, &access).await;
                 }
             }
         }
@@ -186,9 +212,14 @@ fn watch(file: &Path, changed: mpsc::Sender<()>) -> Option<impl Watcher + use<>>
     }
 }
 
-async fn reload(gateway: &Gateway, load: &Load, settings: &Settings) -> Result<String, String> {
+async fn reload(
+    gateway: &Gateway,
+    load: &Load,
+    settings: &Settings,
+    access: &Access,
+) -> Result<String, String> {
     supervisor::reloading();
-    let reloaded = replace(gateway, load, settings).await;
+    let reloaded = replace(gateway, load, settings, access).await;
     supervisor::ready();
     gateway.reloaded(reloaded.is_ok());
     match &reloaded {
@@ -205,10 +236,16 @@ async fn reload(gateway: &Gateway, load: &Load, settings: &Settings) -> Result<S
     reloaded.map(|outcome| outcome.text())
 }
 
-async fn replace(gateway: &Gateway, load: &Load, settings: &Settings) -> Result<Outcome, String> {
+async fn replace(
+    gateway: &Gateway,
+    load: &Load,
+    settings: &Settings,
+    access: &Access,
+) -> Result<Outcome, String> {
     let config = load(None).map_err(|problems| problems.to_string())?;
     let policy = config.gateway.ttl.clone();
     gateway.set_ttl_policy(policy).await.map_err(|fault: Fault| fault.to_string())?;
+    access.replace(config.http.access.clone());
     Ok(settings.replace(&config))
 }
 

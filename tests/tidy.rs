@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 /// Lowest first. A module may name modules of earlier entries, and itself; those of one entry are
 /// siblings, which never name each other. `lib.rs` and `main.rs` are above them all.
-const LAYERS: &str = "time < model < exposition store telemetry client < gateway < http tasks < webhook < config < transfer < \
+const LAYERS: &str = "time < model < exposition store telemetry client < gateway < http tasks maintenance < webhook < config < transfer < \
      reload operate < app shutdown";
 
 /// Outside things, where they may be named in `src` and `migrations`, and what to do elsewhere.
@@ -22,6 +22,7 @@ const OWNERS: &[(&str, &[&str], &str)] = &[
             // They lay out and read the messages of `store::record`.
             "src/gateway/layout.rs",
             "src/gateway/restore.rs",
+            "src/gateway/salvage.rs",
             "src/gateway/stored.rs",
         ],
         "put messages of the wire into `exposition::protobuf`, those of the disk into `store::record`",

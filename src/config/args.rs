@@ -8,6 +8,8 @@ use clap::{Arg, ArgAction, ArgMatches, Command};
 use super::operate_args::{self, Operate};
 use super::settings::{ALIASES, Kind, SETTINGS, Setting};
 use super::source::{Origin, Sources};
+use crate::http::access::Permission;
+use crate::model::Selector;
 use crate::telemetry::build::{BUILD, Build};
 
 /// What the command line asks for.
@@ -28,6 +30,10 @@ pub enum Args {
     },
     /// Ask a running gateway.
     Operate(Operate),
+    /// Look at a store, or build it anew from what can be read.
+    Maintain { repair: bool, yes: bool, json: bool, flags: FlagSettings },
+    /// Make a token: its name, what it may do, and to which groups.
+    Token { name: String, may: Vec<String>, groups: Option<String> },
     /// Print a text.
     Print(String),
 }
@@ -87,6 +93,17 @@ impl Args {
                 let (output, to) = (found.remove_one("output"), found.remove_one("to"));
                 Self::Export { source, output, to, flags: FlagSettings::new(found) }
             }
+            "verify" | "repair" => Self::Maintain {
+                repair: name == "repair",
+                yes: matches!(found.try_get_one("yes"), Ok(Some(true))),
+                json: found.get_one::<String>("output").is_some_and(|output| output == "json"),
+                flags: FlagSettings::new(found),
+            },
+            "token" => Self::Token {
+                name: found.remove_one("NAME").unwrap_or_default(),
+                may: found.remove_many("may").into_iter().flatten().collect(),
+                groups: found.remove_one("match"),
+            },
             name => Self::Operate(Operate::new(name, found)),
         })
     }
@@ -208,7 +225,7 @@ fn command() -> Command {
         .after_help(EXAMPLES)
         .args([version, long_help, manual, config_file()])
         .args(SETTINGS.iter().flat_map(flags))
-        .subcommands([check_config(), import(), export()])
+        .subcommands([check_config(), token(), import(), export(), verify(), repair()])
         .subcommands(operate_args::commands())
         .args_conflicts_with_subcommands(true)
 }
@@ -295,6 +312,81 @@ fn export() -> Command {
                 .conflicts_with("output")
                 .help("Gateway to push to, such as http://old-gateway:9091"),
         )
+        .args(store_flags())
+}
+
+fn token() -> Command {
+    let selector = |text: &str| match Selector::parse(text) {
+        Ok(_) => Ok(text.to_owned()),
+        Err(error) => Err(error.to_string()),
+    };
+    Command::new("token")
+        .about("Make a token that lets a client in")
+        .long_about(
+            "Makes a token, and prints it with the table to put into the settings file. There only its \
+             hash is kept: the token itself is nowhere but on your screen.",
+        )
+        .after_help(
+            "Examples:\n  tidegate token ci --may=push,delete --match='{job=\"ci\"}'\n      For the jobs of a \
+             team, and no others.\n  tidegate token prometheus --may=scrape\n  curl -H \"Authorization: \
+             Bearer $TOKEN\" …, or as the password of any user.",
+        )
+        .arg(Arg::new("NAME").required(true).help("Its name, for the log"))
+        .arg(
+            Arg::new("may")
+                .long("may")
+                .value_name("WHAT")
+                .required(true)
+                .value_delimiter(',')
+                .value_parser(Permission::NAMES.map(|(name, _)| name))
+                .help("What it may do"),
+        )
+        .arg(
+            Arg::new("match")
+                .long("match")
+                .value_name("SELECTOR")
+                .value_parser(selector)
+                .help("To which groups [default: all]"),
+        )
+}
+
+fn output() -> Arg {
+    Arg::new("output")
+        .long("output")
+        .value_name("FORMAT")
+        .value_parser(["table", "json"])
+        .default_value("table")
+        .help("Text for people, or JSON for programs")
+}
+
+fn verify() -> Command {
+    Command::new("verify")
+        .about("Look at all of a store, and change nothing")
+        .long_about(
+            "Reads everything in a store whose gateway is stopped and says what cannot be read, or is not \
+             as it was written. Exits 0 if that is nothing, else 1. It works on a copy in the folder for \
+             temporary files (TMPDIR), which needs as much room as the store.",
+        )
+        .arg(output())
+        .args(store_flags())
+}
+
+fn repair() -> Command {
+    Command::new("repair")
+        .about("Build a new store from all that can be read of a damaged one")
+        .long_about(
+            "Builds a new store from all groups that can be read whole, puts it in the place of the old \
+             one, and says what was lost. The old files are kept beside it, in a folder whose name says \
+             so. The gateway must be stopped.",
+        )
+        .arg(
+            Arg::new("yes")
+                .long("yes")
+                .short('y')
+                .action(ArgAction::SetTrue)
+                .help("Do it without asking"),
+        )
+        .arg(output())
         .args(store_flags())
 }
 

@@ -1,6 +1,7 @@
 //! Settings: flags, environment and file become one validated [`Config`], made of the options that
 //! the parts define for themselves.
 
+mod access;
 mod args;
 mod error;
 mod operate_args;
@@ -271,6 +272,12 @@ impl Reader<'_> {
         );
         let flags = self.flags(paths.as_ref());
         let web_config = self.file("web.config.file");
+        let access = self.access();
+        let cors_origins = self.list("web.cors-origin", |origin| match origin.split_once("://") {
+            Some((_, host)) if !host.contains('/') => Ok(origin.to_owned()),
+            _ if origin == "*" => Ok(origin.to_owned()),
+            _ => Err(expected(origin, "an origin such as https://example.com")),
+        });
         let (listen, place) = self.texts("web.listen-address");
         for address in &listen {
             let port = address.rsplit_once(':').and_then(|(_, port)| port.parse::<u16>().ok());
@@ -309,6 +316,8 @@ impl Reader<'_> {
             lifecycle: lifecycle?,
             admin: admin?,
             openmetrics: openmetrics?,
+            access: access?,
+            cors_origins: cors_origins?,
             flags,
             limits,
         })

@@ -81,6 +81,16 @@ pub(super) const SETTINGS: &[Setting] = &[
         "web.enable-admin-api",
         "Let the API change or delete more than one group: wipe, and what /api/v2 does by selector",
     ),
+    Setting {
+        kind: Kind::List,
+        ..setting(
+            "web.cors-origin",
+            "",
+            "ORIGIN",
+            "Origin of pages that may use /api/v2 in a browser, as in https://example.com. May be \
+             repeated",
+        )
+    },
     switch(
         "web.enable-openmetrics",
         "Offer OpenMetrics 1.0 to scrapers. Mind that it names a counter without its _total in the \
@@ -190,6 +200,35 @@ pub(super) const SETTINGS: &[Setting] = &[
         "SECRET",
         "Key with which what is sent is signed (HMAC-SHA256, header Tidegate-Signature)",
     ),
+    Setting {
+        kind: Kind::List,
+        ..setting(
+            "access.anonymous",
+            "",
+            "WHAT",
+            "What may be done without a token, where there are [[access.tokens]]: push, delete, scrape, \
+             read, admin",
+        )
+    },
+    Setting {
+        kind: Kind::List,
+        ..setting(
+            "access.admin-from",
+            "",
+            "NETWORK",
+            "Addresses from which groups may be changed by selector, wiped and restored, as in \
+             10.0.0.0/8. Empty: from everywhere",
+        )
+    },
+    Setting {
+        kind: Kind::List,
+        ..setting(
+            "access.lifecycle-from",
+            "",
+            "NETWORK",
+            "Addresses from which the gateway may be reloaded and stopped. Empty: from everywhere",
+        )
+    },
     setting("limits.body-size", "64MiB", "SIZE", "Largest body of a push, as it is sent"),
     setting(
         "limits.decoded-size",

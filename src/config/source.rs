@@ -15,6 +15,7 @@ use super::settings::{Kind, SETTINGS, Setting};
 pub(super) struct Sources {
     values: BTreeMap<&'static str, (Vec<String>, Origin)>,
     pub(super) rules: Vec<RawRule>,
+    pub(super) tokens: Vec<RawToken>,
 }
 
 /// A setting as it counts, and where it was written.
@@ -75,6 +76,17 @@ pub(super) struct RawRule {
     pub(super) selector: Option<String>,
     pub(super) ttl: Option<String>,
     pub(super) auto: RawAuto,
+}
+
+/// A table of `[[access.tokens]]`.
+#[derive(Debug, Default)]
+pub(super) struct RawToken {
+    /// `FILE: access.tokens[N]`
+    pub(super) place: String,
+    pub(super) name: Option<String>,
+    pub(super) hash: Option<String>,
+    pub(super) may: Vec<String>,
+    pub(super) selector: Option<String>,
 }
 
 /// The table `auto` of a rule: what it says of each key, with its place.
@@ -161,6 +173,8 @@ impl Sources {
             let place = format!("{file}: {name}");
             if name == "ttl.rules" {
                 self.rules(file, value, problems);
+            } else if name == "access.tokens" {
+                self.tokens(file, value, problems);
             } else if let Some(setting) = Setting::find(&name) {
                 match scalars(setting, value) {
                     Ok(values) => self.set(setting, values, Origin::File(file.to_owned())),
@@ -171,6 +185,39 @@ impl Sources {
             } else {
                 problems.add(&place, unknown(&name));
             }
+        }
+    }
+
+    fn tokens(&mut self, file: &str, value: Value, problems: &mut Problems) {
+        let Value::Array(tokens) = value else {
+            problems.add(&format!("{file}: access.tokens"), "expected tables: [[access.tokens]]");
+            return;
+        };
+        for (number, token) in tokens.into_iter().enumerate() {
+            let place = format!("{file}: access.tokens[{number}]");
+            let Value::Table(token) = token else {
+                problems.add(&place, "expected a table with the keys name, hash and may");
+                continue;
+            };
+            let mut raw = RawToken { place, ..RawToken::default() };
+            for (key, value) in token {
+                let place = format!("{}.{key}", raw.place);
+                match (key.as_str(), value) {
+                    ("name", Value::String(name)) => raw.name = Some(name),
+                    ("hash", Value::String(hash)) => raw.hash = Some(hash),
+                    ("match", Value::String(selector)) => raw.selector = Some(selector),
+                    ("may", Value::Array(may)) => {
+                        raw.may.extend(may.into_iter().filter_map(scalar));
+                    }
+                    ("may", _) => problems.add(&place, "expected an array such as [\"push\"]"),
+                    ("name" | "hash" | "match", _) => problems.add(&place, "expected a string"),
+                    _ => {
+                        let known = "unknown key; a token has the keys name, hash, may and match";
+                        problems.add(&place, known);
+                    }
+                }
+            }
+            self.tokens.push(raw);
         }
     }
 

@@ -29,6 +29,7 @@ pub mod preview;
 mod pulse;
 mod queue;
 mod restore;
+pub mod salvage;
 pub mod scrape;
 pub mod segment;
 pub mod stamps;

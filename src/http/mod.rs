@@ -8,6 +8,7 @@
 //! Deliberately absent
 //! - No judgement about metrics: that is the gateway's.
 
+pub mod access;
 mod api_v1;
 pub mod api_v2;
 mod body;
@@ -23,6 +24,7 @@ mod server;
 mod service;
 mod web_config;
 
+pub use access::Access;
 pub use server::{BindError, Server};
 pub use service::Readiness;
 pub use web_config::WebConfigError;
@@ -43,6 +45,8 @@ pub struct Hooks {
     pub reload: mpsc::Sender<ReloadReply>,
     /// The policy, and warnings, of a proposed TOML text.
     pub parse_ttl: ParseTtl,
+    /// Who may do what, which may be replaced.
+    pub access: Access,
     /// All settings in force.
     pub settings: Arc<dyn Fn() -> serde_json::Value + Send + Sync>,
 }
@@ -60,7 +64,7 @@ impl fmt::Debug for Hooks {
 }
 
 /// Settings of the server.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a setting of its own")]
 pub struct Options {
     /// `host:port` or `:port`, which is every address of the host.
@@ -76,6 +80,10 @@ pub struct Options {
     pub admin: bool,
     /// Whether scrapers may have OpenMetrics.
     pub openmetrics: bool,
+    /// Who may do what at the start.
+    pub access: access::Options,
+    /// The pages of other hosts that may use the second version of the API.
+    pub cors_origins: Vec<String>,
     /// What the API says of the settings.
     pub flags: Vec<(String, String)>,
     pub limits: Limits,

@@ -3,8 +3,10 @@
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::body::Body as _;
-use hyper::header::{ALLOW, CONTENT_TYPE, HeaderValue, RETRY_AFTER, X_CONTENT_TYPE_OPTIONS};
-use hyper::{Response, StatusCode};
+use hyper::header::{
+    ALLOW, CONTENT_TYPE, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
+};
+use hyper::{HeaderMap, Response, StatusCode};
 use thiserror::Error;
 
 use super::api_v2;
@@ -43,6 +45,10 @@ pub(super) enum Rejection {
     Parse(#[from] ParseError),
     #[error(transparent)]
     Gateway(#[from] Error),
+    #[error("Unauthorized")]
+    Unauthorized,
+    #[error("forbidden: {0}")]
+    Forbidden(String),
     #[error("the gateway is starting: it is restoring what is stored")]
     Starting,
 }
@@ -65,6 +71,8 @@ impl Rejection {
             | Self::BodyBroken(_)
             | Self::Encoding { .. }
             | Self::Parse(_) => StatusCode::BAD_REQUEST,
+            Self::Unauthorized => StatusCode::UNAUTHORIZED,
+            Self::Forbidden(_) => StatusCode::FORBIDDEN,
             Self::BodyTooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
             Self::BodyTimeout { .. } => StatusCode::REQUEST_TIMEOUT,
             Self::Starting | Self::Overload { .. } => StatusCode::SERVICE_UNAVAILABLE,
@@ -105,6 +113,7 @@ impl Rejection {
             | Self::Route(_) => "path",
             Self::Ttl(_) => "ttl",
             Self::BodyTooLarge { .. } => "limit",
+            Self::Unauthorized | Self::Forbidden(_) => "access",
             Self::Overload { .. } => "overload",
             Self::BodyTimeout { .. } | Self::BodyBroken(_) | Self::Encoding { .. } => "encoding",
             Self::Parse(_) => "parse",
@@ -154,6 +163,7 @@ impl Rejection {
     /// The same as JSON, for the API.
     pub(super) fn into_json_response(self) -> WholeResponse {
         let mut response = api_v2::failure(self.status(), &self.public_text());
+        self.add_challenge(response.headers_mut());
         if let Some(seconds) = self.retry_after() {
             response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static(seconds));
         }
@@ -169,6 +179,7 @@ impl Rejection {
         }
         let mut response = error_text(self.status(), &self.public_text());
         let headers = response.headers_mut();
+        self.add_challenge(headers);
         if let Self::MethodNotAllowed { allow } = self {
             headers.insert(ALLOW, HeaderValue::from_static(allow));
         }
@@ -176,6 +187,13 @@ impl Rejection {
             headers.insert(RETRY_AFTER, HeaderValue::from_static(seconds));
         }
         response
+    }
+
+    /// Has a browser ask for a password, which a token may be.
+    fn add_challenge(&self, headers: &mut HeaderMap) {
+        if matches!(self, Self::Unauthorized) {
+            headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Basic realm=\"tidegate\""));
+        }
     }
 
     /// After how many seconds the same request may succeed, where that is worth a try.

@@ -2,7 +2,7 @@
 
 use std::convert::Infallible;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -84,6 +84,13 @@ impl Server {
     pub fn is_tls(&self) -> bool {
         self.web_config.as_ref().is_some_and(|web_config| {
             web_config.current().is_ok_and(|settings| settings.tls().is_some())
+        })
+    }
+
+    /// Whether somebody has to be one of the users of `web.config.file`.
+    pub fn has_users(&self) -> bool {
+        self.web_config.as_ref().is_some_and(|web_config| {
+            web_config.current().is_ok_and(|settings| settings.has_users())
         })
     }
 
@@ -174,15 +181,17 @@ impl Served {
     /// Serves one connection to its end.
     async fn connection(self: Arc<Self>, stream: TcpStream, watcher: Watcher) {
         let limits = self.service.options.limits;
+        // One whose other end is gone already is served to nobody.
+        let Ok(from) = stream.peer_addr().map(|address| address.ip()) else { return };
         let stream = Patient::new(stream, limits.send_timeout);
         if !self.is_tls {
-            return self.http1(stream, watcher).await;
+            return self.http1(stream, watcher, from).await;
         }
         match tokio::time::timeout(limits.header_timeout, self.handshake(stream)).await {
             Ok(Ok(stream)) if stream.get_ref().1.alpn_protocol() == Some(b"h2") => {
-                self.http2(stream, watcher).await;
+                self.http2(stream, watcher, from).await;
             }
-            Ok(Ok(stream)) => self.http1(stream, watcher).await,
+            Ok(Ok(stream)) => self.http1(stream, watcher, from).await,
             Ok(Err(error)) => tracing::debug!(%error, "TLS handshake failed"),
             Err(_) => {
                 self.service.readiness.limited("limits.header-timeout");
@@ -204,7 +213,7 @@ impl Served {
         TlsAcceptor::from(config).accept(stream).await
     }
 
-    async fn http1<S>(self: Arc<Self>, stream: S, watcher: Watcher)
+    async fn http1<S>(self: Arc<Self>, stream: S, watcher: Watcher, from: IpAddr)
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
@@ -213,7 +222,7 @@ impl Served {
         builder.timer(TokioTimer::new()).header_read_timeout(limits.header_timeout);
         builder.half_close(true);
         let send_by = SendBy::new();
-        let serve = service_fn(|request| self.serve(request, &send_by));
+        let serve = service_fn(|request| self.serve(request, &send_by, from));
         let connection = builder.serve_connection(TokioIo::new(stream), serve);
         self.until_overdue(&send_by, watcher.watch(connection)).await;
     }
@@ -242,7 +251,7 @@ impl Served {
         }
     }
 
-    async fn http2<S>(self: Arc<Self>, stream: S, watcher: Watcher)
+    async fn http2<S>(self: Arc<Self>, stream: S, watcher: Watcher, from: IpAddr)
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
@@ -257,7 +266,7 @@ impl Served {
             let send_by = send_by.clone();
             move |request| {
                 let (served, send_by) = (Arc::clone(&served), send_by.clone());
-                async move { served.serve(request, &send_by).await }
+                async move { served.serve(request, &send_by, from).await }
             }
         });
         let connection = builder.serve_connection(TokioIo::new(stream), serve);
@@ -268,13 +277,18 @@ impl Served {
         &self,
         request: Request<Incoming>,
         send_by: &SendBy,
+        from: IpAddr,
     ) -> Result<Response<ResponseBody>, Infallible> {
+        let access = self.service.hooks.access.current();
         let Some(web_config) = &self.web_config else {
-            return Ok(self.service.serve(request, send_by).await);
+            let caller = access.caller(request.headers(), false, from);
+            return Ok(self.service.serve(request, &caller, send_by).await);
         };
-        Ok(match web_config.admit(request.headers()).await {
+        Ok(match web_config.admit(request.headers(), access.knows(request.headers())).await {
             Ok(headers) => {
-                let mut response = self.service.serve(request, send_by).await;
+                let users = web_config.current().is_ok_and(|settings| settings.has_users());
+                let caller = access.caller(request.headers(), users, from);
+                let mut response = self.service.serve(request, &caller, send_by).await;
                 response.headers_mut().extend(headers);
                 response
             }

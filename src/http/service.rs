@@ -9,11 +9,15 @@ use std::time::Instant;
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::body::{Body, Frame, SizeHint};
-use hyper::header::{ALLOW, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue, LOCATION};
+use hyper::header::{
+    ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN, ALLOW,
+    CONTENT_LENGTH, CONTENT_TYPE, HeaderValue, LOCATION, ORIGIN, VARY,
+};
 use hyper::http::request::Parts;
 use hyper::{HeaderMap, Method, Request, Response, StatusCode};
 use tokio::sync::{Notify, oneshot};
 
+use super::access::{Caller, Origin, Permission};
 use super::api_v1::GroupsBody;
 use super::api_v2::EventsBody;
 use super::body::{self, Bounds};
@@ -159,6 +163,7 @@ impl Service {
     pub(super) async fn serve<B>(
         &self,
         request: Request<B>,
+        caller: &Caller,
         send_by: &SendBy,
     ) -> Response<ResponseBody>
     where
@@ -173,12 +178,12 @@ impl Service {
             Ok(Route::Push(path, _)) => Some(path.key.clone()),
             _ => None,
         };
-        let result = self.try_serve(routed, &head, &mut body, send_by).await;
+        let result = self.try_serve(routed, &head, &mut body, caller, send_by).await;
         // A body that nobody wanted would have the connection closed behind the answer, and a
         // client that sends its next request at that moment would get none.
         body::discard(&mut body, &self.options.limits).await;
         let undecodable = matches!(&result, Err(Rejection::Encoding { .. }));
-        let response = result.unwrap_or_else(|rejection| {
+        let mut response = result.unwrap_or_else(|rejection| {
             self.note(&head, &rejection);
             let mut refused = HeaderMap::new();
             if let Some(key) = &group
@@ -194,6 +199,9 @@ impl Service {
             response.headers_mut().extend(refused);
             response.map(ResponseBody::Whole)
         });
+        if self.router.is_api_v2(head.uri.path()) {
+            self.allow_origin(&head.headers, response.headers_mut());
+        }
         if let Some(handler) = handler.filter(|_| !undecodable)
             && let Ok(gateway) = self.readiness.gateway()
         {
@@ -211,12 +219,16 @@ impl Service {
         routed: Result<Route, Rejection>,
         head: &Parts,
         body: &mut B,
+        caller: &Caller,
         send_by: &SendBy,
     ) -> Result<Response<ResponseBody>, Rejection>
     where
         B: Body<Data = Bytes> + Unpin,
         B::Error: std::fmt::Display,
     {
+        if let Ok(route) = &routed {
+            self.authorize(caller, route, &head.method)?;
+        }
         let limits = self.options.limits;
         let mut bounds = Bounds { limits, held: self.budget.reservation() };
         // Also where nothing is there: the Go Pushgateway decodes before it looks. A push is decoded
@@ -234,7 +246,12 @@ impl Service {
                 let gateway = self.readiness.gateway()?;
                 push::push(&gateway, &mut bounds, path, mode, head, body).await?
             }
-            Route::Delete(key) => push::delete(&self.readiness.gateway()?, key).await?,
+            Route::Delete(key) => {
+                let what = key.to_string();
+                let response = push::delete(&self.readiness.gateway()?, key).await?;
+                caller.audit("delete", &what);
+                response
+            }
             Route::Scrape => {
                 let gateway = self.readiness.gateway()?;
                 let openmetrics = self.options.openmetrics;
@@ -254,7 +271,7 @@ impl Service {
                 text(StatusCode::METHOD_NOT_ALLOWED, "Only POST or PUT requests allowed.")
             }
             Route::Quit if self.options.lifecycle => {
-                tracing::warn!("a request asked the gateway to stop");
+                caller.audit("quit", "the gateway");
                 self.quit.notify_one();
                 text(StatusCode::OK, "Requesting termination... Goodbye!")
             }
@@ -272,18 +289,22 @@ impl Service {
             }
             Route::Wipe => {
                 self.readiness.gateway()?.wipe().await?;
+                caller.audit("wipe", "all groups");
                 let mut response = Response::new(Full::default());
                 *response.status_mut() = StatusCode::ACCEPTED;
                 response
             }
-            Route::Reload if self.options.lifecycle => self.reload().await,
+            Route::Reload if self.options.lifecycle => {
+                caller.audit("reload", "settings");
+                self.reload().await
+            }
             Route::Quit | Route::Reload => {
                 text(StatusCode::FORBIDDEN, "Lifecycle API is not enabled.")
             }
             Route::V2(endpoint) => {
                 let gateway = self.readiness.gateway()?;
                 let (hooks, admin) = (&self.hooks, self.options.admin);
-                let context = api_v2::Context { gateway, hooks, admin };
+                let context = api_v2::Context { gateway, hooks, admin, caller };
                 return api_v2::serve(&context, endpoint, head, body, &mut bounds).await;
             }
             Route::Options { allow } => {
@@ -296,6 +317,37 @@ impl Service {
             Route::Redirect { status, location, .. } => redirect(&head.method, status, &location),
         };
         Ok(response.map(ResponseBody::Whole))
+    }
+
+    /// Whether whoever sent a request may do what it asks for.
+    fn authorize(&self, caller: &Caller, route: &Route, method: &Method) -> Result<(), Rejection> {
+        let access = self.hooks.access.current();
+        match route {
+            Route::Push(path, _) => caller.may(Permission::Push, Some(&path.key)),
+            Route::Delete(key) => caller.may(Permission::Delete, Some(key)),
+            Route::Scrape => caller.may_all(Permission::Scrape),
+            Route::Page | Route::ApiStatus | Route::ApiMetrics => caller.may_all(Permission::Read),
+            Route::Wipe => {
+                access.admits(caller, Origin::Admin)?;
+                caller.may_all(Permission::Admin)
+            }
+            Route::Quit | Route::Reload => {
+                access.admits(caller, Origin::Lifecycle)?;
+                caller.may_all(Permission::Admin)
+            }
+            Route::V2(endpoint) => {
+                let (permission, origin, all) = endpoint.needs(method);
+                access.admits(caller, origin)?;
+                if all { caller.may_all(permission) } else { caller.may(permission, None) }
+            }
+            // A probe has no secrets, and there are none in what it is told.
+            Route::Healthy
+            | Route::Ready
+            | Route::QuitHint
+            | Route::ApiOptions
+            | Route::Options { .. }
+            | Route::Redirect { .. } => Ok(()),
+        }
     }
 
     /// Has the settings read again. The answer is for people, as it is with Prometheus.
@@ -337,6 +389,29 @@ impl Service {
             },
             State::Stopping(_) => text(unavailable, "stopping\n"),
             State::Failed(_, reason) => text(unavailable, format!("failed: {reason}\n")),
+        }
+    }
+
+    /// Lets the pages of the hosts that the settings name use the API (the CORS protocol of the Fetch
+    /// standard).
+    fn allow_origin(&self, request: &HeaderMap, headers: &mut HeaderMap) {
+        let allowed = &self.options.cors_origins;
+        headers.append(VARY, HeaderValue::from_static("Origin"));
+        if let Some(origin) = request.get(ORIGIN)
+            && allowed
+                .iter()
+                .any(|allowed| allowed == "*" || allowed.as_bytes() == origin.as_bytes())
+        {
+            headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
+            for (name, value) in [
+                (ACCESS_CONTROL_ALLOW_METHODS, "GET, POST, PUT, DELETE, OPTIONS"),
+                (
+                    ACCESS_CONTROL_ALLOW_HEADERS,
+                    "Accept, Authorization, Content-Type, Last-Event-ID",
+                ),
+            ] {
+                headers.insert(name, HeaderValue::from_static(value));
+            }
         }
     }
 

@@ -21,8 +21,8 @@ pub enum OpenError {
     )]
     Newer { path: PathBuf, stored: u32, known: u32 },
     #[error(
-        "the store in {} is damaged: {what}; restore the folder from a backup, or move it away to \
-         start empty", path.display()
+        "the store in {} is damaged: {what}; `tidegate verify` says what can be read of it, \
+         `tidegate repair` builds a new store of that", path.display()
     )]
     Damaged { path: PathBuf, what: String },
     #[error("cannot open the store in {}", path.display())]

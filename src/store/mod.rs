@@ -18,6 +18,7 @@ mod files;
 mod frame;
 pub mod record;
 mod room;
+pub mod salvage;
 mod schema;
 mod seal;
 

@@ -63,9 +63,11 @@ pub struct Readings {
 /// Every reason that `tidegate_pushes_refused_total` can have, so that each series is there from
 /// the start.
 const REASONS: &[&str] = &[
+    "access",
     "busy",
     "duplicate",
     "encoding",
+    "exists",
     "fault",
     "full",
     "label",

@@ -9,6 +9,7 @@
     reason = "whatever a test does not expect fails it"
 )]
 
+mod access;
 mod bodies;
 mod clients;
 mod commands;

@@ -65,7 +65,18 @@ impl Process {
         child.wait().expect("it is our child");
     }
 
+    /// Asks it to stop.
+    #[expect(clippy::allow_attributes, reason = "not every suite that has this file stops it")]
+    #[allow(dead_code, reason = "the same")]
+    pub(crate) fn terminate(&self) {
+        let child = self.child.lock().expect("no holder panics");
+        let stopped = Command::new("kill").args(["-TERM", &child.id().to_string()]).status();
+        assert!(stopped.expect("there is a kill").success());
+    }
+
     /// `kill -9` of all that was started with it.
+    #[expect(clippy::allow_attributes, reason = "not every suite that has this file traces it")]
+    #[allow(dead_code, reason = "the same")]
     pub(crate) fn kill_group(&self) {
         let mut child = self.child.lock().expect("no holder panics");
         let script = "kill -9 \"-$0\"";

@@ -147,7 +147,8 @@ pub(super) fn families(context: &Context<'_>, query: &Query<'_>) -> Result<Value
     let gateway = &context.gateway;
     let gone = || ApiError::NotFound(format!("there is no group {key}"));
     beside_other_tasks(true, || {
-        let group = gateway.group(&key).ok_or_else(gone)?;
+        let group = gateway.group(&key).filter(|group| query.is_in_scope(&group.key));
+        let group = group.ok_or_else(gone)?;
         let read = gateway.read_group(group.stored_id).map_err(Fault::from)?;
         let stored = read.ok_or_else(gone)?;
         let mut value = render::group(gateway, &group);

@@ -13,16 +13,17 @@ pub(super) use events::EventsBody;
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::body::Body;
-use hyper::header::{CONTENT_TYPE, HeaderValue};
+use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue, X_CONTENT_TYPE_OPTIONS};
 use hyper::http::request::Parts;
 use hyper::{Method, Response, StatusCode};
 use serde_json::{Value, json};
 use thiserror::Error;
 
+use super::Hooks;
+use super::access::{Caller, Origin, Permission};
 use super::body::{self, Bounds};
 use super::rejection::Rejection;
 use super::service::ResponseBody;
-use super::{Hooks, api_v1};
 use crate::gateway::{Error, Fault, Gateway};
 use query::Query;
 
@@ -80,6 +81,28 @@ impl Endpoint {
         ENDPOINTS.iter().find(|(at, ..)| *at == path).map(|endpoint| endpoint.1)
     }
 
+    /// What it does, for the log.
+    fn action(self) -> &'static str {
+        match self {
+            Self::Touch => "touch",
+            Self::Ttl => "override",
+            Self::Restore => "restore",
+            _ => "delete",
+        }
+    }
+
+    /// What a request needs: the permission, from where, and whether it is about all that there is.
+    pub(super) fn needs(self, method: &Method) -> (Permission, Origin, bool) {
+        match self {
+            Self::Groups if *method == Method::DELETE => (Permission::Delete, Origin::Admin, false),
+            Self::Touch | Self::Ttl | Self::Restore => (Permission::Admin, Origin::Admin, false),
+            Self::Config => (Permission::Read, Origin::Anywhere, true),
+            Self::Groups | Self::Families | Self::Preview | Self::Expired | Self::Events => {
+                (Permission::Read, Origin::Anywhere, false)
+            }
+        }
+    }
+
     /// Its methods.
     pub(super) fn allow(self) -> &'static str {
         ENDPOINTS.iter().find(|endpoint| endpoint.1 == self).map_or("", |endpoint| endpoint.2)
@@ -91,6 +114,7 @@ pub(super) struct Context<'a> {
     pub(super) gateway: Gateway,
     pub(super) hooks: &'a Hooks,
     pub(super) admin: bool,
+    pub(super) caller: &'a Caller,
 }
 
 impl Context<'_> {
@@ -112,7 +136,7 @@ where
     B: Body<Data = Bytes> + Unpin,
     B::Error: std::fmt::Display,
 {
-    let query = Query::parse(head.uri.query());
+    let query = Query::parse(head.uri.query(), context.caller.scope());
     let result = match endpoint {
         Endpoint::Events => {
             return Ok(match events::follow(context, &query, &head.headers) {
@@ -135,7 +159,16 @@ where
         Endpoint::Config => Ok((context.hooks.settings)()),
     };
     let response = match result {
-        Ok(data) => success(&data),
+        Ok(data) => {
+            if endpoint.needs(&head.method).1 == Origin::Admin
+                && data.get("dry_run") != Some(&true.into())
+            {
+                let count = data.get("count").and_then(Value::as_u64).unwrap_or(0);
+                let what = format!("{count} groups by {}", query.to_text());
+                context.caller.audit(endpoint.action(), &what);
+            }
+            success(&data)
+        }
         Err(error) => error.into_response(),
     };
     Ok(response.map(ResponseBody::Whole))
@@ -152,6 +185,7 @@ pub(super) fn failure(status: StatusCode, error: &str) -> Response<Full<Bytes>> 
         StatusCode::NOT_FOUND => "not_found",
         StatusCode::SERVICE_UNAVAILABLE | StatusCode::INSUFFICIENT_STORAGE => "unavailable",
         StatusCode::FORBIDDEN => "forbidden",
+        StatusCode::UNAUTHORIZED => "unauthorized",
         StatusCode::CONFLICT => "conflict",
         status if status.is_server_error() => "internal",
         _ => "bad_data",
@@ -162,9 +196,10 @@ pub(super) fn failure(status: StatusCode, error: &str) -> Response<Full<Bytes>> 
 fn answer(status: StatusCode, value: &Value) -> Response<Full<Bytes>> {
     let mut response = Response::new(Full::new(Bytes::from(value.to_string())));
     *response.status_mut() = status;
-    api_v1::headers(response.headers_mut());
-    let json = HeaderValue::from_static("application/json");
-    response.headers_mut().insert(CONTENT_TYPE, json);
+    let headers = response.headers_mut();
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     response
 }
 

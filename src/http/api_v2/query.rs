@@ -1,6 +1,7 @@
 //! What is asked for in the query of a URL.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::ApiError;
@@ -11,6 +12,8 @@ use crate::time::UnixNanos;
 #[derive(Debug)]
 pub(super) struct Query<'a> {
     pairs: Vec<(Cow<'a, str>, Cow<'a, str>)>,
+    /// The groups that whoever asks has to do with; `None`: all.
+    scope: Option<Arc<Selector>>,
 }
 
 /// An instant, as it may be written.
@@ -21,18 +24,33 @@ pub(super) enum At {
     Wall(UnixNanos),
 }
 
-/// Selectors of which a group has to match one; none at all is matched by every group.
+/// Selectors of which a group has to match one; none at all is matched by every group. And the groups
+/// that whoever asks has to do with.
 #[derive(Debug)]
-pub(super) struct Selection(Vec<Selector>);
+pub(super) struct Selection {
+    selectors: Vec<Selector>,
+    scope: Option<Arc<Selector>>,
+}
 
 const MATCH: &str = "match[]";
 /// What may be said more than once.
 const REPEATABLE: [&str; 3] = [MATCH, "match", "event"];
 
 impl<'a> Query<'a> {
-    pub(super) fn parse(query: Option<&'a str>) -> Self {
+    pub(super) fn parse(query: Option<&'a str>, scope: Option<Arc<Selector>>) -> Self {
         let pairs = form_urlencoded::parse(query.unwrap_or("").as_bytes());
-        Self { pairs: pairs.collect() }
+        Self { pairs: pairs.collect(), scope }
+    }
+
+    /// What is asked, for people.
+    pub(super) fn to_text(&self) -> String {
+        let pairs: Vec<_> = self.pairs().map(|(name, value)| format!("{name}={value}")).collect();
+        pairs.join("&")
+    }
+
+    /// Whether whoever asks has to do with a group.
+    pub(super) fn is_in_scope(&self, key: &GroupingKey) -> bool {
+        self.scope.as_ref().is_none_or(|scope| scope.matches(key))
     }
 
     /// All that there is, in order.
@@ -70,13 +88,14 @@ impl<'a> Query<'a> {
         let selectors = texts.map(|(_, text)| {
             Selector::parse(text).map_err(|error| bad(format!("{MATCH}={text}: {error}")))
         });
-        selectors.collect::<Result<_, _>>().map(Selection)
+        let selectors = selectors.collect::<Result<_, _>>()?;
+        Ok(Selection { selectors, scope: self.scope.clone() })
     }
 
     /// A selection that is not of everything for want of a selector.
     pub(super) fn explicit_selection(&self) -> Result<Selection, ApiError> {
         let selection = self.selection()?;
-        if selection.0.is_empty() {
+        if selection.selectors.is_empty() {
             let example = r#"match[]={job=~".+"} is every group"#;
             return Err(bad(format!("{MATCH} is missing: say which groups; {example}")));
         }
@@ -132,7 +151,10 @@ impl At {
 
 impl Selection {
     pub(super) fn matches(&self, key: &GroupingKey) -> bool {
-        self.0.is_empty() || self.0.iter().any(|selector| selector.matches(key))
+        let selected = |selectors: &[Selector]| {
+            selectors.is_empty() || selectors.iter().any(|selector| selector.matches(key))
+        };
+        selected(&self.selectors) && self.scope.as_ref().is_none_or(|scope| scope.matches(key))
     }
 }
 
@@ -158,7 +180,7 @@ mod tests {
 
     #[test]
     fn what_deletes_needs_a_selector_and_knows_its_parameters() {
-        let query = |text| Query::parse(Some(text));
+        let query = |text| Query::parse(Some(text), None);
         assert!(query("").explicit_selection().is_err());
         assert!(query("match[]={job=\"a\"}&dry_run=1").explicit_selection().is_ok());
         for text in ["dry_run=", "dry_run=true&dry_run=false"] {

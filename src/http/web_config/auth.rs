@@ -41,6 +41,11 @@ impl Users {
         Self { hashes, right: Mutex::default(), one: Arc::new(Semaphore::new(1)) }
     }
 
+    /// Whether nobody is listed.
+    pub(super) fn is_empty(&self) -> bool {
+        self.hashes.is_empty()
+    }
+
     /// What is wrong with a hash. Looked at when the gateway starts; later, such a user is let in by
     /// no password.
     pub(super) fn check(&self) -> Result<(), String> {
@@ -86,7 +91,7 @@ impl Users {
 }
 
 /// User and password of an `Authorization: Basic` header.
-fn basic(value: &HeaderValue) -> Option<(String, String)> {
+pub(in crate::http) fn basic(value: &HeaderValue) -> Option<(String, String)> {
     let (scheme, encoded) = value.to_str().ok()?.split_once(' ')?;
     if !scheme.eq_ignore_ascii_case("basic") {
         return None;

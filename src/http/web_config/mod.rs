@@ -23,6 +23,7 @@ use thiserror::Error;
 
 use super::rejection::{WholeResponse, error_text};
 use auth::Users;
+pub(super) use auth::basic;
 use file::File;
 
 /// The file, as it was when it was last looked at.
@@ -92,10 +93,12 @@ impl WebConfig {
         state.current.clone()
     }
 
-    /// What admits or refuses a request: on success the headers that every answer has.
+    /// What admits or refuses a request: on success the headers that every answer has. `known`: it need
+    /// not be that of a user.
     pub(super) async fn admit(
         &self,
         request: &HeaderMap,
+        known: bool,
     ) -> Result<Vec<(HeaderName, HeaderValue)>, WholeResponse> {
         let Ok(settings) = self.current() else {
             return Err(error_text(StatusCode::INTERNAL_SERVER_ERROR, "Internal Server Error"));
@@ -103,7 +106,7 @@ impl WebConfig {
         if settings.limiter.as_ref().is_some_and(|limiter| limiter.check().is_err()) {
             return Err(error_text(StatusCode::TOO_MANY_REQUESTS, "Too Many Requests"));
         }
-        if settings.users.admit(request.get(AUTHORIZATION)).await {
+        if known || settings.users.admit(request.get(AUTHORIZATION)).await {
             return Ok(settings.headers.clone());
         }
         let mut response = error_text(StatusCode::UNAUTHORIZED, "Unauthorized");
@@ -117,6 +120,11 @@ impl Settings {
     /// TLS, where the file asks for it.
     pub(super) fn tls(&self) -> Option<&Arc<ServerConfig>> {
         self.tls.as_ref()
+    }
+
+    /// Whether there are users, so that somebody has to be one of them.
+    pub(super) fn has_users(&self) -> bool {
+        !self.users.is_empty()
     }
 
     fn add_headers<B>(&self, response: &mut Response<B>) {
@@ -248,18 +256,18 @@ mod tests {
         let path = folder.path().join("web.yml");
         fs::write(&path, "").unwrap();
         let config = WebConfig::load(&path).unwrap();
-        assert!(config.admit(&HeaderMap::new()).await.unwrap().is_empty());
+        assert!(config.admit(&HeaderMap::new(), false).await.unwrap().is_empty());
         fs::write(&path, "http_server_config:\n  headers:\n    X-Frame-Options: deny\n").unwrap();
-        assert_eq!(config.admit(&HeaderMap::new()).await.unwrap().len(), 1);
+        assert_eq!(config.admit(&HeaderMap::new(), false).await.unwrap().len(), 1);
         fs::write(&path, "rate_limit:\n  interval: 1h\n  burst: 2\n").unwrap();
         let mut statuses = Vec::new();
         for _ in 0..3 {
-            let answer = config.admit(&HeaderMap::new()).await;
+            let answer = config.admit(&HeaderMap::new(), false).await;
             statuses.push(answer.map_or_else(|refused| refused.status().as_u16(), |_| 200));
         }
         assert_eq!(statuses, [200, 200, 429]);
         fs::write(&path, "bogus").unwrap();
-        let broken = config.admit(&HeaderMap::new()).await.unwrap_err();
+        let broken = config.admit(&HeaderMap::new(), false).await.unwrap_err();
         assert_eq!(broken.status(), 500);
         assert!(WebConfig::load(&path).is_err());
     }
