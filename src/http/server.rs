@@ -226,7 +226,8 @@ impl Served {
     ) {
         let readiness = &self.service.readiness;
         tokio::select! {
-            Err(error) = connection => {
+            ended = connection => {
+                let Err(error) = ended else { return };
                 if error.is_timeout() {
                     readiness.limited("limits.header-timeout");
                 } else if is_io_timeout(&error) {
@@ -238,7 +239,6 @@ impl Served {
                 readiness.limited("limits.send-timeout");
                 tracing::debug!("connection closed: it takes too long to take an answer");
             }
-            else => {}
         }
     }
 

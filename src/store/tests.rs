@@ -1,7 +1,7 @@
 //! The store on a real folder.
 
 use std::collections::BTreeMap;
-use std::panic;
+use std::{fs, panic};
 
 use proptest::prelude::*;
 use tempfile::TempDir;
