@@ -5,6 +5,7 @@ use std::io::{IsTerminal as _, Write as _};
 use std::process::ExitCode;
 use std::sync::Arc;
 
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tidegate::app::App;
 use tidegate::config::{Args, Config, FlagSettings, Operate};
 use tidegate::http::access::{Secret, TokenHash};
@@ -65,6 +66,7 @@ fn main() -> ExitCode {
     };
     telemetry::log::init(config.log);
     tracing::info!(version = env!("CARGO_PKG_VERSION"), "starting tidegate");
+    raise_file_limit();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return fail("cannot start", &error),
@@ -186,6 +188,16 @@ fn confirm(question: &str) -> Option<bool> {
     let mut answer = String::new();
     std::io::stdin().read_line(&mut answer).ok()?;
     Some(matches!(answer.trim(), "y" | "Y" | "yes"))
+}
+
+/// Takes as many file descriptors as the host allows: what a shell or a supervisor gives at first is
+/// often 1024, which is for programs that cannot do with more, and less than `limits.connections`.
+fn raise_file_limit() {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
+    if let Err(error) = setrlimit(Resource::Nofile, raised) {
+        tracing::warn!(%error, "cannot raise the limit of file descriptors");
+    }
 }
 
 async fn serve(config: Config, flags: FlagSettings) -> ExitCode {

@@ -59,7 +59,7 @@ pub enum Refusal {
 /// A failure that is not the client's.
 #[derive(Clone, Debug, Error)]
 pub enum Fault {
-    #[error("the push queue is full; try again later")]
+    #[error("the push queue is full (limits.queue); try again later")]
     Busy,
     #[error("the gateway is stopping")]
     Stopping,

@@ -30,6 +30,10 @@ enum Encoding {
 /// The first bytes of a snappy stream in the framing format.
 const SNAPPY_STREAM: &[u8] = b"\xff\x06\x00\x00sNaPpY";
 
+/// How much of what it has written a zstd decoder has to remember, as a power of two: what HTTP allows
+/// a content coding (RFC 9659). The library's own bound is 128 MiB for each body.
+const ZSTD_WINDOW_LOG_MAX: u32 = 23;
+
 /// What the body of a request may take.
 #[derive(Debug)]
 pub(super) struct Bounds {
@@ -136,25 +140,29 @@ where
     B::Error: Display,
 {
     let mut first = Bytes::new();
-    let mut rest = BytesMut::new();
+    let mut whole = BytesMut::new();
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|error| Rejection::BodyBroken(error.to_string()))?;
         let Ok(data) = frame.into_data() else { continue };
-        if first.len() + rest.len() + data.len() > limit {
+        if first.len() + whole.len() + data.len() > limit {
             return Err(too_large(limit));
         }
         held.grow(data.len())?;
-        if first.is_empty() {
+        if first.is_empty() && whole.is_empty() {
             // Most bodies are one frame: no copy.
             first = data;
-        } else {
-            rest.extend_from_slice(&data);
+            continue;
         }
+        if whole.is_empty() {
+            // At once what it says it is: a buffer that grows is there twice while it does. What is
+            // not written to takes no memory.
+            let left = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
+            whole.reserve((first.len() + data.len()).saturating_add(left).min(limit));
+            whole.extend_from_slice(&std::mem::take(&mut first));
+        }
+        whole.extend_from_slice(&data);
     }
-    if rest.is_empty() {
-        return Ok(first);
-    }
-    Ok([first, rest.freeze()].concat().into())
+    Ok(if whole.is_empty() { first } else { whole.freeze() })
 }
 
 impl Encoding {
@@ -202,7 +210,11 @@ fn decode(
             decoded.map(Bytes::from).map_err(|error| failed("snappy", &error))
         }
         Encoding::Zstd => {
-            let decoder = zstd::stream::read::Decoder::with_buffer(bytes);
+            let decoder =
+                zstd::stream::read::Decoder::with_buffer(bytes).and_then(|mut decoder| {
+                    decoder.window_log_max(ZSTD_WINDOW_LOG_MAX)?;
+                    Ok(decoder)
+                });
             let decoder = decoder.map_err(|error| failed("zstd", &error))?;
             bounded(decoder, bytes.len(), limit, held)?.map_err(|error| failed("zstd", &error))
         }
@@ -319,6 +331,22 @@ mod tests {
         let claims_4_gib = [0xff, 0xff, 0xff, 0xff, 0x0f, 0];
         let result = decode(Encoding::Snappy, &claims_4_gib, 1_000_000);
         assert!(matches!(result, Err(Rejection::BodyTooLarge { .. })));
+    }
+
+    #[test]
+    fn a_zstd_decoder_has_to_remember_no_more_than_http_allows() {
+        let encoded = |window_log| {
+            let mut encoder = zstd::stream::write::Encoder::new(Vec::new(), 1).unwrap();
+            encoder.window_log(window_log).unwrap();
+            // In parts: a frame whose length is known has no larger window than that.
+            for line in TEXT.split_inclusive(|byte| *byte == b'\n') {
+                encoder.write_all(line).unwrap();
+            }
+            encoder.finish().unwrap()
+        };
+        assert_eq!(decode(Encoding::Zstd, &encoded(23), 1000).unwrap(), TEXT);
+        let result = decode(Encoding::Zstd, &encoded(24), 1000);
+        assert!(matches!(result, Err(Rejection::Encoding { .. })), "{result:?}");
     }
 
     #[test]

@@ -12,6 +12,7 @@ use hyper::service::service_fn;
 use hyper::{Request, Response};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::graceful::{GracefulShutdown, Watcher};
+use rustix::process::{Resource, getrlimit};
 use thiserror::Error;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpSocket, TcpStream, lookup_host};
@@ -54,6 +55,12 @@ pub enum BindError {
 
 /// Connections that the kernel keeps for us while we are busy.
 const BACKLOG: u32 = 1024;
+/// Of what is read ahead of a connection, and so of a head: more than the longest target that a
+/// request can have. It stays with the connection, and there may be thousands.
+const BUFFER_BYTES_MAX: usize = 80 * 1024;
+/// File descriptors that are not for connections: the store's, the sockets that listen, files that are
+/// read again, requests to others.
+const FILES_KEPT: u64 = 64;
 /// After running out of file descriptors or memory: time for others to give some back.
 const ACCEPT_BACKOFF: Duration = Duration::from_millis(100);
 
@@ -113,7 +120,7 @@ impl Server {
         let is_tls = self.is_tls();
         let Self { listeners, options, web_config, quit } = self;
         let limits = options.limits;
-        let slots = Arc::new(Semaphore::new(limits.connections));
+        let slots = Arc::new(Semaphore::new(connections(limits.connections)));
         let router = Router::new(&options, names);
         let served = Arc::new(Served {
             service: Service {
@@ -220,7 +227,7 @@ impl Served {
         let limits = self.service.options.limits;
         let mut builder = http1::Builder::new();
         builder.timer(TokioTimer::new()).header_read_timeout(limits.header_timeout);
-        builder.half_close(true);
+        builder.half_close(true).max_buf_size(BUFFER_BYTES_MAX);
         let send_by = SendBy::new();
         let serve = service_fn(|request| self.serve(request, &send_by, from));
         let connection = builder.serve_connection(TokioIo::new(stream), serve);
@@ -326,16 +333,13 @@ fn from_systemd() -> Result<Vec<TcpListener>, BindError> {
     if listeners.is_empty() { Err(BindError::NoSystemdSocket) } else { Ok(listeners) }
 }
 
-/// Waits for a free slot, then for a connection.
+/// Waits for a connection, then for a free slot for it. Not the other way round: a listener to which
+/// nobody connects would keep a slot from the others.
 async fn accept(
     listener: &TcpListener,
     slots: &Arc<Semaphore>,
     readiness: &Readiness,
 ) -> (TcpStream, Option<OwnedSemaphorePermit>) {
-    if slots.available_permits() == 0 {
-        readiness.limited("limits.connections");
-    }
-    let slot = Arc::clone(slots).acquire_owned().await.ok();
     loop {
         match listener.accept().await {
             Ok((stream, _)) => {
@@ -343,7 +347,10 @@ async fn accept(
                 if let Err(error) = stream.set_nodelay(true) {
                     tracing::debug!(%error, "cannot set TCP_NODELAY");
                 }
-                return (stream, slot);
+                if slots.available_permits() == 0 {
+                    readiness.limited("limits.connections");
+                }
+                return (stream, Arc::clone(slots).acquire_owned().await.ok());
             }
             Err(error) if is_connection_error(&error) => {}
             Err(error) => {
@@ -352,6 +359,21 @@ async fn accept(
             }
         }
     }
+}
+
+/// As many connections at a time as are wanted, or as the host allows: the store could not open its
+/// files if connections had taken all file descriptors.
+fn connections(wanted: usize) -> usize {
+    let Some(files) = getrlimit(Resource::Nofile).current else { return wanted };
+    let possible = usize::try_from(files.saturating_sub(FILES_KEPT)).unwrap_or(usize::MAX).max(1);
+    if wanted > possible {
+        tracing::warn!(
+            possible,
+            "limits.connections is {wanted}, and the host allows the process {files} file \
+             descriptors (ulimit -n)"
+        );
+    }
+    wanted.min(possible)
 }
 
 /// Whether it concerns the one connection only.

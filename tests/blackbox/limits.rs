@@ -6,17 +6,40 @@ use std::time::Duration;
 use tempfile::TempDir;
 
 use crate::harness::{
-    Answer, Connection, Gateway, Tidegate, gzip, minutes, push_in_chunks, snappy_framed,
-    snappy_raw, zstd,
+    Answer, Connection, Exposition, Gateway, Tidegate, eventually, gzip, minutes, push_in_chunks,
+    snappy_framed, snappy_raw, zstd,
 };
 
-/// Sees to it that a push was too much, and that not even its failure was noted.
+/// Sees to it that a push was too much and was counted as that, and that not even its failure was
+/// noted: what was there before is scraped as before.
 #[track_caller]
 fn too_much(gateway: &Gateway, status: u16, setting: &str, push: impl FnOnce() -> Answer) {
-    let before = gateway.scrape().pushed();
+    let before = gateway.scrape();
     gateway.advance(Duration::from_secs(1));
-    push().expect(status).says(setting);
-    assert_eq!(gateway.scrape().pushed(), before, "{setting}");
+    let answer = push().expect(status).says(setting);
+    // Only what the gateway holds in all may be less in a while: the others are the push's own fault.
+    assert_eq!(answer.header("retry-after"), (status == 429).then_some("60"), "{setting}");
+    let after = gateway.scrape();
+    assert_eq!(after.pushed(), before.pushed(), "{setting}");
+    let refused = "tidegate_pushes_refused_total{reason=\"limit\"}";
+    for series in [refused, &reached(setting)] {
+        let count = |exposition: &Exposition| exposition.value(series).parse::<u64>().unwrap();
+        assert_eq!(count(&after), count(&before) + 1, "{series}");
+    }
+}
+
+/// The counter of a limit.
+fn reached(setting: &str) -> String {
+    format!("tidegate_limit_reached_total{{limit=\"{setting}\"}}")
+}
+
+/// Sees to it that a limit was reached once so far, and that ordinary requests go on.
+#[track_caller]
+fn reached_once(gateway: &Gateway, setting: &str) {
+    // It is counted a moment after the connection is closed.
+    eventually(setting, || gateway.scrape().has(&format!("{} 1", reached(setting))).then_some(()));
+    gateway.put("/metrics/job/ordinary", "ordinary 1\n").expect(200);
+    gateway.scrape().shows(&["ordinary{instance=\"\",job=\"ordinary\"} 1"]);
 }
 
 #[test]
@@ -130,8 +153,10 @@ fn a_body_that_does_not_arrive_is_given_up() {
     let mut connection = Connection::begin_push(gateway.address(), "/metrics/job/j", 4);
     connection.write("m 1");
     assert_eq!(connection.status(), 408);
-    assert_eq!(gateway.scrape().pushed(), "");
-    gateway.put("/metrics/job/j", "m 1\n").expect(200);
+    let exposition = gateway.scrape();
+    assert_eq!(exposition.pushed(), "");
+    exposition.shows(&["tidegate_pushes_refused_total{reason=\"encoding\"} 1"]);
+    reached_once(&gateway, "limits.body-timeout");
     gateway.stop();
 }
 
@@ -142,6 +167,7 @@ fn a_head_that_does_not_arrive_is_given_up() {
     connection.write("PUT /metrics/job/j HTTP/1.1\r\nHost:");
     let head = connection.head();
     assert!(head.is_empty() || head[0].contains(" 408 "), "{head:?}");
+    reached_once(&gateway, "limits.header-timeout");
     gateway.stop();
 }
 
@@ -156,6 +182,8 @@ fn connections_beyond_the_limit_wait_for_another_to_close() {
     let mut third = Connection::open(gateway.address());
     third.write(request);
     assert!(third.is_silent_for(Duration::from_millis(100)), "it has to wait");
+    // Those that are there are served meanwhile.
+    reached_once(&gateway, "limits.connections");
     drop(second);
     assert_eq!(third.status(), 200);
     gateway.stop();
