@@ -134,8 +134,8 @@ impl Gateway {
         if let Some(offset) = store.clock_offset_ms()? {
             clock.restore_offset_ms(offset);
         }
-        if options.downtime == Downtime::Pause {
-            pause(&store, &*clock)?;
+        if let Some(alive) = store.alive_ms()?.map(UnixMillis) {
+            go_on_from(alive, &store, &*clock, options.downtime)?;
         }
         let hasher = SeriesHasher::random();
         let now = clock.now();
@@ -522,21 +522,45 @@ impl Watch {
     }
 }
 
-/// Has gateway time stand still from when the gateway was last known to run until now.
-fn pause(store: &Store, clock: &dyn Clock) -> Result<(), StartError> {
-    let Some(alive) = store.alive_ms()? else { return Ok(()) };
-    let down = clock.now().saturating_since(UnixMillis(alive));
-    if !down.is_zero() {
-        let down_ms = i64::try_from(down.as_millis()).unwrap_or(i64::MAX);
-        let offset = clock.offset_ms().saturating_sub(down_ms);
-        clock.restore_offset_ms(offset);
-        store.keep_clock_offset_ms(offset)?;
-        store.sync()?;
-        let down = humantime::format_duration(Duration::from_secs(down.as_secs()));
-        tracing::info!(%down, "deadlines moved by the time that the gateway was down");
+/// Decides from when gateway time goes on at a start, and keeps it. It was `alive` when the gateway was
+/// last known to run.
+fn go_on_from(
+    alive: UnixMillis,
+    store: &Store,
+    clock: &dyn Clock,
+    downtime: Downtime,
+) -> Result<(), StartError> {
+    let now = clock.now();
+    let down = now.saturating_since(alive);
+    let for_people =
+        |time: Duration| humantime::format_duration(Duration::from_secs(time.as_secs()));
+    if now < alive {
+        // Such as in 1970, before NTP has set the clock: nothing is to live longer for it.
+        let behind = for_people(alive.saturating_since(now)).to_string();
+        tracing::warn!(behind, "the host clock is behind the last run; deadlines go on from there");
+    } else if down > DOWN_MAX {
+        let ahead = for_people(down).to_string();
+        tracing::warn!(
+            ahead,
+            "the host clock is far ahead of the last run; deadlines go on from there"
+        );
+    } else if downtime == Downtime::Pause && !down.is_zero() {
+        let down = for_people(down).to_string();
+        tracing::info!(down, "deadlines moved by the time that the gateway was down");
+    } else {
+        return Ok(());
     }
+    let signed = |time: UnixMillis| i64::try_from(time.0).unwrap_or(i64::MAX);
+    let offset = clock.offset_ms().saturating_add(signed(alive)).saturating_sub(signed(now));
+    clock.restore_offset_ms(offset);
+    store.keep_clock_offset_ms(offset)?;
+    store.sync()?;
     Ok(())
 }
+
+/// A gateway that was down for longer is taken for one whose host clock is wrong: rather than that all
+/// groups expire at once, they live on from when it stopped.
+const DOWN_MAX: Duration = Duration::from_hours(366 * 24);
 
 /// So many groups are changed in one go.
 const CHANGED_MAX: usize = 250;

@@ -29,4 +29,5 @@ mod restart;
 mod scrape;
 mod settings;
 mod shutdown;
+mod supervisor;
 mod ttl;

@@ -6,6 +6,8 @@ use std::path::Path;
 
 use tempfile::TempDir;
 
+use tidegate::time::UnixNanos;
+
 use crate::harness::{Gateway, MILLISECOND, Tidegate, finished, just_below, minutes};
 
 const TEN_MINUTES: &str = "[ttl]\ndefault = '10m'\n";
@@ -236,4 +238,31 @@ fn a_folder_that_cannot_be_made_is_named() {
         assert!(said.contains("cannot use"), "{said}");
     }
     assert_eq!(std::fs::read(&file).unwrap(), b"not a folder");
+}
+
+#[test]
+fn a_host_clock_that_is_years_off_at_the_start_expires_nothing_and_keeps_nothing_for_ever() {
+    for years in [-56, 14] {
+        let gateway = Gateway::start(TEN_MINUTES);
+        gateway.put("/metrics/job/j", "m 1\n").expect(200);
+        gateway.advance(minutes(4));
+        gateway.put("/metrics/job/k", "m 1\n").expect(200);
+        let right = gateway.wall();
+        let mut stopped = gateway.stop();
+        stopped.set_host_clock(UnixNanos(right.0 + years * 365 * 24 * HOUR_MS * 1_000_000));
+        let gateway = stopped.start();
+        let shown = |job: &str| format!("m{{instance=\"\",job=\"{job}\"}} 1");
+        gateway.scrape().shows(&[&shown("j")]);
+        // NTP sets it right, which moves no deadline.
+        let off_ms = -years * 365 * 24 * HOUR_MS;
+        gateway.set_host_clock_by(off_ms);
+        gateway.advance(minutes(6));
+        gateway.scrape().lacks("\"j\"").shows(&[&shown("k")]);
+        // Nor does another start, with the clock as it should be.
+        let gateway = gateway.restart();
+        gateway.scrape().shows(&[&shown("k")]);
+        gateway.advance(minutes(4));
+        gateway.scrape().lacks("\"k\"");
+        gateway.stop();
+    }
 }

@@ -248,3 +248,31 @@ fn errors_of_the_disk_at_any_call_are_overcome() {
         }
     });
 }
+
+/// A gateway whose syncs take many seconds each is of no use, and must not look as if it were.
+#[test]
+fn a_store_that_is_stuck_ends_the_process() {
+    let folder = tempfile::tempdir().expect("there is room for a temporary folder");
+    let store = folder.path().join("store");
+    let log = folder.path().join("log");
+    // It has to be there for strace to know it.
+    Process::start(&store, &[]).kill();
+    let mut stuck = Command::new(strace());
+    stuck.args(["-f", "-qq", "-o", "/dev/null", "-P"]).arg(store.join("db"));
+    stuck.args(["-e", "inject=fdatasync:delay_enter=8000000:when=1+"]);
+    let gateway = command(env!("CARGO_BIN_EXE_tidegate"), &store);
+    let mut shell = Command::new("sh");
+    // What it says after it was ready is to be looked at, too.
+    shell.args(["-c", "exec \"$@\" 2>&1 | tee \"$0\" >&2; exec cat \"$0\" >&2"]).arg(&log);
+    shell.arg(stuck.get_program()).args(stuck.get_args());
+    shell.arg(gateway.get_program()).args(gateway.get_args()).arg("--storage.commit-timeout=1s");
+    let process = Process::spawn(&mut shell);
+    let address = process.address();
+    let pushed = agent().put(format!("http://{address}/metrics/job/a")).send("m 1\n");
+    let refused = pushed.map_or(true, |response| response.status() == 503);
+    assert!(refused, "nothing is acknowledged that is not on disk");
+    process.wait();
+    let log = fs::read_to_string(log).expect("it is text");
+    assert!(log.contains("the write lane is stuck in the store (storage.commit-timeout)"), "{log}");
+    assert!(log.contains("tidegate: stopped: the task watchdog ended"), "{log}");
+}

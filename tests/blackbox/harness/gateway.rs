@@ -130,6 +130,11 @@ impl Stopped {
         self.wall.0 += i64::try_from(by.as_nanos()).unwrap();
     }
 
+    /// Has the host clock say something else at the next start.
+    pub(crate) fn set_host_clock(&mut self, wall: UnixNanos) {
+        self.wall = wall;
+    }
+
     pub(crate) fn folder(&self) -> &Path {
         self.folder.path()
     }
