@@ -130,6 +130,7 @@ fn a_flip_in_a_store_that_was_closed_stops_the_start_and_changes_nothing() {
         );
         fs::remove_dir_all(damaged).unwrap();
     }
+    println!("flips in closed stores: {} and more, all refused at the start", flips());
 }
 
 #[test]
@@ -175,6 +176,7 @@ fn what_a_flip_leaves_is_found_by_verify_and_kept_by_repair() {
         }
         kept += found.len();
     }
+    println!("flips in closed stores: repair kept {kept} groups, none in part");
     assert!(kept > all.len(), "repair keeps something");
 }
 
@@ -215,5 +217,8 @@ fn a_flip_in_a_store_that_was_killed_yields_nothing_that_was_not_pushed() {
         }
         fs::remove_dir_all(damaged).unwrap();
     }
+    println!(
+        "flips in killed stores: {started} started, {refused} were refused, nothing wrong was shown"
+    );
     assert!(started + refused >= flips(), "each place was tried");
 }

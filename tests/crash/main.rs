@@ -16,7 +16,9 @@ use std::time::Duration;
 use load::{Journal, states, work};
 use process::Process;
 
+/// As many as `TIDEGATE_CRASH_ROUNDS` says, or these.
 const ROUNDS: u64 = 24;
+const ROUNDS_VARIABLE: &str = "TIDEGATE_CRASH_ROUNDS";
 const WORKERS: u64 = 4;
 /// Enough for some hundred pushes.
 const RUN_MILLIS_MAX: u64 = 150;
@@ -37,12 +39,13 @@ impl Random {
     }
 }
 
-#[expect(clippy::disallowed_methods, reason = "a seed is no setting of the gateway")]
+#[expect(clippy::disallowed_methods, reason = "it is no setting of the gateway")]
+fn variable(name: &str) -> Option<u64> {
+    std::env::var(name).ok().map(|text| text.parse().expect("it is a number"))
+}
+
 fn seed() -> u64 {
-    match std::env::var(SEED_VARIABLE) {
-        Ok(seed) => seed.parse().expect("a seed is a number"),
-        Err(_) => RandomState::new().hash_one(()),
-    }
+    variable(SEED_VARIABLE).unwrap_or_else(|| RandomState::new().hash_one(()))
 }
 
 #[test]
@@ -53,7 +56,8 @@ fn what_was_answered_survives_a_kill_and_no_push_is_applied_in_part() {
     let folder = tempfile::tempdir().expect("there is room for a temporary folder");
     let mut journals: Vec<_> = (0..WORKERS).map(|worker| Journal::new(worker, seed)).collect();
     let mut answered = 0;
-    for round in 0..ROUNDS {
+    let rounds = variable(ROUNDS_VARIABLE).unwrap_or(ROUNDS);
+    for round in 0..rounds {
         let gateway = Process::start(folder.path(), &[]);
         let states = states(&gateway.scrape());
         for journal in &mut journals {
@@ -74,9 +78,9 @@ fn what_was_answered_survives_a_kill_and_no_push_is_applied_in_part() {
     let gateway = Process::start(folder.path(), &[]);
     let states = states(&gateway.scrape());
     for journal in &mut journals {
-        journal.check_and_settle(&states, ROUNDS);
+        journal.check_and_settle(&states, rounds);
     }
     gateway.kill();
-    println!("{answered} pushes and deletes were answered");
-    assert!(answered > ROUNDS * WORKERS, "too few pushes to show anything: {answered}");
+    println!("{rounds} kills, {answered} pushes and deletes were answered, lost: 0");
+    assert!(answered > rounds * WORKERS, "too few pushes to show anything: {answered}");
 }
