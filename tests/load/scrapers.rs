@@ -76,7 +76,7 @@ fn scrapers_that_never_read_or_read_slowly_are_cut_off() {
 
 /// Takes some of it, if there is any.
 fn gateway_holds(slow: &mut TcpStream, taken: &mut u64) -> bool {
-    let mut some = [0; 64 * 1024];
+    let mut some = vec![0; 64 * 1024];
     let read = slow.read(&mut some).unwrap_or(0);
     *taken += read as u64;
     read > 0
