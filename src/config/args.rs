@@ -263,9 +263,10 @@ fn store_flags() -> Vec<Arg> {
 
 fn import() -> Command {
     Command::new("import")
-        .about("Read what a Go Pushgateway holds into a store")
+        .about("Read what another gateway holds, or a backup, into a store")
         .long_about(
-            "Reads a persistence file of a Go Pushgateway, or a running gateway, into the store. \
+            "Reads a persistence file of a Go Pushgateway, a backup that `tidegate export` has written, or \
+             a running gateway, into the store. \
              Groups that are there already are replaced. Each group lives for its whole TTL from \
              the import on. The gateway that uses the store must be stopped.\n\nA file that cannot be read to \
              its end changes nothing.",
@@ -273,7 +274,7 @@ fn import() -> Command {
         .arg(
             Arg::new("SOURCE")
                 .required(true)
-                .help("A persistence file, or the URL of a gateway such as http://host:9091"),
+                .help("A persistence file, a backup, or the URL of a gateway such as http://host:9091"),
         )
         .arg(
             Arg::new("dry-run")

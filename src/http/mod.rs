@@ -25,6 +25,7 @@ mod service;
 mod web_config;
 
 pub use access::Access;
+pub use route::grouping_key_of;
 pub use server::{BindError, Server};
 pub use service::Readiness;
 pub use web_config::WebConfigError;

@@ -389,6 +389,12 @@ fn push_path(path: &str) -> Option<&str> {
     (!job.is_empty() && !job.starts_with('/')).then_some(rest)
 }
 
+/// The grouping key of the path of a push, without a prefix.
+pub fn grouping_key_of(path: &str) -> Result<GroupingKey, String> {
+    let rest = push_path(path).ok_or_else(|| format!("{path} is no path of a push"))?;
+    push_path_of(rest, NameRules::Utf8).map(|path| path.key).map_err(|error| error.to_string())
+}
+
 fn push_path_of(rest: &str, names: NameRules) -> Result<PushPath, RouteError> {
     let (job_is_base64, rest) = match rest.strip_prefix(BASE64_SUFFIX) {
         Some(rest) => (true, rest),

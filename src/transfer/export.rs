@@ -9,6 +9,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use super::TransferError;
 use super::progress::Progress;
 use super::remote;
+use super::requests::PUSHED;
 use crate::client::Client;
 use crate::config::Config;
 use crate::exposition::persistence::ForeignGroup;
@@ -17,6 +18,7 @@ use crate::gateway::{StoredGroup, read_all};
 use crate::model::labels::merged;
 use crate::model::{Escaping, GroupingKey, MetricFamily};
 use crate::store::Store;
+use crate::time::UnixNanos;
 
 /// Where the requests go.
 #[derive(Debug)]
@@ -37,6 +39,8 @@ pub struct Exported {
 struct Push {
     path: String,
     body: Vec<u8>,
+    /// When the group was last pushed.
+    pushed: Option<UnixNanos>,
 }
 
 const CONTENT_TYPE: &str = "application/vnd.google.protobuf; \
@@ -49,7 +53,7 @@ pub fn export(
     destination: Destination,
 ) -> Result<Exported, TransferError> {
     let pushes: Vec<Push> = if let Some(url) = source {
-        remote::read(url)?.groups.iter().map(foreign).collect()
+        consistent(url)?.iter().map(foreign).collect()
     } else {
         let store = Store::open(&config.store)?;
         let pushes = read_all(&store)?.iter().map(stored).collect();
@@ -82,16 +86,31 @@ pub fn export(
     Ok(Exported { groups: pushes.len() })
 }
 
+/// The groups of a running gateway as they were at one moment: what it says at two is read again
+/// where groups came or went in between.
+fn consistent(url: &str) -> Result<Vec<ForeignGroup>, TransferError> {
+    const ATTEMPTS: usize = 20;
+    let mut missed = 0;
+    for _ in 0..ATTEMPTS {
+        let remote = remote::read(url)?;
+        if remote.missed == 0 {
+            return Ok(remote.groups);
+        }
+        missed = remote.missed;
+    }
+    Err(TransferError::Restless { from: url.to_owned(), count: missed })
+}
+
 impl Push {
     /// As it goes over the wire: requests behind one another are a valid connection.
     fn write(&self, out: &mut dyn Write) -> std::io::Result<()> {
-        let Self { path, body } = self;
-        let len = body.len();
-        write!(
-            out,
-            "PUT {path} HTTP/1.1\r\nHost: gateway\r\nContent-Type: {CONTENT_TYPE}\r\n\
-             Content-Length: {len}\r\n\r\n"
-        )?;
+        let Self { path, body, pushed } = self;
+        write!(out, "PUT {path} HTTP/1.1\r\nHost: gateway\r\nContent-Type: {CONTENT_TYPE}\r\n")?;
+        if let Some(pushed) = pushed {
+            let pushed = humantime::format_rfc3339_nanos(pushed.to_system_time());
+            write!(out, "{PUSHED}: {pushed}\r\n")?;
+        }
+        write!(out, "Content-Length: {}\r\n\r\n", body.len())?;
         out.write_all(body)
     }
 }
@@ -101,7 +120,7 @@ fn foreign(group: &ForeignGroup) -> Push {
     for (_, family) in &group.families {
         push_family(&mut body, &group.key, family);
     }
-    Push { path: path(&group.key), body }
+    Push { path: path(&group.key), body, pushed: group.pushed }
 }
 
 fn stored(group: &StoredGroup) -> Push {
@@ -116,7 +135,7 @@ fn stored(group: &StoredGroup) -> Push {
         };
         push_family(&mut body, &group.key, &family);
     }
-    Push { path: path(&group.key), body }
+    Push { path: path(&group.key), body, pushed: group.pushed }
 }
 
 fn push_family(body: &mut Vec<u8>, key: &GroupingKey, family: &MetricFamily) {

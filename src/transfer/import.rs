@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use super::TransferError;
 use super::progress::Progress;
-use super::remote;
+use super::{remote, requests};
 use crate::config::Config;
 use crate::exposition::persistence::{self, ForeignGroup};
 use crate::gateway::{Error, Gateway};
@@ -103,8 +103,12 @@ pub async fn import_once(
 fn read_file(path: &Path) -> Result<Vec<ForeignGroup>, TransferError> {
     let bytes =
         fs::read(path).map_err(|source| TransferError::File { path: path.to_owned(), source })?;
-    persistence::read(&bytes)
-        .map_err(|reason| TransferError::Persistence { path: path.to_owned(), reason })
+    let read = if bytes.starts_with(requests::BEGINNING) {
+        requests::read(&bytes)
+    } else {
+        persistence::read(&bytes)
+    };
+    read.map_err(|reason| TransferError::Persistence { path: path.to_owned(), reason })
 }
 
 fn count(groups: &[ForeignGroup], missed: usize) -> Imported {

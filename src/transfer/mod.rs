@@ -9,6 +9,7 @@ mod export;
 mod import;
 mod progress;
 mod remote;
+mod requests;
 
 use std::path::PathBuf;
 
@@ -30,6 +31,8 @@ pub enum TransferError {
     Persistence { path: PathBuf, reason: String },
     #[error(transparent)]
     Remote(#[from] ClientError),
+    #[error("{from}: {count} series changed while they were read, again and again; try later")]
+    Restless { from: String, count: usize },
     #[error("cannot write what is exported")]
     Write(#[source] std::io::Error),
     #[error(transparent)]

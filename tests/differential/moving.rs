@@ -272,6 +272,35 @@ fn what_is_exported_the_reference_takes() {
     assert_same(&without_times(groups(&reference)), &expected);
 }
 
+#[test]
+fn a_backup_of_a_running_gateway_brings_back_what_it_had_with_its_times() {
+    let bench = Bench::new();
+    let ours = bench.serve("store", &[]);
+    for push in pushes() {
+        push.send(ours.address());
+    }
+    let pushed = |program: &Program| {
+        let answer = Request::get("/metrics").send(program.address());
+        let text = String::from_utf8(answer.body).unwrap();
+        let times = text.lines().filter(|line| line.starts_with("push_time_seconds{"));
+        let times = times.filter(|line| !line.ends_with(" 0")).map(str::to_owned);
+        times.collect::<std::collections::BTreeSet<_>>()
+    };
+    let (expected, times) = (without_times(groups(&ours)), pushed(&ours));
+    let file = bench.path("backup.http");
+    let url = format!("http://{}", ours.address());
+    bench.succeeds("nothing", &["export", &url, "--output", file.to_str().unwrap()]);
+    bench.succeeds("restored", &["import", file.to_str().unwrap()]);
+    let restored = bench.serve("restored", &[]);
+    assert_same(&without_times(groups(&restored)), &expected);
+    assert_eq!(pushed(&restored), times);
+    // A backup that was cut off changes nothing.
+    let whole = fs::read(&file).unwrap();
+    fs::write(&file, &whole[..whole.len() - 3]).unwrap();
+    let said = bench.fails("empty", &["import", file.to_str().unwrap()]);
+    assert!(said.contains("the file ends in the middle"), "{said}");
+}
+
 /// Sends a file as it is, as `nc` would.
 fn replay(file: &Path, to: &Program) {
     let mut stream = TcpStream::connect(to.address()).unwrap();
