@@ -34,4 +34,5 @@ mod settings;
 mod shutdown;
 mod told;
 mod ttl;
+mod watch;
 mod webhook;
