@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
-use notify::{EventKind, RecursiveMode, Watcher};
+use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher as _};
 use serde_json::{Map, Value, json};
 use tokio::sync::mpsc;
 
@@ -104,6 +104,15 @@ impl Settings {
         })
     }
 
+    /// Whether a file that reads so changes nothing.
+    fn are_those_of(&self, config: &Config) -> bool {
+        let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
+        let mut settings = state.in_force.iter().zip(&config.in_force);
+        settings.all(|(old, new)| old.is_as(new))
+            && state.policy == config.gateway.ttl
+            && state.access == config.http.access
+    }
+
     /// Takes over what can be, and says what was and what was not.
     fn replace(&self, config: &Config) -> Outcome {
         let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
@@ -150,9 +159,12 @@ impl Outcome {
 pub async fn run(gateway: Gateway, reloading: Reloading, mut stop: StopToken) {
     let Reloading { load, settings, access, watched, mut requests } = reloading;
     let (changed, mut changes) = mpsc::channel(1);
+    let mut watch = watched.as_deref().and_then(|file| Watch::new(file, changed));
     let mut last = watched.as_deref().map(read);
-    // Dropped, it would watch no longer.
-    let _watcher = watched.as_deref().and_then(|file| watch(file, changed));
+    // It may have changed since the start read it, before it was watched.
+    if watched.is_some() && !load(None).is_ok_and(|config| settings.are_those_of(&config)) {
+        let _ = reload(&gateway, &load, &settings, &access).await;
+    }
     loop {
         tokio::select! {
             () = stop.stopped() => return,
@@ -163,6 +175,10 @@ pub async fn run(gateway: Gateway, reloading: Reloading, mut stop: StopToken) {
             }
             Some(()) = changes.recv() => {
                 tokio::time::sleep(SETTLE).await;
+                // Before it is read, so that nothing is missed in between.
+                if let Some(watch) = &mut watch {
+                    watch.follow();
+                }
                 let now = watched.as_deref().map(read);
                 if now != last {
                     last = now;
@@ -178,38 +194,69 @@ fn read(file: &Path) -> Option<Vec<u8>> {
     std::fs::read(file).ok()
 }
 
-/// Watches the folder, as files are often replaced rather than written to; and that of the file that
-/// a link leads to.
-fn watch(file: &Path, changed: mpsc::Sender<()>) -> Option<impl Watcher + use<>> {
-    let folder = |file: &Path| {
-        let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty());
-        folder.unwrap_or(Path::new(".")).to_owned()
-    };
-    let target = std::fs::canonicalize(file).ok().map(|target| folder(&target));
-    let notice = move |event: notify::Result<notify::Event>| {
-        // Reading the file is an event, too, and must not lead to reading it.
-        if !matches!(event, Ok(notify::Event { kind: EventKind::Access(_), .. })) {
-            // Full: it is known already.
-            let _ = changed.try_send(());
-        }
-    };
-    let watching = notify::recommended_watcher(notice).and_then(|mut watcher| {
-        watcher.watch(&folder(file), RecursiveMode::NonRecursive)?;
-        if let Some(folder) = target {
-            watcher.watch(&folder, RecursiveMode::NonRecursive)?;
-        }
-        Ok(watcher)
-    });
-    match watching {
-        Ok(watcher) => {
-            tracing::info!(file = %file.display(), "watching the settings file");
-            Some(watcher)
-        }
-        Err(error) => {
-            tracing::error!(file = %file.display(), %error, "cannot watch the settings file; SIGHUP has it read");
-            None
+/// Watches the folder of a file, as files are often replaced rather than written to; and that of the
+/// file that a link leads to.
+struct Watch {
+    /// Dropped, it would watch no longer.
+    watcher: RecommendedWatcher,
+    file: PathBuf,
+    /// The folder of what the file was a link to when that was last looked at.
+    target: Option<PathBuf>,
+}
+
+impl Watch {
+    fn new(file: &Path, changed: mpsc::Sender<()>) -> Option<Self> {
+        let notice = move |event: notify::Result<notify::Event>| {
+            // Reading the file is an event, too, and must not lead to reading it.
+            if !matches!(event, Ok(notify::Event { kind: EventKind::Access(_), .. })) {
+                // Full: it is known already.
+                let _ = changed.try_send(());
+            }
+        };
+        let watching = notify::recommended_watcher(notice).and_then(|mut watcher| {
+            watcher.watch(&folder(file), RecursiveMode::NonRecursive)?;
+            Ok(watcher)
+        });
+        match watching {
+            Ok(watcher) => {
+                tracing::info!(file = %file.display(), "watching the settings file");
+                let mut watch = Self { watcher, file: file.to_owned(), target: None };
+                watch.follow();
+                Some(watch)
+            }
+            Err(error) => {
+                tracing::error!(file = %file.display(), %error, "cannot watch the settings file; SIGHUP has it read");
+                None
+            }
         }
     }
+
+    /// Watches what the file leads to now, where that has changed.
+    fn follow(&mut self) {
+        let own = std::fs::canonicalize(folder(&self.file)).ok();
+        let target = std::fs::canonicalize(&self.file).ok().map(|target| folder(&target));
+        let target = target.filter(|target| own.as_ref() != Some(target));
+        if target == self.target {
+            return;
+        }
+        if let Some(old) = self.target.take() {
+            // An error means that it is gone.
+            let _ = self.watcher.unwatch(&old);
+        }
+        if let Some(new) = target {
+            match self.watcher.watch(&new, RecursiveMode::NonRecursive) {
+                Ok(()) => self.target = Some(new),
+                Err(error) => {
+                    tracing::warn!(folder = %new.display(), %error, "cannot watch what the settings file leads to");
+                }
+            }
+        }
+    }
+}
+
+fn folder(file: &Path) -> PathBuf {
+    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty());
+    folder.unwrap_or(Path::new(".")).to_owned()
 }
 
 async fn reload(

@@ -306,6 +306,8 @@ impl Judge {
     /// Stages the removal of groups that have expired, a bounded number of them.
     pub fn reap(&mut self, stage: &mut Stage, at: Accepted) {
         self.expire(stage, at, REAP_GROUPS_MAX);
+        // Of what was there at the start there may be too much for the settings of now.
+        self.trim_history(stage);
     }
 
     /// Stages what a batch as a whole brings about. Comes last.
@@ -391,12 +393,17 @@ impl Judge {
             self.history.push(Arc::clone(&departed));
             stage.changes.push(Change::Departed(Arc::clone(&departed)));
             stage.departed.push(departed);
-            while let Some(oldest) = self.history.pop_excess() {
-                bury(stage, &oldest);
-            }
         } else {
             remove_chunks(stage, &departed);
             stage.departed.push(Arc::new(departed));
+        }
+        self.trim_history(stage);
+    }
+
+    /// Stages the removal of what is gone and beyond what is kept.
+    fn trim_history(&mut self, stage: &mut Stage) {
+        while let Some(oldest) = self.history.pop_excess() {
+            bury(stage, &oldest);
         }
     }
 

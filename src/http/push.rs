@@ -44,9 +44,10 @@ where
     let body = body::read(headers, incoming, bounds).await?;
     let mut families = working_on(body.len(), || format.parse(&body, gateway.names()))?;
     drop(body);
+    settle_ttl_gauge(&mut families);
     let asked = match asked {
         Some(asked) => Some(asked),
-        None => asked_in_the_body(&mut families)?,
+        None => asked_in_the_body(&families)?,
     };
     let clamped = asked.map(|asked| gateway.ttl_policy().clamp(asked));
     let ttl = clamped.map(|clamped| clamped.unwrap_or_else(|clamped| clamped.to));
@@ -126,13 +127,12 @@ fn in_query(query: Option<&str>) -> Option<String> {
     pairs.find(|(name, _)| name == "ttl").map(|(_, value)| value.into_owned())
 }
 
-/// The TTL that a push asks for by a gauge without labels.
-fn asked_in_the_body(families: &mut [MetricFamily]) -> Result<Option<Ttl>, Rejection> {
+/// Makes a gauge of the family that asks for a TTL, whether or not it counts. Without a TYPE line it is
+/// meant all the same, and must not be in the way of those who have one: a family has one type over
+/// all groups.
+fn settle_ttl_gauge(families: &mut [MetricFamily]) {
     let family = families.iter_mut().find(|family| family.name == TTL_GAUGE);
-    let Some(family) = family else { return Ok(None) };
-    if family.kind == MetricType::Untyped {
-        // Without a TYPE line it is meant all the same, and must not be in the way of those who have
-        // one: a family has one type over all groups.
+    if let Some(family) = family.filter(|family| family.kind == MetricType::Untyped) {
         family.kind = MetricType::Gauge;
         for metric in &mut family.metrics {
             if let MetricValue::Untyped(value) = metric.value {
@@ -140,6 +140,12 @@ fn asked_in_the_body(families: &mut [MetricFamily]) -> Result<Option<Ttl>, Rejec
             }
         }
     }
+}
+
+/// The TTL that a push asks for by a gauge without labels.
+fn asked_in_the_body(families: &[MetricFamily]) -> Result<Option<Ttl>, Rejection> {
+    let family = families.iter().find(|family| family.name == TTL_GAUGE);
+    let Some(family) = family else { return Ok(None) };
     let metric = family.metrics.iter().find(|metric| metric.labels.is_empty());
     let Some(metric) = metric else { return Ok(None) };
     let MetricValue::Gauge(seconds) = metric.value else {
@@ -217,16 +223,19 @@ mod tests {
 
     #[test]
     fn a_gauge_without_labels_sets_the_ttl() {
-        let parsed = |body: &str| parse(body.as_bytes(), NameRules::Legacy).unwrap();
-        let asked = |body: &str| asked_in_the_body(&mut parsed(body)).map_err(|e| e.to_string());
+        let parsed = |body: &str| {
+            let mut families = parse(body.as_bytes(), NameRules::Legacy).unwrap();
+            settle_ttl_gauge(&mut families);
+            families
+        };
+        let asked = |body: &str| asked_in_the_body(&parsed(body)).map_err(|e| e.to_string());
         let seconds = |seconds| Ok(Some(Ttl::After(Duration::from_secs_f64(seconds))));
         assert_eq!(asked("a 1\n"), Ok(None));
         assert_eq!(asked("# TYPE push_ttl_seconds gauge\npush_ttl_seconds 90.5\n"), seconds(90.5));
         assert_eq!(asked("push_ttl_seconds 0\n"), seconds(0.0));
         assert_eq!(asked("push_ttl_seconds{a=\"b\"} 90\n"), Ok(None));
-        let mut untyped = parsed("push_ttl_seconds 60\n");
-        asked_in_the_body(&mut untyped).unwrap();
-        assert_eq!(untyped, parsed("# TYPE push_ttl_seconds gauge\npush_ttl_seconds 60\n"));
+        let typed = parsed("# TYPE push_ttl_seconds gauge\npush_ttl_seconds 60\n");
+        assert_eq!(parsed("push_ttl_seconds 60\n"), typed);
         assert_eq!(asked("push_ttl_seconds +Inf\n"), Ok(Some(Ttl::Never)));
         for body in [
             "push_ttl_seconds -1",

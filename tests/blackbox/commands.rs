@@ -1,10 +1,11 @@
 //! What an operator asks of a running gateway on the command line.
 
+use std::io::{Read as _, Write as _};
 use std::process::{Command, Stdio};
 
 use serde_json::{Value, json};
 
-use crate::harness::{Client, Gateway, Tidegate, finished, minutes};
+use crate::harness::{Client, Gateway, MILLISECOND, Tidegate, finished, minutes};
 
 const ADMIN: &str = "[ttl]\ndefault = '1h'\n[web]\nenable-admin-api = true\n";
 
@@ -110,6 +111,16 @@ fn nothing_is_deleted_that_nobody_agreed_to() {
 /// Runs a command of `tidegate` on a terminal where somebody types, and has what is seen there and
 /// the exit code.
 fn on_a_terminal(what: &str, typed: &str, gateway: &Client) -> (String, i32) {
+    on_a_terminal_once_asked(what, typed, gateway, || {})
+}
+
+/// The same, where something happens between the question and the answer.
+fn on_a_terminal_once_asked(
+    what: &str,
+    typed: &str,
+    gateway: &Client,
+    meanwhile: impl FnOnce(),
+) -> (String, i32) {
     let line = format!("{} {what}", env!("CARGO_BIN_EXE_tidegate"));
     let mut command = Command::new("script");
     command.args(["--quiet", "--return", "--command", &line, "/dev/null"]);
@@ -117,9 +128,126 @@ fn on_a_terminal(what: &str, typed: &str, gateway: &Client) -> (String, i32) {
     command.stdin(Stdio::piped()).stdout(Stdio::piped());
     let mut child = command.spawn().unwrap();
     let mut keyboard = child.stdin.take().unwrap();
-    std::io::Write::write_all(&mut keyboard, typed.as_bytes()).unwrap();
-    let output = child.wait_with_output().unwrap();
-    (String::from_utf8_lossy(&output.stdout).into_owned(), output.status.code().unwrap())
+    let mut screen = child.stdout.take().unwrap();
+    let mut seen = Vec::new();
+    // A question, or that there is none to ask.
+    while !seen.ends_with(b"[y/N] ") {
+        let mut byte = [0];
+        if screen.read(&mut byte).unwrap() == 0 {
+            break;
+        }
+        seen.extend(byte);
+    }
+    meanwhile();
+    keyboard.write_all(typed.as_bytes()).unwrap();
+    screen.read_to_end(&mut seen).unwrap();
+    let status = child.wait().unwrap();
+    (String::from_utf8_lossy(&seen).into_owned(), status.code().unwrap())
+}
+
+#[test]
+fn what_is_pushed_while_it_is_asked_is_not_deleted() {
+    let gateway = three_groups();
+    gateway.put("/metrics/job/ci/run/husk", "m 1 1\n").expect(400);
+    gateway.put("/metrics/job/ci/run/alone/of/husks", "m 1 1\n").expect(400);
+    gateway.advance(minutes(1));
+    let push = |path: &str| {
+        gateway.advance(MILLISECOND);
+        gateway.put(&format!("/metrics/job/ci/{path}"), "m 2\n").expect(200);
+    };
+    // One that was listed is pushed, one comes, and one that had nothing but a refused push has one.
+    let (screen, code) =
+        on_a_terminal_once_asked("delete '{job=\"ci\",of=\"\"}'", "y\n", &gateway, || {
+            ["run/2", "run/new", "run/husk"].into_iter().for_each(push);
+        });
+    assert_eq!(code, 0, "{screen}");
+    assert!(
+        screen.contains("3 groups will be deleted") && screen.contains("1 group deleted"),
+        "{screen}"
+    );
+    assert!(!shows(&gateway, "run=\"1\""));
+    for run in ["2", "new", "husk"] {
+        assert!(
+            shows(&gateway, &format!("m{{instance=\"\",job=\"ci\",run=\"{run}\"}} 2")),
+            "{run}"
+        );
+    }
+    // Where nothing that was listed had ever been pushed, either.
+    let (screen, code) =
+        on_a_terminal_once_asked("delete '{of=\"husks\"}'", "y\n", &gateway, || {
+            push("run/alone/of/husks");
+        });
+    assert_eq!(code, 0, "{screen}");
+    assert!(shows(&gateway, "run=\"alone\""), "{screen}");
+    gateway.stop();
+}
+
+#[test]
+fn a_value_that_makes_no_sense_is_wrong_usage_and_nobody_is_asked() {
+    // Nobody listens there: a command that asked would exit with 1.
+    let nobody = Client::new("127.0.0.1:9".parse().unwrap());
+    let all = r#"{job=~".+"}"#;
+    for args in [
+        &["groups", "--sort=foo"][..],
+        &["groups", "--sort=--name"],
+        &["groups", "--limit=x"],
+        &["groups", "--limit=-1"],
+        &["groups", "--state=dead"],
+        &["groups", "--output=xml"],
+        &["groups", "--gateway=nonsense://x"],
+        &["groups", "--gateway="],
+        &["groups", "{job=~\"(\"}"],
+        &["ttl", "preview", "--at=yesterday"],
+        &["ttl", "preview", "--at=+never"],
+        &["ttl", "preview", "--limit=0"],
+        &["ttl", "set", "--yes", "10", all],
+        &["ttl", "set", "--yes", "1h"],
+        &["ttl"],
+        &["delete", "--yes", "--pushed-before=foo", all],
+        &["delete", "--yes", "--pushed-before=", all],
+        &["delete", "--yes", "--pushed-before=+1h", all],
+        &["delete", "--yes", "--dry-run", all],
+        &["expired", "--why=bored"],
+        &["expired", "restore"],
+        &["expired", "restore", "--id=x"],
+    ] {
+        let printed = command(args, &nobody);
+        assert_eq!(printed.code, 2, "{args:?}: {}{}", printed.output, printed.error);
+        assert!(printed.output.is_empty() && !printed.error.is_empty(), "{args:?}");
+    }
+}
+
+#[test]
+fn a_table_names_the_rule_only_where_the_ttl_comes_from_it() {
+    let gateway =
+        Gateway::start(&format!("{ADMIN}[[ttl.rules]]\nmatch = '{{job=\"r\"}}'\nttl = '2h'\n"));
+    gateway.put("/metrics/job/r/of/rule", "m 1\n").expect(200);
+    gateway.put("/metrics/job/r/of/push?ttl=3h", "m 1\n").expect(200);
+    gateway.put("/metrics/job/r/of/operator", "m 1\n").expect(200);
+    gateway.put("/metrics/job/d", "m 1\n").expect(200);
+    gateway.put("/metrics/job/r/of/nothing", "m 1 1\n").expect(400);
+    done(&["ttl", "set", "--yes", "4h", r#"{of="operator"}"#], &gateway);
+    let preview = ["ttl", "preview", "--at=+10h"];
+    for args in [&["groups"][..], &preview] {
+        let table = done(args, &gateway);
+        for (labels, ttl) in [
+            (r#"{job="r", of="rule"}"#, r#"  2h (rule 1 {job="r"})  "#),
+            (r#"{job="r", of="push"}"#, "  3h (push)  "),
+            (r#"{job="r", of="operator"}"#, "  4h (override)  "),
+            (r#"{job="d"}"#, "  1h (default)  "),
+            (r#"{job="r", of="nothing"}"#, "  1h (default)  "),
+        ] {
+            let line = table.lines().find(|line| line.trim().starts_with(labels));
+            let line = line.unwrap_or_else(|| panic!("{labels} is not in\n{table}"));
+            assert!(line.contains(ttl), "{ttl:?} is not in {line}");
+        }
+    }
+    // As it was when they went.
+    gateway.delete("/metrics/job/r/of/rule").expect(202);
+    gateway.delete("/metrics/job/r/of/push").expect(202);
+    let table = done(&["expired"], &gateway);
+    assert!(table.contains(r#"2h (rule 1 {job="r"})"#) && table.contains("3h (push)"), "{table}");
+    gateway.stop();
 }
 
 #[test]

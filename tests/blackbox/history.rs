@@ -1,12 +1,12 @@
 //! What is gone: looked at, brought back, and told to those who listen.
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpListener;
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::harness::{Exposition, Gateway, MILLISECOND, PATIENCE, minutes};
+use crate::harness::{Exposition, Gateway, Listener, MILLISECOND, PATIENCE, minutes};
 
 const HOUR: &str = "[ttl]\ndefault = '1h'\n[web]\nenable-admin-api = true\n";
 
@@ -218,44 +218,6 @@ fn groups_are_listed_in_pages_that_stay_in_place() {
     assert_eq!(gateway.get("/api/v2/nothing").json()["errorType"], "not_found");
     gateway.send("PATCH", "/api/v2/groups", &[], b"").expect(405);
     gateway.stop();
-}
-
-/// A listener to events.
-struct Listener(BufReader<TcpStream>);
-
-impl Listener {
-    fn new(gateway: &Gateway, query: &str, last: Option<&str>) -> Self {
-        let mut stream = TcpStream::connect(gateway.address()).unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        let last = last.map(|id| format!("Last-Event-ID: {id}\r\n")).unwrap_or_default();
-        let request = format!("GET /api/v2/events{query} HTTP/1.1\r\nHost: x\r\n{last}\r\n");
-        stream.write_all(request.as_bytes()).unwrap();
-        let mut listener = Self(BufReader::new(stream));
-        listener.until(": tidegate");
-        listener
-    }
-
-    fn line(&mut self) -> String {
-        let mut line = String::new();
-        assert!(self.0.read_line(&mut line).unwrap() > 0, "the stream ended");
-        line.trim_end().to_owned()
-    }
-
-    fn until(&mut self, start: &str) -> String {
-        loop {
-            let line = self.line();
-            if let Some(rest) = line.strip_prefix(start) {
-                return rest.trim().to_owned();
-            }
-        }
-    }
-
-    /// Number, name and data of the next event.
-    fn next(&mut self) -> (String, String, Value) {
-        let id = self.until("id:");
-        let name = self.until("event:");
-        (id, name, serde_json::from_str(&self.until("data:")).unwrap())
-    }
 }
 
 #[test]

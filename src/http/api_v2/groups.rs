@@ -202,8 +202,10 @@ pub(super) async fn delete(context: &Context<'_>, query: &Query<'_>) -> Result<V
         let operation = Operation::Delete { pushed_before: before };
         context.gateway.change(keys, operation).await?
     };
-    // With this the same request takes no group that was pushed since this one looked.
-    let pushed_before = latest.get().map(|latest| {
+    // With this the same request takes no group that was pushed since this one looked. Where none was
+    // ever pushed, that is any push.
+    let pushed_before = (!deleted.is_empty()).then(|| {
+        let latest = latest.get().unwrap_or(UnixNanos(0));
         let after = UnixNanos(latest.0.saturating_add(1)).to_system_time();
         humantime::format_rfc3339_nanos(after).to_string()
     });
