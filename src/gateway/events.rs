@@ -104,7 +104,7 @@ impl EventLog {
         let start = events.partition_point(|event| event.id <= id);
         Followed {
             events: events.iter().skip(start).take(max).cloned().collect(),
-            missed: id + 1 < oldest,
+            missed: id.saturating_add(1) < oldest,
         }
     }
 
@@ -142,6 +142,13 @@ mod tests {
         log.add((0..=EVENTS_MAX).map(|_| pushed("a")));
         let followed = log.after(0, usize::MAX);
         assert_eq!((followed.events.len(), followed.missed), (EVENTS_MAX, true));
+    }
+
+    /// It was told without end that it had missed some.
+    #[test]
+    fn a_follower_of_the_last_number_there_is_has_missed_nothing() {
+        let log = EventLog::new(UnixNanos(5_000_000));
+        assert!(!log.after(u64::MAX, 10).missed);
     }
 
     #[test]
