@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::time::Duration;
 
 use super::ApiError;
+use crate::model::selector::REGEXES_MAX;
 use crate::model::{GroupingKey, Selector, Ttl};
 use crate::time::UnixNanos;
 
@@ -57,8 +58,16 @@ impl<'a> Query<'a> {
 
     pub(super) fn selection(&self) -> Result<Selection, ApiError> {
         let texts = self.pairs().filter(|(name, _)| *name == MATCH || *name == "match");
+        let mut regexes = 0;
         let selectors = texts.map(|(_, text)| {
-            Selector::parse(text).map_err(|error| bad(format!("{MATCH}={text}: {error}")))
+            let selector = Selector::parse(text);
+            let selector = selector.map_err(|error| bad(format!("{MATCH}={text}: {error}")))?;
+            regexes += selector.regexes();
+            if regexes > REGEXES_MAX {
+                let what = format!("more than {REGEXES_MAX} regular expressions in one request");
+                return Err(bad(format!("{MATCH}: {what}")));
+            }
+            Ok(selector)
         });
         selectors.collect::<Result<_, _>>().map(Selection)
     }
