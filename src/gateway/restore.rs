@@ -242,3 +242,28 @@ fn state_of(record: &GroupRecord) -> GroupState {
 fn damaged(store: &Store, what: String) -> OpenError {
     OpenError::Damaged { path: store.path().to_owned(), what }
 }
+
+/// Restores a store of whatever content, for [`crate::fuzzing`].
+#[cfg(any(test, fuzzing))]
+pub(crate) fn try_restore(store: &Store) -> Result<Restored, OpenError> {
+    use super::group::Policy;
+    use super::history::{History, HistoryLimits};
+    use super::index::Index;
+    use super::options::Limits;
+    use super::stamps::Stamps;
+    use crate::model::TtlPolicy;
+
+    let hasher = SeriesHasher::random();
+    let stamps = Stamps { expose_deadline: true };
+    let mut judge = Judge {
+        index: Index::new(hasher),
+        policy: Policy { ttl: Arc::new(TtlPolicy::new(Ttl::Never)), floor: UnixMillis(0) },
+        history: History::new(HistoryLimits { groups: 4, bytes: 1 << 16 }),
+        limits: Limits::UNLIMITED,
+        stamps,
+        self_types: hashbrown::HashMap::new(),
+    };
+    let mut view = View::new(stamps.families());
+    let at = Accepted { now: UnixMillis(1 << 40), wall: UnixNanos(1 << 60) };
+    restore(store, &mut judge, &mut view, hasher, at)
+}
