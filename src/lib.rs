@@ -21,6 +21,7 @@
 //!
 //! ```text
 //!  7  main                            args, exit code, runtime
+//!     fuzzing                         what must hold for any bytes; not in the program
 //!  6  app, shutdown                   builds every part, owns every task, stops them in order
 //!     transfer, reload, operate       to and from other gateways | the settings, again | the commands
 //!     maintenance                     a store, looked at and built anew
@@ -41,6 +42,8 @@ pub mod app;
 pub mod client;
 pub mod config;
 pub mod exposition;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 pub mod gateway;
 pub mod http;
 pub mod maintenance;

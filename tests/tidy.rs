@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 /// Lowest first. A module may name modules of earlier entries, and itself; those of one entry are
 /// siblings, which never name each other. `lib.rs` and `main.rs` are above them all.
 const LAYERS: &str = "time < model < exposition store telemetry client < gateway < http tasks maintenance < webhook < config < transfer < \
-     reload operate < app shutdown";
+     reload operate < app shutdown < fuzzing";
 
 /// Outside things, where they may be named in `src` and `migrations`, and what to do elsewhere.
 const OWNERS: &[(&str, &[&str], &str)] = &[

@@ -2,6 +2,7 @@
 //! (`encoding/gob`, "Encoding Details"). The stream says itself what its types are.
 
 use std::collections::HashMap;
+use std::rc::Rc;
 
 /// A decoded value. Fields that a struct has left out are zero.
 #[derive(Clone, Debug, PartialEq)]
@@ -14,7 +15,8 @@ pub enum Value<'a> {
     Bytes(&'a [u8]),
     List(Vec<Value<'a>>),
     Map(Vec<(Value<'a>, Value<'a>)>),
-    Struct(Vec<(String, Value<'a>)>),
+    /// Names are those of the type: a long one takes its room once, however many values there are.
+    Struct(Vec<(Rc<str>, Value<'a>)>),
 }
 
 #[derive(Clone, Debug)]
@@ -27,7 +29,7 @@ enum Type {
         key: i64,
         element: i64,
     },
-    Struct(Vec<(String, i64)>),
+    Struct(Vec<(Rc<str>, i64)>),
     /// Encodes itself to bytes.
     Own,
 }
@@ -119,7 +121,7 @@ impl Types {
                     let fields = input.fields(|input, number| {
                         let (name, id) = field(fields, number)
                             .ok_or_else(|| input.wrong("a field that the type has"))?;
-                        Ok((name.clone(), self.value(input, *id, depth + 1)?))
+                        Ok((Rc::clone(name), self.value(input, *id, depth + 1)?))
                     })?;
                     Value::Struct(fields)
                 }
@@ -160,7 +162,7 @@ impl Types {
                                 }
                                 Ok(())
                             })?;
-                            fields.push((name, id));
+                            fields.push((name.into(), id));
                         }
                         Ok(())
                     })?;
@@ -287,7 +289,7 @@ impl<'a> Value<'a> {
     /// The field of a struct; `None` if it is zero, or this is no struct.
     pub fn field(&self, name: &str) -> Option<&Self> {
         let Self::Struct(fields) = self else { return None };
-        fields.iter().find(|field| field.0 == name).map(|field| &field.1)
+        fields.iter().find(|field| *field.0 == *name).map(|field| &field.1)
     }
 
     /// The entries of a map; none if this is no map.
@@ -348,6 +350,29 @@ mod tests {
         lies.extend([0xfc, 0x40, 0, 0, 0]);
         lies[14] = 9;
         assert!(decode(&lies).is_err());
+    }
+
+    /// A slice of structs with one field, whose name is as long as all of them.
+    #[test]
+    fn a_long_name_takes_its_room_once() {
+        let number = |number: usize| [&[0xfe][..], &number.to_be_bytes()[6..]].concat();
+        let message = |bytes: Vec<u8>| [number(bytes.len()), bytes].concat();
+        let name = [number(3000), vec![b'n'; 3000]].concat();
+        // Type 64 has the field, of type `int`; type 65 is a slice of it.
+        let of_struct = [&[0x7f, 3, 1, 0, 1, 1, 1][..], &name, &[1, 4, 0, 0, 0]].concat();
+        let of_slice = vec![0xff, 0x81, 2, 1, 0, 1, 0xff, 0x80, 0, 0];
+        let value = [&[0xff, 0x82, 0][..], &number(1000), &[1, 2, 0].repeat(1000)].concat();
+        let stream = [message(of_struct), message(of_slice), message(value)].concat();
+        let Ok(Value::List(values)) = decode(&stream) else { panic!("{:?}", decode(&stream)) };
+        let names: Vec<_> = values
+            .iter()
+            .map(|value| match value {
+                Value::Struct(fields) => &fields[0].0,
+                other => panic!("{other:?}"),
+            })
+            .collect();
+        assert_eq!((names.len(), names[0].len()), (1000, 3000));
+        assert!(names.iter().all(|name| Rc::ptr_eq(name, names[0])));
     }
 
     proptest! {

@@ -147,7 +147,7 @@ impl Sample<'_> {
         for label in self.labels {
             self.out.push(separator);
             separator = b',';
-            push_label(self.out, &self.escaping.apply(&label.name), &label.value);
+            push_label(self.out, &self.escaping.apply_to_label(&label.name), &label.value);
         }
         if let Some((name, bound)) = extra {
             self.out.push(separator);
@@ -174,7 +174,7 @@ impl Sample<'_> {
             if at > 0 {
                 self.out.push(b',');
             }
-            push_label(self.out, &self.escaping.apply(&label.name), &label.value);
+            push_label(self.out, &self.escaping.apply_to_label(&label.name), &label.value);
         }
         self.out.extend_from_slice(b"} ");
         Number::Float(exemplar.value).push(self.out);

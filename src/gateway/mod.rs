@@ -50,6 +50,8 @@ pub use history::{Departed, Departure, HistoryLimits};
 pub use lane::{LaneError, LaneHandle, REAPER_SLEEP_MAX};
 pub use options::{Downtime, Limits, Options, Sync};
 pub use restore::Restored;
+#[cfg(any(test, fuzzing))]
+pub(crate) use restore::try_restore;
 pub use scrape::{Compressed, Exposition, Run, ScrapeCache, ScrapeOptions};
 pub use stored::{StoredFamily, StoredGroup, read_all};
 pub use view::GroupView;

@@ -14,7 +14,7 @@ use super::prepare::{GroupRenderer, SeriesHasher};
 use super::stored::chunk_sum;
 use super::view::{Change, View};
 use crate::exposition::text::LabelBlock;
-use crate::model::name::is_metric_name;
+use crate::model::name::{is_label_name, is_metric_name};
 use crate::model::{GroupingKey, MetricFamily, Rhythm, Ttl};
 use crate::store::record::{ChunkRecord, FamilyRecord, GroupRecord, TombstoneRecord};
 use crate::store::{ChunkRef, Loaded, OpenError, Store, TOMBSTONE};
@@ -152,7 +152,7 @@ fn insert(
     judge.index.reserve_members(id, families.len());
     let mut lines = Vec::with_capacity(families.len());
     let stamps = judge.stamps.lines(&state, &block, at);
-    let mut quoted = key.labels().any(|(name, _)| !is_metric_name(name));
+    let mut quoted = key.labels().any(|(name, _)| !is_label_name(name));
     for (chunk, record) in families {
         let metrics = record.decode_metrics().map_err(|error| broken(error.to_string()))?;
         let kind = record.metric_type().ok_or_else(|| broken("a family has no type".into()))?;
@@ -161,7 +161,7 @@ fn insert(
         let rendered = group.render(&family);
         quoted |= !is_metric_name(&family.name);
         let mut own = family.metrics.iter().flat_map(|metric| &metric.labels);
-        quoted |= own.any(|label| !is_metric_name(&label.name));
+        quoted |= own.any(|label| !is_label_name(&label.name));
         let member = NewMember {
             name: &family.name,
             kind,
@@ -249,4 +249,29 @@ fn state_of(record: &GroupRecord) -> GroupState {
 
 fn damaged(store: &Store, what: String) -> OpenError {
     OpenError::Damaged { path: store.path().to_owned(), what }
+}
+
+/// Restores a store of whatever content, for [`crate::fuzzing`].
+#[cfg(any(test, fuzzing))]
+pub(crate) fn try_restore(store: &Store) -> Result<Restored, OpenError> {
+    use super::group::Policy;
+    use super::history::{History, HistoryLimits};
+    use super::index::Index;
+    use super::options::Limits;
+    use super::stamps::Stamps;
+    use crate::model::TtlPolicy;
+
+    let hasher = SeriesHasher::random();
+    let stamps = Stamps { expose_deadline: true };
+    let mut judge = Judge {
+        index: Index::new(hasher),
+        policy: Policy { ttl: Arc::new(TtlPolicy::new(Ttl::Never)), floor: UnixMillis(0) },
+        history: History::new(HistoryLimits { groups: 4, bytes: 1 << 16 }),
+        limits: Limits::UNLIMITED,
+        stamps,
+        self_types: hashbrown::HashMap::new(),
+    };
+    let mut view = View::new(stamps.families());
+    let at = Accepted { now: UnixMillis(1 << 40), wall: UnixNanos(1 << 60) };
+    restore(store, &mut judge, &mut view, hasher, at)
 }

@@ -13,6 +13,8 @@ mod api_v1;
 pub mod api_v2;
 mod body;
 mod bounds;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod in_memory;
 mod native_bounds;
 mod native_buckets;
 mod page;

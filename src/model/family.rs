@@ -176,12 +176,13 @@ impl MetricType {
     }
 
     /// The suffixes that the exposition of a family of this type adds to its name, so that no other
-    /// family may have such a name (`checkSuffixCollisions` of `client_golang`).
+    /// family may have such a name (`checkSuffixCollisions` of `client_golang`, which overlooks gauge
+    /// histograms: text has them as histograms).
     pub fn claimed_suffixes(self) -> &'static [&'static str] {
         match self {
             Self::Summary => &["_count", "_sum"],
-            Self::Histogram => &["_count", "_sum", "_bucket"],
-            Self::Counter | Self::Gauge | Self::Untyped | Self::GaugeHistogram => &[],
+            Self::Histogram | Self::GaugeHistogram => &["_count", "_sum", "_bucket"],
+            Self::Counter | Self::Gauge | Self::Untyped => &[],
         }
     }
 }

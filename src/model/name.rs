@@ -71,13 +71,28 @@ impl Escaping {
         if self == Self::AllowUtf8 || is_metric_name(name) {
             return Cow::Borrowed(name);
         }
+        self.escaped(name, |character| character == ':')
+    }
+
+    /// The name of a label under this scheme. Beyond the Go Pushgateway, which leaves a colon as it
+    /// is: no scraper can read a label with one, nor what comes after it.
+    pub fn apply_to_label(self, name: &str) -> Cow<'_, str> {
+        if self == Self::AllowUtf8 || is_label_name(name) {
+            return Cow::Borrowed(name);
+        }
+        self.escaped(name, |_| false)
+    }
+
+    /// `also`: characters that stay beside those of labels.
+    fn escaped(self, name: &str, also: impl Fn(char) -> bool) -> Cow<'_, str> {
         let mut escaped = String::with_capacity(name.len() + 16);
         if self == Self::Values {
             escaped.push_str("U__");
         }
         for (at, character) in name.char_indices() {
             let legal = character.is_ascii_alphabetic()
-                || matches!(character, '_' | ':')
+                || character == '_'
+                || also(character)
                 || (at > 0 && character.is_ascii_digit());
             match (self, character) {
                 (Self::Dots | Self::Values, '_') => escaped.push_str("__"),

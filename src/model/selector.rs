@@ -4,6 +4,8 @@ use std::fmt;
 
 use promql_parser::label::{MatchOp, Matcher};
 use promql_parser::parser::Expr;
+use promql_parser::util::unquote_string;
+use regex::{Regex, RegexBuilder};
 use thiserror::Error;
 
 use super::grouping_key::GroupingKey;
@@ -28,11 +30,22 @@ pub enum SelectorError {
     MetricName,
     #[error("cannot match: every grouping key has a job that is not empty")]
     EmptyJob,
+    #[error("it has more than {REGEXES_MAX} regular expressions")]
+    Regexes,
+    #[error("the regular expression {0:?} is too large: repeat less in it")]
+    LargeRegex(String),
 }
+
+/// So many regular expressions a selector may have, and those of one request together.
+pub const REGEXES_MAX: usize = 32;
+
+/// What one may take once it is compiled. The parser lets it take ten times as much.
+const REGEX_BYTES_MAX: usize = 1 << 20;
 
 impl Selector {
     /// Parses a selector.
     pub fn parse(text: &str) -> Result<Self, SelectorError> {
+        check(text)?;
         let expr = promql_parser::parser::parse(text).map_err(SelectorError::Syntax)?;
         let Expr::VectorSelector(selector) = expr else {
             return Err(SelectorError::NotASelector);
@@ -65,12 +78,127 @@ impl Selector {
             .all(|narrow| self.alternatives.iter().any(|wide| covers(wide, narrow)))
     }
 
+    /// How many regular expressions it has.
+    pub fn regexes(&self) -> usize {
+        let is_regex =
+            |matcher: &&Matcher| matches!(matcher.op, MatchOp::Re(_) | MatchOp::NotRe(_));
+        self.alternatives.iter().flatten().filter(is_regex).count()
+    }
+
     /// Whether the key's labels match.
     pub fn matches(&self, key: &GroupingKey) -> bool {
         self.alternatives.iter().any(|matchers| {
             matchers.iter().all(|matcher| matcher.is_match(key.get(&matcher.name).unwrap_or("")))
         })
     }
+}
+
+/// Keeps from the parser what it must not see: expressions, as it panics on a duration that is too
+/// long; and regular expressions that take a lot of memory, of which it would compile any number.
+fn check(text: &str) -> Result<(), SelectorError> {
+    let text = without_comments(text);
+    let Some(mut rest) = text.strip_prefix('{') else {
+        let end = text.find(|c: char| !(c.is_ascii_alphanumeric() || c == '_' || c == ':'));
+        let (name, after) = text.split_at(end.unwrap_or(text.len()));
+        let is_name = name.starts_with(|c: char| !c.is_ascii_digit());
+        let after = without_comments(after);
+        let is_selector = is_name && (after.is_empty() || after.starts_with('{'));
+        return Err(if is_selector {
+            SelectorError::MetricName
+        } else {
+            SelectorError::NotASelector
+        });
+    };
+    let mut regexes = 0;
+    let mut is_regex = false;
+    while let Some(first) = rest.chars().next() {
+        let is_literal = matches!(first, '"' | '\'' | '`');
+        let len = if is_literal { literal(rest)? } else { first.len_utf8() };
+        let (token, after) = rest.split_at(len);
+        rest = after;
+        match first {
+            '}' if without_comments(rest).is_empty() => return Ok(()),
+            '}' => return Err(SelectorError::NotASelector),
+            _ if is_literal && is_regex => {
+                regexes += 1;
+                if regexes > REGEXES_MAX {
+                    return Err(SelectorError::Regexes);
+                }
+                check_regex(token)?;
+            }
+            _ => {}
+        }
+        is_regex = first == '~' || (is_regex && first.is_whitespace());
+    }
+    // Without its end it is none, as the parser will say.
+    Ok(())
+}
+
+/// The length of the quoted text that another begins with. The parser panics where a backslash stands
+/// before a character that is not ASCII, which is no escape.
+fn literal(text: &str) -> Result<usize, SelectorError> {
+    let mut characters = text.char_indices();
+    let Some((_, quote)) = characters.next() else { return Ok(0) };
+    while let Some((at, character)) = characters.next() {
+        if character == quote {
+            return Ok(at + character.len_utf8());
+        }
+        if character == '\\' && quote != '`' {
+            let escaped = characters.next().map(|(_, escaped)| escaped);
+            if let Some(escaped) = escaped.filter(|escaped| !escaped.is_ascii()) {
+                return Err(SelectorError::Syntax(format!("unknown escape sequence \\{escaped}")));
+            }
+        }
+    }
+    Ok(text.len())
+}
+
+/// A text without the blanks and comments that it begins with.
+fn without_comments(text: &str) -> &str {
+    let mut text = text.trim_start();
+    while let Some(comment) = text.strip_prefix('#') {
+        text = comment.split_once('\n').map_or("", |(_, rest)| rest.trim_start());
+    }
+    text
+}
+
+fn check_regex(literal: &str) -> Result<(), SelectorError> {
+    // What is no literal is refused by the parser.
+    let Ok(text) = unquote_string(literal) else { return Ok(()) };
+    let compile = |text: &str| -> Result<Regex, regex::Error> {
+        RegexBuilder::new(&format!("^(?:{text})$")).size_limit(REGEX_BYTES_MAX).build()
+    };
+    let compiled = compile(&text).or_else(|error| match error {
+        regex::Error::Syntax(_) => compile(&with_plain_braces(&text)),
+        other => Err(other),
+    });
+    match compiled {
+        Err(regex::Error::CompiledTooBig(_)) => Err(SelectorError::LargeRegex(text)),
+        Ok(_) | Err(_) => Ok(()),
+    }
+}
+
+/// A regular expression as Go understands it, and the parser then tries: a brace that begins no
+/// repetition stands for itself.
+fn with_plain_braces(text: &str) -> String {
+    let is_repetition = |rest: &str| {
+        let digits = |text: &str| text.trim_start_matches(|c: char| c.is_ascii_digit()).to_owned();
+        let after = digits(rest);
+        let after_comma = after.strip_prefix(',').map(digits);
+        after.len() < rest.len() && after_comma.unwrap_or(after).starts_with('}')
+    };
+    let mut out = String::with_capacity(text.len() + 1);
+    let mut rest = text.chars();
+    while let Some(character) = rest.next() {
+        if character == '{' && !is_repetition(rest.as_str()) {
+            out.push('\\');
+        }
+        out.push(character);
+        if character == '\\' {
+            out.extend(rest.next());
+        }
+    }
+    out
 }
 
 /// Whether it can be told that what matches all of `narrow` matches all of `wide`.
@@ -145,6 +273,46 @@ mod tests {
         ] {
             assert!(!covers(wide, narrow), "{wide} {narrow}");
         }
+    }
+
+    /// Found by fuzzing: the parser panics on such a duration.
+    #[test]
+    fn what_follows_the_braces_is_not_parsed() {
+        let long = "9".repeat(25);
+        for text in [
+            format!("{{job=\"a\"}}[{long}d:{long}m]"),
+            format!("{{job=\"a\"}} offset {long}d"),
+            format!("{{job=\"a\"}} # }}\n[{long}d] + {{job=\"a\"}}"),
+            format!("``[{long}:{long}m]"),
+            format!("sum({{job=\"a\"}}[{long}d])"),
+        ] {
+            assert_eq!(Selector::parse(&text), Err(SelectorError::NotASelector), "{text}");
+        }
+        for text in ["# a\n {job=\"}\"} # b", "{job='}\\''}", "{job=`}`,}", "{job=\"a\\\\\"}"] {
+            assert!(Selector::parse(text).is_ok(), "{text}");
+        }
+    }
+
+    /// Found by fuzzing: the parser panics on it.
+    #[test]
+    fn a_backslash_before_any_other_character_is_refused() {
+        for text in [r#"{job="\ü"}"#, r"{job=~'a\\\ü'}", r#"{"\ü"="a"}"#] {
+            assert!(matches!(Selector::parse(text), Err(SelectorError::Syntax(_))), "{text}");
+        }
+        assert!(Selector::parse(r#"{job="\\ü"}"#).is_ok());
+    }
+
+    /// A request of some kilobytes took more than 128 MiB, and there was no bound to it.
+    #[test]
+    fn regular_expressions_are_bounded() {
+        let large = |text: &str| matches!(Selector::parse(text), Err(SelectorError::LargeRegex(_)));
+        assert!(large(r#"{job=~"\\w{500}"}"#));
+        assert!(large(r#"{job="a",x!~ `(a{300}){300}`}"#));
+        assert!(large(r#"{job=~"{x}\\w{500}"}"#));
+        assert!(Selector::parse(r#"{job=~"[a-z0-9-]{1,63}{x}\\{.+"}"#).is_ok());
+        let many = |count: usize| format!("{{job=\"a\"{}}}", ",x=~\"y\"".repeat(count));
+        assert_eq!(Selector::parse(&many(REGEXES_MAX)).unwrap().regexes(), REGEXES_MAX);
+        assert_eq!(Selector::parse(&many(REGEXES_MAX + 1)), Err(SelectorError::Regexes));
     }
 
     #[test]

@@ -106,7 +106,8 @@ fn groups_that_stay_are_each_on_one_page_while_others_come_and_go() {
     let gateway = Gateway::start(ADMIN);
     for at in 0..STAY {
         // Many are the same in what they are sorted by.
-        let body: String = (0..=at % 3).map(|n| format!("m{{n=\"{n}\"}} 1\n")).collect();
+        let body: String =
+            (0..=at % 3).map(|n| format!("m{{n=\"{n}\"}} 1\n")).collect::<Vec<_>>().concat();
         let path = format!("/metrics/job/stay/at/{at}?ttl={}h", 1 + at % 4);
         gateway.put(&path, body).expect(200);
         if at % 5 == 0 {
@@ -143,7 +144,8 @@ fn of_those_that_stay(group: &Value) -> Option<String> {
 /// Two groups come, which sort before and after most; the last that was listed goes.
 fn come_and_go(gateway: &Gateway, page: usize, last: Option<&Value>) {
     for (job, ttl, series) in [("a", "30m", 1), ("z", "9h", 5)] {
-        let body: String = (0..series).map(|n| format!("m{{n=\"{n}\"}} 1\n")).collect();
+        let body: String =
+            (0..series).map(|n| format!("m{{n=\"{n}\"}} 1\n")).collect::<Vec<_>>().concat();
         let at = page % 3;
         gateway.put(&format!("/metrics/job/{job}/at/{at}?ttl={ttl}"), body).expect(200);
     }

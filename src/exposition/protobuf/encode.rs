@@ -138,7 +138,7 @@ fn push_bytes_field(out: &mut Vec<u8>, field: u32, bytes: &[u8]) {
 pub fn push_escaped_metrics(out: &mut Vec<u8>, metrics: &[u8], escaping: Escaping) {
     let Ok(mut family) = wire::MetricFamily::decode(metrics) else { return };
     for pair in family.metric.iter_mut().flat_map(|metric| &mut metric.label) {
-        pair.name = pair.name.take().map(|name| escaping.apply(&name).into_owned());
+        pair.name = pair.name.take().map(|name| escaping.apply_to_label(&name).into_owned());
     }
     family.encode(out).expect("a vector grows as needed");
 }

@@ -123,12 +123,12 @@ pub fn push_escaped_names(out: &mut Vec<u8>, text: &[u8], family: &str, escaping
     }
 }
 
-/// A name, given as it was escaped for quotes, under a scheme.
+/// The name of a label, given as it was escaped for quotes, under a scheme.
 pub fn escaped_name(raw: &[u8], escaping: Escaping) -> Vec<u8> {
     let mut name = Vec::with_capacity(raw.len());
     push_unescaped(&mut name, raw);
     match String::from_utf8(name) {
-        Ok(name) => escaping.apply(&name).into_owned().into_bytes(),
+        Ok(name) => escaping.apply_to_label(&name).into_owned().into_bytes(),
         Err(error) => error.into_bytes(),
     }
 }
@@ -166,6 +166,9 @@ mod tests {
         out.clear();
         push_escaped_names(&mut out, b"m 1\n{\"m\"} 2\n", "m", Escaping::Values);
         assert_eq!(out, b"m 1\nm 2\n");
+        out.clear();
+        push_escaped_names(&mut out, b"m:n{\"a:b\"=\"c\"} 2\n", "m:n", Escaping::Underscores);
+        assert_eq!(out, b"m:n{a_b=\"c\"} 2\n");
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //! legacy charset are quoted: what is kept is the form that loses nothing.
 
 use crate::exposition::number::{push_float, push_integer};
-use crate::model::name::is_metric_name;
+use crate::model::name::{is_label_name, is_metric_name};
 use crate::model::{
     Bucket, GroupingKey, Histogram, Label, Metric, MetricFamily, MetricType, MetricValue, Summary,
 };
@@ -210,22 +210,27 @@ fn whole(count: Option<u64>) -> f64 {
     count.unwrap_or(0) as f64
 }
 
-/// A label, its name in quotes where it needs them.
+/// A label, its name in quotes where it needs them: also for a colon, which the Go encoder writes as it
+/// is, and no parser of labels takes.
 pub fn push_label(out: &mut Vec<u8>, name: &str, value: &str) {
-    push_name(out, name);
+    push_quoted(out, name, !is_label_name(name));
     out.extend_from_slice(b"=\"");
     push_escaped(out, value, true);
     out.push(b'"');
 }
 
-/// The Go encoder quotes what is no legacy metric name, in labels too.
+/// The name of a metric, in quotes where it needs them.
 pub fn push_name(out: &mut Vec<u8>, name: &str) {
-    if is_metric_name(name) {
-        out.extend_from_slice(name.as_bytes());
-    } else {
+    push_quoted(out, name, !is_metric_name(name));
+}
+
+fn push_quoted(out: &mut Vec<u8>, name: &str, quotes: bool) {
+    if quotes {
         out.push(b'"');
         push_escaped(out, name, true);
         out.push(b'"');
+    } else {
+        out.extend_from_slice(name.as_bytes());
     }
 }
 
@@ -279,6 +284,20 @@ mod tests {
              m{a=\"x\\\"\\\\\\n\",instance=\"\",job=\"j\",k=\"ü\",zone=\"z\"} 2.5\n"
         );
         assert!(render(&family, &LabelBlock::empty()).contains("\nm 1\n"));
+    }
+
+    /// Found by fuzzing: such a push was one that no scraper could read, nor any other with it.
+    #[test]
+    fn a_label_with_a_colon_is_quoted() {
+        let family = MetricFamily {
+            name: "m:n".into(),
+            kind: MetricType::Gauge,
+            metrics: vec![Metric::gauge(vec![Label::new("a:b", "c")], 1.0)],
+            ..MetricFamily::default()
+        };
+        let text = render(&family, &LabelBlock::empty());
+        assert_eq!(text, "# TYPE m:n gauge\nm:n{\"a:b\"=\"c\"} 1\n");
+        assert_eq!(parse(text.as_bytes(), NameRules::Utf8), Ok(vec![family]));
     }
 
     #[test]

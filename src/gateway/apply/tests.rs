@@ -154,6 +154,8 @@ fn many(name: &str, count: usize) -> String {
 const GAUGE: &str = "# TYPE m gauge\nm 1\n";
 const COUNTER: &str = "# TYPE m counter\nm 1\n";
 const SUMMARY: &str = "# TYPE m summary\nm_sum 1\nm_count 1\n";
+/// Text has it as a histogram.
+const GAUGE_HISTOGRAM: &str = "# TYPE m gaugehistogram\nm_sum 1\nm_count 1\n";
 const HISTOGRAM: &str = "# TYPE m histogram\nm_bucket{le=\"+Inf\"} 1\nm_sum 1\nm_count 1\n";
 
 /// Pushes to gateways that hold some groups: accepted, or refused for this reason.
@@ -181,6 +183,8 @@ fn a_push_is_refused_where_the_whole_would_be_inconsistent_and_only_there() {
         ((&[("job=a", SUMMARY)], Replace, "job=b", "m_bucket 1\n"), None),
         ((&[("job=a", HISTOGRAM)], Update, "job=b", "m_bucket 1\n"), Some("suffix")),
         ((&[("job=a", GAUGE)], Replace, "job=b", "m_count 1\n"), None),
+        ((&[("job=a", GAUGE_HISTOGRAM)], Replace, "job=b", "m_count 1\n"), Some("suffix")),
+        ((&[("job=a", "m_bucket 1\n")], Replace, "job=b", GAUGE_HISTOGRAM), Some("suffix")),
         ((&[("job=a", "m_count 1\n")], Replace, "job=b", SUMMARY), Some("suffix")),
         ((&[("job=a", "m_bucket 1\n")], Replace, "job=b", SUMMARY), None),
         ((&[("job=a", "m_bucket 1\n")], Replace, "job=b", HISTOGRAM), Some("suffix")),

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::ApiError;
+use crate::model::selector::REGEXES_MAX;
 use crate::model::{GroupingKey, Selector, Ttl};
 use crate::time::UnixNanos;
 
@@ -85,8 +86,16 @@ impl<'a> Query<'a> {
 
     pub(super) fn selection(&self) -> Result<Selection, ApiError> {
         let texts = self.pairs().filter(|(name, _)| *name == MATCH || *name == "match");
+        let mut regexes = 0;
         let selectors = texts.map(|(_, text)| {
-            Selector::parse(text).map_err(|error| bad(format!("{MATCH}={text}: {error}")))
+            let selector = Selector::parse(text);
+            let selector = selector.map_err(|error| bad(format!("{MATCH}={text}: {error}")))?;
+            regexes += selector.regexes();
+            if regexes > REGEXES_MAX {
+                let what = format!("more than {REGEXES_MAX} regular expressions in one request");
+                return Err(bad(format!("{MATCH}: {what}")));
+            }
+            Ok(selector)
         });
         let selectors = selectors.collect::<Result<_, _>>()?;
         Ok(Selection { selectors, scope: self.scope.clone() })

@@ -1,0 +1,5 @@
+#![no_main]
+
+use tidegate_fuzz as _;
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| tidegate::fuzzing::request(data));
