@@ -102,13 +102,19 @@ pub fn selector(data: &[u8]) {
 
 /// A settings file: what is in force, written down, is in force again.
 pub fn toml(data: &[u8]) {
-    const LIST: &str = "web.listen-address";
+    const LISTS: [&str; 5] = [
+        "access.admin-from",
+        "access.anonymous",
+        "access.lifecycle-from",
+        "web.cors-origin",
+        "web.listen-address",
+    ];
     let Ok(text) = std::str::from_utf8(data) else { return };
     let Ok(config) = Config::from_toml(text) else { return };
     let mut written = String::new();
     for setting in &config.in_force {
         // What is secret is not shown; of a list it cannot be told how it was cut.
-        let is_whole = !setting.shown().contains("<secret>") && setting.name != LIST;
+        let is_whole = !setting.shown().contains("<secret>") && !LISTS.contains(&setting.name);
         // Written down, a default would be a choice.
         if !is_whole || setting.origin == "default" {
             continue;
@@ -118,7 +124,11 @@ pub fn toml(data: &[u8]) {
     }
     for TtlRule { selector, ttl } in &config.gateway.ttl.rules {
         let selector = ::toml::Value::String(selector.to_string());
-        write!(written, "[[ttl.rules]]\nmatch = {selector}\nttl = \"{ttl}\"\n")
+        let short = match ttl {
+            RuleTtl::Auto(_) => "auto".to_owned(),
+            RuleTtl::Fixed(ttl) => ttl.to_string(),
+        };
+        write!(written, "[[ttl.rules]]\nmatch = {selector}\nttl = \"{short}\"\n")
             .expect("a string grows as needed");
         if let RuleTtl::Auto(auto) = ttl {
             let (min, max) = (humantime::format_duration(auto.min), auto.max);

@@ -520,9 +520,12 @@ fn validate(sources: &Sources, problems: Problems) -> Result<Config, Problems> {
     }
 }
 
+/// Longer than anybody waits, and short enough for any clock.
+const DURATION_MAX: Duration = Duration::from_hours(100 * 365 * 24);
+
 fn duration(text: &str) -> Result<Duration, String> {
     match Ttl::parse(text) {
-        Ok(Ttl::After(duration)) => Ok(duration),
+        Ok(Ttl::After(duration)) => Ok(duration.min(DURATION_MAX)),
         _ => Err(expected(text, "a duration such as 30s or 1h30m")),
     }
 }

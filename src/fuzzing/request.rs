@@ -149,8 +149,7 @@ impl Real {
     /// What a scrape shows of what was pushed: families that differ, of series that differ.
     fn scrape(&self) -> Vec<MetricFamily> {
         let body = self.get(TEXT);
-        let names = if self.utf8 { NameRules::Utf8 } else { NameRules::Legacy };
-        let mut families = text::parse(&body, names)
+        let mut families = text::parse(&body, NameRules::Utf8)
             .unwrap_or_else(|error| panic!("{error} in {}", String::from_utf8_lossy(&body)));
         for family in &families {
             let mut seen = HashSet::new();
@@ -165,8 +164,7 @@ impl Real {
     }
 
     fn scrape_otherwise(&self) {
-        let names = if self.utf8 { NameRules::Utf8 } else { NameRules::Legacy };
-        protobuf::decode(&self.get(PROTOBUF), names).expect("a scraper can read it");
+        protobuf::decode(&self.get(PROTOBUF), NameRules::Utf8).expect("a scraper can read it");
         for accept in OTHERS {
             self.get(accept);
         }

@@ -153,12 +153,6 @@ mod tests {
 
     /// It was told without end that it had missed some.
     #[test]
-    fn a_follower_of_the_last_number_there_is_has_missed_nothing() {
-        let log = EventLog::new(UnixNanos(5_000_000));
-        assert!(!log.after(u64::MAX, 10).missed);
-    }
-
-    #[test]
     fn numbers_rise_over_a_restart() {
         let log = EventLog::new(UnixNanos(1_000_000_000));
         log.add([pushed("a")]);

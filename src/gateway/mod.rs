@@ -36,6 +36,7 @@ pub mod stamps;
 mod stored;
 pub mod view;
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 use std::time::{Duration, Instant};
 
@@ -69,6 +70,7 @@ use view::View;
 
 use crate::exposition::persistence::ForeignGroup;
 use crate::exposition::text::LabelBlock;
+use crate::model::name::is_metric_name;
 use crate::model::{GroupingKey, MetricFamily, NameRules, Ttl, TtlPolicy};
 use crate::store::{CloseError, CommitError, ImportState, OpenError, ReadError, Store};
 use crate::telemetry::metrics::{Readings, SelfMetrics};
@@ -99,7 +101,7 @@ struct Shared {
     next_deadline: watch::Receiver<UnixMillis>,
     scrapes: Arc<ScrapeCache>,
     /// Whether what is stored may have names beyond the legacy charset.
-    quoted_names: bool,
+    quoted_names: AtomicBool,
 }
 
 /// Why the gateway could not start.
@@ -176,7 +178,7 @@ impl Gateway {
             events,
             next_deadline,
             scrapes: Arc::default(),
-            quoted_names,
+            quoted_names: AtomicBool::new(quoted_names),
         };
         let lane = LaneHandle::spawn(Lane {
             judge,
@@ -231,6 +233,11 @@ impl Gateway {
         times: Option<Box<ForeignTimes>>,
     ) -> Result<Expires, Error> {
         let shared = &*self.shared;
+        // What a push may bring was looked at when it was parsed. What comes from elsewhere may have
+        // names that have to be quoted, or escaped, from now on.
+        if times.is_some() && has_quoted_names(&key, &families) {
+            shared.quoted_names.store(true, Ordering::Relaxed);
+        }
         let series: usize = families.iter().map(|family| family.metrics.len()).sum();
         let options = &shared.options;
         let rules = Rules { limits: &options.limits, names: options.names, lenient };
@@ -430,7 +437,8 @@ impl Gateway {
             now: self.shared.clock.now(),
         });
         let cache = Arc::clone(&shared.scrapes);
-        Exposition::new(snapshot, &own, options, shared.quoted_names, cache)
+        let quoted_names = shared.quoted_names.load(Ordering::Relaxed);
+        Exposition::new(snapshot, &own, options, quoted_names, cache)
     }
 
     /// Which names pushes may bring.
@@ -507,6 +515,16 @@ impl Gateway {
     pub fn to_wall(&self, deadline: UnixMillis) -> Expires {
         (deadline != UnixMillis::MAX).then(|| deadline.to_wall(self.shared.clock.offset_ms()))
     }
+}
+
+/// Whether there are names beyond the legacy charset.
+fn has_quoted_names(key: &GroupingKey, families: &[MetricFamily]) -> bool {
+    let names = key.labels().map(|(name, _)| name);
+    let families = families.iter().flat_map(|family| {
+        let labels = family.metrics.iter().flat_map(|metric| &metric.labels);
+        std::iter::once(family.name.as_str()).chain(labels.map(|label| &*label.name))
+    });
+    names.chain(families).any(|name| !is_metric_name(name))
 }
 
 /// Notices when the lane is stuck in the store, by looking at equal intervals.

@@ -296,7 +296,10 @@ impl Served {
                 let users = web_config.current().is_ok_and(|settings| settings.has_users());
                 let caller = access.caller(request.headers(), users, from);
                 let mut response = self.service.serve(request, &caller, send_by).await;
-                response.headers_mut().extend(headers);
+                // What the settings say takes the place of what an answer would have.
+                for (name, value) in headers {
+                    response.headers_mut().insert(name, value);
+                }
                 response
             }
             Err(refused) => {

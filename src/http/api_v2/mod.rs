@@ -109,6 +109,9 @@ impl Endpoint {
     }
 }
 
+/// The largest `[ttl]` table that is compared.
+const PROPOSAL_BYTES_MAX: usize = 64 * 1024;
+
 /// What requests to the API are served with.
 pub(super) struct Context<'a> {
     pub(super) gateway: Gateway,
@@ -150,6 +153,9 @@ where
         Endpoint::Touch => groups::touch(context, &query).await,
         Endpoint::Ttl => groups::set_ttl(context, &query).await,
         Endpoint::Preview if head.method == Method::POST => {
+            // A rule of a few bytes may take a thousand times as much memory.
+            bounds.limits.body_bytes = bounds.limits.body_bytes.min(PROPOSAL_BYTES_MAX);
+            bounds.limits.decoded_bytes = bounds.limits.decoded_bytes.min(PROPOSAL_BYTES_MAX);
             let table = body::read(&head.headers, incoming, bounds).await?;
             preview::compare(context, &query, &table)
         }
