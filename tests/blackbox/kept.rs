@@ -56,8 +56,9 @@ fn the_bytes_of_what_is_gone_are_bounded_and_the_latest_kept() {
 /// Starts again with another bound, and waits until that is kept.
 fn lower(gateway: Gateway, bound: &str, kept: impl Fn(u64, usize) -> bool) -> Gateway {
     let gateway = gateway.stop().start_with(&format!("[history]\n{bound}\n"));
-    gateway.advance(minutes(1));
     eventually(bound, || {
+        // Looked at now and then, from when the start is through with it.
+        gateway.advance(minutes(1));
         let (groups, bytes) = self::kept(&gateway);
         kept(bytes, groups.len()).then_some(())
     });
