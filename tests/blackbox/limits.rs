@@ -162,7 +162,7 @@ fn a_body_that_does_not_arrive_is_given_up() {
 
 #[test]
 fn a_head_that_does_not_arrive_is_given_up() {
-    let gateway = Gateway::start("[limits]\nheader-timeout = '50ms'\n");
+    let gateway = Gateway::start("[limits]\nheader-timeout = '2s'\n");
     let mut connection = Connection::open(gateway.address());
     connection.write("PUT /metrics/job/j HTTP/1.1\r\nHost:");
     let head = connection.head();
