@@ -106,8 +106,7 @@ fn groups_that_stay_are_each_on_one_page_while_others_come_and_go() {
     let gateway = Gateway::start(ADMIN);
     for at in 0..STAY {
         // Many are the same in what they are sorted by.
-        let body: String =
-            (0..=at % 3).map(|n| format!("m{{n=\"{n}\"}} 1\n")).collect::<Vec<_>>().concat();
+        let body = series(1 + at % 3);
         let path = format!("/metrics/job/stay/at/{at}?ttl={}h", 1 + at % 4);
         gateway.put(&path, body).expect(200);
         if at % 5 == 0 {
@@ -136,6 +135,11 @@ fn groups_that_stay_are_each_on_one_page_while_others_come_and_go() {
     gateway.stop();
 }
 
+/// So many series.
+fn series(count: usize) -> String {
+    (0..count).map(|n| format!("m{{n=\"{n}\"}} 1\n")).collect::<Vec<_>>().concat()
+}
+
 fn of_those_that_stay(group: &Value) -> Option<String> {
     let labels = &group["labels"];
     (labels["job"] == "stay").then(|| labels["at"].as_str().unwrap().to_owned())
@@ -143,11 +147,9 @@ fn of_those_that_stay(group: &Value) -> Option<String> {
 
 /// Two groups come, which sort before and after most; the last that was listed goes.
 fn come_and_go(gateway: &Gateway, page: usize, last: Option<&Value>) {
-    for (job, ttl, series) in [("a", "30m", 1), ("z", "9h", 5)] {
-        let body: String =
-            (0..series).map(|n| format!("m{{n=\"{n}\"}} 1\n")).collect::<Vec<_>>().concat();
+    for (job, ttl, count) in [("a", "30m", 1), ("z", "9h", 5)] {
         let at = page % 3;
-        gateway.put(&format!("/metrics/job/{job}/at/{at}?ttl={ttl}"), body).expect(200);
+        gateway.put(&format!("/metrics/job/{job}/at/{at}?ttl={ttl}"), series(count)).expect(200);
     }
     let labels = last.map(|group| &group["labels"]).filter(|labels| labels["job"] != "stay");
     if let Some(labels) = labels {
