@@ -97,12 +97,20 @@ struct Known {
 impl Known {
     /// Pushes once. Returns status and text.
     fn push(&mut self, address: SocketAddr) -> (u16, String) {
+        self.try_push(address).expect("it answers")
+    }
+
+    /// The same; `None` if the gateway has ended.
+    fn try_push(&mut self, address: SocketAddr) -> Option<(u16, String)> {
         self.pushes += 1;
         let (group, push) = (self.pushes % GROUPS, self.pushes);
         let line = |family| format!("family_{family}{{pad=\"{}\"}} {push}\n", "x".repeat(200));
         let body: String = (0..FAMILIES).map(line).collect();
         let uri = format!("http://{address}/metrics/job/outage/group/{group}");
-        let mut response = agent().put(uri).send(body).expect("it answers");
+        let Ok(mut response) = agent().put(uri).send(body) else {
+            self.refused.entry(group).or_default().push(push);
+            return None;
+        };
         let (status, text) = (response.status().as_u16(), response.body_mut().read_to_string());
         if status == 200 {
             self.acknowledged.insert(group, push);
@@ -110,7 +118,7 @@ impl Known {
         } else {
             self.refused.entry(group).or_default().push(push);
         }
-        (status, text.expect("it is text"))
+        Some((status, text.expect("it is text")))
     }
 
     /// Each group is whole, and no older than acknowledged.
@@ -139,16 +147,20 @@ fn get(address: SocketAddr, path: &str) -> (u16, String) {
     (response.status().as_u16(), text)
 }
 
-/// Looks again and again until it is ready, for half a minute at the most.
-fn wait_until_ready(address: SocketAddr) {
+/// Looks again and again until it is ready, for half a minute at the most; `None` if it ends instead.
+fn try_wait_until_ready(address: SocketAddr) -> Option<()> {
     for _ in 0..1500 {
-        if get(address, "/-/ready").0 == 200 {
-            return;
+        if agent().get(format!("http://{address}/-/ready")).call().ok()?.status() == 200 {
+            return Some(());
         }
         #[expect(clippy::disallowed_methods, reason = "it tries again in its own time")]
         thread::sleep(Duration::from_millis(20));
     }
     panic!("it is not ready again: {:?}", get(address, "/-/ready"));
+}
+
+fn wait_until_ready(address: SocketAddr) {
+    try_wait_until_ready(address).expect("it answers");
 }
 
 #[test]
@@ -207,7 +219,10 @@ fn with_errors(call: &str, error: &str, when: &str) -> u64 {
     failing.args(["-e", &format!("inject={call}:error={error}:when={when}")]);
     let gateway = command(env!("CARGO_BIN_EXE_tidegate"), &store);
     failing.arg(gateway.get_program()).args(gateway.get_args());
-    let mut refused = 0;
+    // After some errors sled waits for ever now and then: then the process ends, for a supervisor to
+    // start it again.
+    failing.arg("--storage.commit-timeout=3s");
+    let (mut refused, mut ended) = (0, false);
     // Where it does not start, nothing is lost either.
     if let Ok(gateway) = Process::attempt(&mut failing) {
         let address = gateway.address();
@@ -216,23 +231,46 @@ fn with_errors(call: &str, error: &str, when: &str) -> u64 {
             if refused == OUTAGES_MAX {
                 break;
             }
-            let (status, text) = known.push(address);
+            let Some((status, text)) = known.try_push(address) else {
+                ended = true;
+                break;
+            };
             match status {
                 200 => {}
                 503 | 507 => {
                     refused += 1;
                     assert!(text.starts_with("not stored: "), "{what}: {text}");
-                    known.check(&states(&gateway.scrape()), &what);
-                    wait_until_ready(address);
+                    if try_wait_until_ready(address).is_none() {
+                        ended = true;
+                        break;
+                    }
                 }
                 _ => panic!("{what}: {status} {text}"),
             }
         }
-        known.check(&states(&gateway.scrape()), &what);
-        gateway.kill_group();
+        if ended {
+            gateway.wait();
+        } else {
+            known.check(&states(&gateway.scrape()), &what);
+            gateway.kill_group();
+        }
     }
-    known.check(&states(&Process::start(&store, &[]).scrape()), &what);
+    known.check(&states(&start_after(&store).scrape()), &what);
     refused
+}
+
+/// Starts a gateway where one was killed with its tracer: it may hold the store for a moment longer
+/// than that.
+fn start_after(store: &Path) -> Process {
+    let mut log = String::new();
+    for _ in 0..100 {
+        match Process::attempt(&mut command(env!("CARGO_BIN_EXE_tidegate"), store)) {
+            Ok(gateway) => return gateway,
+            Err(said) if said.contains("in use by another process") => log = said,
+            Err(said) => panic!("no gateway that is ready:\n{said}"),
+        }
+    }
+    panic!("the store is still in use:\n{log}");
 }
 
 #[test]
