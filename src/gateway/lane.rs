@@ -223,12 +223,8 @@ impl Lane {
                         break Err(error);
                     }
                 };
-                if let Err(refused) = send.send(batch) {
-                    // The committer is gone; it says why when it is joined.
-                    drop(refused);
-                    break Ok(());
-                }
-                if stops {
+                // An error means that the committer is gone; it says why when it is joined.
+                if send.send(batch).is_err() || stops {
                     break Ok(());
                 }
             };

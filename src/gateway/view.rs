@@ -303,18 +303,20 @@ impl View {
         }
         self.totals.add(&group);
         let deadline = group.deadline;
-        let key = group.key.clone();
-        let before = self.groups.get_mut(at).and_then(|slot| slot.replace(group));
-        let same = before.as_ref().is_some_and(|before| before.key == key);
+        let before = self.groups.get_mut(at).and_then(Option::take);
+        let same = before.as_ref().is_some_and(|before| before.key == group.key);
+        let hash = (!same).then(|| self.hasher.hash_one(&group.key));
         if let Some(before) = before {
             self.totals.subtract(&before);
             if !same {
                 self.forget_key(id, &before.key);
             }
         }
-        if !same {
+        if let Some(slot) = self.groups.get_mut(at) {
+            *slot = Some(group);
+        }
+        if let Some(hash) = hash {
             let Self { by_key, hasher, groups, .. } = self;
-            let hash = hasher.hash_one(&key);
             let hash_of =
                 |id: &GroupId| self::group(groups, *id).map_or(0, |it| hasher.hash_one(&it.key));
             by_key.insert_unique(hash, id, hash_of);
