@@ -1,0 +1,21 @@
+//! The pages in a real browser: what they show and do, in every size and colour, with and without
+//! JavaScript, wherever they are served, for whoever looks.
+//!
+//! A test starts a gateway, pushes to it, and runs a script of this folder, which drives Chromium
+//! with `playwright-core`. Whatever the browser complains about fails the script: errors and
+//! warnings in its console, what its content policy forbids, a request to anything but the gateway.
+//!
+//! With `TIDEGATE_SCREENSHOTS=FOLDER` the pictures of the pages go there.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "whatever a test does not expect fails it"
+)]
+
+mod demo;
+#[expect(dead_code, unused_imports, reason = "the black-box tests do more with it")]
+#[path = "../blackbox/harness/mod.rs"]
+mod harness;
+mod looks;
+mod script;
