@@ -217,6 +217,11 @@ impl Caller {
         Rejection::Forbidden(format!("the token {name} is for the groups {groups}, not for {what}"))
     }
 
+    /// What it calls itself.
+    pub(super) fn name(&self) -> Option<&str> {
+        self.name.as_deref()
+    }
+
     /// The groups that whoever it is has to do with; `None`: all.
     pub(super) fn scope(&self) -> Option<Arc<Selector>> {
         self.groups.clone()
