@@ -92,6 +92,14 @@ pub struct Options {
     pub limits: Limits,
 }
 
+impl Options {
+    /// `web.external-url`; empty if none is set.
+    fn external_url(&self) -> &str {
+        let url = self.flags.iter().find(|(name, _)| name == "web.external-url");
+        url.map_or("", |(_, url)| url)
+    }
+}
+
 /// Where things are served.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Paths {

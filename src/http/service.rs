@@ -17,7 +17,7 @@ use hyper::http::request::Parts;
 use hyper::{HeaderMap, Method, Request, Response, StatusCode};
 use tokio::sync::{Notify, oneshot};
 
-use super::access::{Caller, Origin, Permission};
+use super::access::{Caller, Origin, Permission, cross_origin};
 use super::api_v1::GroupsBody;
 use super::api_v2::EventsBody;
 use super::body::{self, Bounds};
@@ -230,7 +230,7 @@ impl Service {
         B::Error: std::fmt::Display,
     {
         if let Ok(route) = &routed {
-            self.authorize(caller, route, &head.method)?;
+            self.authorize(caller, route, head)?;
         }
         let limits = self.options.limits;
         let mut bounds = Bounds { limits, held: self.budget.reservation() };
@@ -323,8 +323,14 @@ impl Service {
     }
 
     /// Whether whoever sent a request may do what it asks for.
-    fn authorize(&self, caller: &Caller, route: &Route, method: &Method) -> Result<(), Rejection> {
+    fn authorize(&self, caller: &Caller, route: &Route, head: &Parts) -> Result<(), Rejection> {
         let access = self.hooks.access.current();
+        let reads = matches!(head.method, Method::GET | Method::HEAD | Method::OPTIONS);
+        let acts = matches!(route, Route::Wipe | Route::Quit | Route::Reload | Route::V2(_));
+        if acts && !reads {
+            let trusted = &self.options.cors_origins;
+            cross_origin::check(&head.headers, self.options.external_url(), trusted)?;
+        }
         match route {
             Route::Push(path, _) => caller.may(Permission::Push, Some(&path.key)),
             Route::Delete(key) => caller.may(Permission::Delete, Some(key)),
@@ -340,7 +346,7 @@ impl Service {
                 caller.may_all(Permission::Admin)
             }
             Route::V2(endpoint) => {
-                let (permission, origin, all) = endpoint.needs(method);
+                let (permission, origin, all) = endpoint.needs(&head.method);
                 access.admits(caller, origin)?;
                 if all { caller.may_all(permission) } else { caller.may(permission, None) }
             }

@@ -169,10 +169,8 @@ impl SelfMetrics {
             "tidegate_next_deadline_timestamp_seconds",
             "Unix time of the next deadline of a group, +Inf if there is none.",
         )?;
-        let reload_success = gauge(
-            "tidegate_config_last_reload_successful",
-            "Whether the settings could be read when they were last read.",
-        )?;
+        let help = "Whether the settings could be read when they were last read.";
+        let reload_success = gauge("tidegate_config_last_reload_successful", help)?;
         reload_success.set(1);
         let reload_time = Gauge::new(
             "tidegate_config_last_reload_success_timestamp_seconds",

@@ -119,12 +119,15 @@ fn quantile(quantile: f64, count: f64, buckets: &[(f64, u64)]) -> f64 {
 mod tests {
     use super::*;
 
-    fn sample(seconds: u64, count: u64) -> Sample {
-        let times =
-            Times { count, sum: 0.5 * count as f64, buckets: vec![(0.4, count / 2), (0.8, count)] };
+    fn sample(seconds: u64, count: u32) -> Sample {
+        let times = Times {
+            count: u64::from(count),
+            sum: 0.5 * f64::from(count),
+            buckets: vec![(0.4, u64::from(count / 2)), (0.8, u64::from(count))],
+        };
         Sample {
             at: UnixMillis(seconds * 1000),
-            changes: 3.0 * count as f64,
+            changes: 3.0 * f64::from(count),
             refused: 0.0,
             commits: times,
             scrapes: Times::default(),
@@ -147,7 +150,7 @@ mod tests {
     fn an_hour_of_samples_is_kept() {
         let recent = Recent::default();
         for n in 0..1000 {
-            recent.add(sample(n * SAMPLE_EVERY.as_secs(), n));
+            recent.add(sample(u64::from(n) * SAMPLE_EVERY.as_secs(), n));
         }
         let slices = recent.slices();
         let first = slices.last().unwrap().at.saturating_since(slices[0].at);

@@ -3,6 +3,7 @@
 //! Without any token, and any user in `web.config.file`, everybody may do everything, as with the Go
 //! Pushgateway.
 
+pub(super) mod cross_origin;
 mod token;
 
 use std::net::IpAddr;

@@ -250,7 +250,7 @@ mod tests {
         assert!(two.matches(&key("job/a/instance/b")) && !two.matches(&key("job/b")));
         let error = selection("group=jobs/a").unwrap_err().to_string();
         assert!(error.contains("jobs/a") && error.contains("job/backup"), "{error}");
-        let both = selection("group=job/a&search=b").unwrap();
+        let both = selection("group=job/a&search=instance").unwrap();
         assert!(!both.matches(&key("job/a")), "the search narrows it");
     }
 }

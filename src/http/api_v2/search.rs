@@ -37,7 +37,7 @@ impl Search {
             Self::Words(words) => {
                 let mut labels = String::with_capacity(64);
                 for (name, value) in key.labels() {
-                    write!(labels, "{name}={value}\n").expect("a string grows as needed");
+                    writeln!(labels, "{name}={value}").expect("a string grows as needed");
                 }
                 let labels = labels.to_lowercase();
                 words.iter().all(|word| labels.contains(word))

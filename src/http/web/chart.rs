@@ -40,7 +40,7 @@ pub(super) fn stacks(title: &str, stacks: &[Stack]) -> Markup {
     html! {
         svg class="stacks" viewBox=(format!("-{SIDE} -12 {} {}", WIDTH + SIDE, HEIGHT + FOOT + 12.0))
             role="group" aria-label=(title) {
-            (grid(f64::from(top), |value| readable::digits(value)))
+            (grid(f64::from(top), readable::digits))
             @for (stack, at) in stacks.iter().zip(0_u32..) {
                 @let x = f64::from(at) * step;
                 @let sum = sum(stack);
@@ -49,11 +49,11 @@ pub(super) fn stacks(title: &str, stacks: &[Stack]) -> Markup {
                     a href=(stack.link) aria-label=(name) {
                         title { (name) }
                         // The whole height can be clicked, however little there is.
-                        rect class="reach" x=(px(x)) y="0" width=(px(step)) height=(px(HEIGHT));
+                        rect class="reach" x=(px(x)) y="0" width=(px(step)) height=(px(HEIGHT)) {}
                         @for (below, (shade, height)) in running(&stack.parts) {
                             @let (y, tall) = (f64::from(below + height) * scale, f64::from(height) * scale);
                             rect class=(format!("shade{shade}")) x=(px(x + step * 0.1)) y=(px(HEIGHT - y))
-                                width=(px(step * 0.8)) height=(px(tall.max(1.0)));
+                                width=(px(step * 0.8)) height=(px(tall.max(1.0))) {}
                         }
                     }
                 }
@@ -65,8 +65,22 @@ pub(super) fn stacks(title: &str, stacks: &[Stack]) -> Markup {
     }
 }
 
-/// Lines over the last hour.
-pub(super) fn plot(title: &str, lines: &[Line], format: impl Fn(f64) -> String) -> Markup {
+/// How values are drawn.
+#[derive(Clone, Copy, PartialEq)]
+pub(super) enum Mark {
+    /// Joined, where there is always one.
+    Line,
+    /// Each by itself, where there may be none for long.
+    Dots,
+}
+
+/// Values over the last hour.
+pub(super) fn plot(
+    title: &str,
+    lines: &[Line],
+    mark: Mark,
+    format: impl Fn(f64) -> String,
+) -> Markup {
     let values = || lines.iter().flat_map(|line| &line.points).map(|(_, value)| *value);
     let top = nice(values().fold(0.0, f64::max));
     let latest =
@@ -75,6 +89,14 @@ pub(super) fn plot(title: &str, lines: &[Line], format: impl Fn(f64) -> String) 
         lines.iter().map(|line| format!("{} {}", line.name, latest(line))).collect();
     let place = |(across, value): &(f64, f64)| {
         format!("{},{}", px(across * WIDTH), px(HEIGHT - value / top * HEIGHT))
+    };
+    let path = |line: &Line| {
+        let places: Vec<_> = line.points.iter().map(place).collect();
+        match mark {
+            _ if places.is_empty() => String::new(),
+            Mark::Line => format!("M{}", places.join("L")),
+            Mark::Dots => format!("M{}h0", places.join("h0M")),
+        }
     };
     html! {
         figure class="plot" {
@@ -91,8 +113,7 @@ pub(super) fn plot(title: &str, lines: &[Line], format: impl Fn(f64) -> String) 
                     text class="label" x=(px(x * WIDTH)) y=(px(HEIGHT + 16.0)) { "\u{2212}" (minutes) " min" }
                 }
                 @for (line, shade) in lines.iter().zip(0..) {
-                    polyline class=(format!("line{shade}"))
-                        points=(line.points.iter().map(place).collect::<Vec<_>>().join(" "));
+                    path class=(format!("line{shade}{}", if mark == Mark::Dots { " dots" } else { "" })) d=(path(line)) {}
                 }
             }
         }
@@ -104,7 +125,7 @@ fn grid(top: f64, format: impl Fn(f64) -> String) -> Markup {
     html! {
         @for part in [0.0, 0.5, 1.0] {
             @let y = px(HEIGHT - part * HEIGHT);
-            line class="grid" x1="0" x2=(px(WIDTH)) y1=(y) y2=(y);
+            line class="grid" x1="0" x2=(px(WIDTH)) y1=(y) y2=(y) {}
             @if part == 0.0 || top * part >= 1.0 || top < 1.0 {
                 text class="label" x="-6" y=(px(HEIGHT - part * HEIGHT + 4.0)) text-anchor="end" { (format(top * part)) }
             }
@@ -120,7 +141,7 @@ pub(super) fn spark(title: &str, values: &[f64]) -> Markup {
             title { (title) }
             @for (value, at) in values.iter().rev().zip(1_u32..) {
                 @let tall = (value / top * 18.0).max(1.0);
-                rect x=(px(64.0 - f64::from(at) * 8.0)) y=(px(18.0 - tall)) width="6" height=(px(tall));
+                rect x=(px(64.0 - f64::from(at) * 8.0)) y=(px(18.0 - tall)) width="6" height=(px(tall)) {}
             }
         }
     }
@@ -130,7 +151,7 @@ pub(super) fn spark(title: &str, values: &[f64]) -> Markup {
 pub(super) fn share(part: f64) -> Markup {
     html! {
         svg class="share" viewBox="0 0 100 10" preserveAspectRatio="none" aria-hidden="true" {
-            rect x="0" y="0" height="10" width=(px((part * 100.0).clamp(0.0, 100.0)));
+            rect x="0" y="0" height="10" width=(px((part * 100.0).clamp(0.0, 100.0))) {}
         }
     }
 }
@@ -186,6 +207,17 @@ mod tests {
             assert!(svg.contains(part), "{part}\n{svg}");
         }
         assert_eq!(svg.matches("<a ").count(), 1, "there is nothing behind an empty bar");
+    }
+
+    #[test]
+    fn values_are_joined_or_stand_alone() {
+        let points = vec![(0.5, 10.0), (1.0, 0.0)];
+        let picture = |mark| {
+            let line = Line { name: "mean", points: points.clone() };
+            plot("Times", &[line], mark, readable::digits).into_string()
+        };
+        assert!(picture(Mark::Line).contains(r#"d="M360,0L720,180""#));
+        assert!(picture(Mark::Dots).contains(r#"d="M360,0h0M720,180h0""#));
     }
 
     #[test]

@@ -28,7 +28,7 @@ pub(super) async fn content(context: &Context<'_>, query: &Query<'_>) -> Result<
         h1 { "Expired" }
         p { "The latest groups that expired or were deleted: up to " (readable::grouped(limits.groups as u64))
             " of them (" code { "history.groups" } ") of " (readable::bytes(limits.bytes)) " (" code { "history.size" } ") in all." }
-        (search_box("expired", search, html! {}))
+        (search_box("expired", search, &html! {}))
         (refused(error.as_ref()))
         div id="expired" data-live {
             p class="summary" {

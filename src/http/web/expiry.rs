@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use maud::{Markup, html};
+use serde_json::{Map, json};
 
 use super::chart::{self, SHADES, Stack};
 use super::readable::{self, count};
@@ -13,7 +14,7 @@ use crate::gateway::{GroupView, beside_other_tasks};
 use crate::http::api_v2::ApiError;
 use crate::http::api_v2::preview::{Comparison, comparison};
 use crate::http::api_v2::query::{Query, bad};
-use crate::model::{RuleTtl, Ttl, TtlPolicy};
+use crate::model::{AutoTtl, RuleTtl, Ttl, TtlPolicy, TtlRule};
 use crate::time::UnixMillis;
 
 /// The largest form with a table.
@@ -82,7 +83,7 @@ pub(super) fn content(
     let refresh = compared.is_none() && error.is_none();
     let main = html! {
         h1 { "Expiry" }
-        (search_box("expiry", search, html! { input type="hidden" name="over" value=(over); }))
+        (search_box("expiry", search, &html! { input type="hidden" name="over" value=(over); }))
         (refused(error.as_ref()))
         nav class="tabs" aria-label="How far ahead" {
             @for Window { name, .. } in &WINDOWS {
@@ -300,27 +301,52 @@ fn fate(context: &Context<'_>, fate: &Fate) -> Markup {
 
 /// The table of a policy.
 fn toml_of(policy: &TtlPolicy) -> String {
-    let text = |text: &str| toml::Value::from(text).to_string();
-    let ttl = |ttl: Ttl| text(&ttl.to_string());
-    let mut table = format!("[ttl]\ndefault = {}\n", ttl(policy.default));
-    let (min, max) = TtlPolicy::UNBOUNDED;
-    if policy.min != min {
-        table.push_str(&format!("min = {}\n", ttl(Ttl::After(policy.min))));
+    let ttl = |ttl: Ttl| ttl.to_string();
+    let (unbounded_min, unbounded_max) = TtlPolicy::UNBOUNDED;
+    let mut table = Map::new();
+    table.insert("default".into(), ttl(policy.default).into());
+    if policy.min != unbounded_min {
+        table.insert("min".into(), ttl(Ttl::After(policy.min)).into());
     }
-    if policy.max != max {
-        table.push_str(&format!("max = {}\n", ttl(policy.max)));
+    if policy.max != unbounded_max {
+        table.insert("max".into(), ttl(policy.max).into());
     }
-    for rule in &policy.rules {
-        table.push_str(&format!("\n[[ttl.rules]]\nmatch = {}\n", text(&rule.selector.to_string())));
-        table.push_str(&match rule.ttl {
-            RuleTtl::Fixed(fixed) => format!("ttl = {}\n", ttl(fixed)),
-            RuleTtl::Auto(auto) => format!(
-                "ttl = \"auto\"\nauto = {{ missed = {}, min = {}, max = {} }}\n",
-                auto.missed,
-                ttl(Ttl::After(auto.min)),
-                ttl(Ttl::After(auto.max)),
-            ),
-        });
+    let rule = |rule: &TtlRule| match rule.ttl {
+        RuleTtl::Fixed(fixed) => json!({ "match": rule.selector.to_string(), "ttl": ttl(fixed) }),
+        RuleTtl::Auto(AutoTtl { missed, min, max }) => json!({
+            "match": rule.selector.to_string(),
+            "ttl": "auto",
+            "auto": { "missed": missed, "min": ttl(Ttl::After(min)), "max": ttl(Ttl::After(max)) },
+        }),
+    };
+    if !policy.rules.is_empty() {
+        table.insert("rules".into(), policy.rules.iter().map(rule).collect());
     }
-    table
+    toml::to_string(&json!({ "ttl": table })).expect("it is of tables, lists, text and numbers")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Selector;
+
+    #[test]
+    fn a_policy_is_written_as_it_is_read() {
+        let selector = |text| Selector::parse(text).unwrap();
+        let auto = RuleTtl::Auto(AutoTtl::default());
+        let rules = vec![
+            TtlRule { selector: selector(r#"{job=~"a'\\d\""}"#), ttl: RuleTtl::Fixed(Ttl::Never) },
+            TtlRule { selector: selector(r#"{job="b"}"#), ttl: auto },
+        ];
+        let policy = TtlPolicy { rules, ..TtlPolicy::new(Ttl::After(Duration::from_hours(36))) };
+        let table: toml::Value = toml::from_str(&toml_of(&policy)).unwrap();
+        let rules = &table["ttl"]["rules"];
+        assert_eq!(table["ttl"]["default"].as_str(), Some("1d 12h"));
+        assert_eq!(rules[0]["match"].as_str(), Some(r#"{job=~"a'\\d\""}"#));
+        assert_eq!(
+            (rules[0]["ttl"].as_str(), rules[1]["ttl"].as_str()),
+            (Some("never"), Some("auto"))
+        );
+        assert_eq!(rules[1]["auto"]["missed"].as_integer(), Some(3));
+    }
 }

@@ -1,12 +1,14 @@
 //! `/`: what is here, whether it is fresh, and how long it stays.
 
+use std::time::Duration;
+
 use maud::{Markup, html};
 
+use super::chart;
 use super::readable::{self, count, relative};
 use super::{Content, Context, chips, group_link, link, pager, refused, search_box};
 use crate::gateway::preview::Fate;
 use crate::gateway::{Condition, GroupView, beside_other_tasks};
-use crate::http::api_v2::ApiError;
 use crate::http::api_v2::listing::{self, Filter, Order, Page, Skip, Sort, State};
 use crate::http::api_v2::query::Query;
 use crate::model::{Ttl, TtlSource};
@@ -62,7 +64,7 @@ impl<'a> Asked<'a> {
     }
 }
 
-pub(super) fn content(context: &Context<'_>, query: &Query<'_>) -> Result<Content, ApiError> {
+pub(super) fn content(context: &Context<'_>, query: &Query<'_>) -> Content {
     let asked = Asked::of(query);
     let gateway = context.gateway();
     let parsed = query.selection().and_then(|selection| {
@@ -82,13 +84,13 @@ pub(super) fn content(context: &Context<'_>, query: &Query<'_>) -> Result<Conten
             (nothing, Order { by: Sort::Name, reverse: false }, Some(error))
         }
     };
-    if found.total == 0 && !asked.is_narrowed() {
-        return Ok(Content::new("Groups", empty(context)).refreshed(REFRESH_SECONDS));
+    if found.total == 0 && error.is_none() && !asked.is_narrowed() {
+        return Content::new("Groups", empty(context)).refreshed(REFRESH_SECONDS);
     }
     let pages = found.total.div_ceil(ROWS);
     let main = html! {
         h1 { "Groups" }
-        (search_box("./", asked.search, states(&asked)))
+        (search_box("./", asked.search, &states(&asked)))
         (refused(error.as_ref()))
         div id="groups" data-live {
             p class="summary" {
@@ -112,7 +114,7 @@ pub(super) fn content(context: &Context<'_>, query: &Query<'_>) -> Result<Conten
         content.status = error.status();
         content.refresh = None;
     }
-    Ok(content)
+    content
 }
 
 fn wall(context: &Context<'_>, millis: u64) -> Markup {
@@ -147,7 +149,7 @@ fn states(asked: &Asked<'_>) -> Markup {
 const COLUMNS: [(Sort, &str, &str); 7] = [
     (Sort::Name, "Group", ""),
     (Sort::Series, "Series", "number aside"),
-    (Sort::LastPush, "Last push", ""),
+    (Sort::LastPush, "Last push", "aside"),
     (Sort::Interval, "Rhythm", "aside"),
     (Sort::State, "State", ""),
     (Sort::Ttl, "TTL", "aside"),
@@ -184,7 +186,7 @@ fn row(context: &Context<'_>, group: &GroupView) -> Markup {
         tr {
             th scope="row" { a class="chips" href=(group_link(&group.key)) { (chips(&group.key)) } }
             td class="number aside" { (readable::grouped(u64::from(group.series))) }
-            td { @match state.pushed { Some(at) => (relative(at, context.now)), None => "never" } }
+            td class="aside" { @match state.pushed { Some(at) => (relative(at, context.now)), None => "never" } }
             td class="aside" { (rhythm(group)) }
             td { (condition(group, gateway.now())) }
             td class="aside" { (ttl(&Fate::of(group, &gateway.policy()))) }
@@ -211,8 +213,13 @@ pub(super) fn condition(group: &GroupView, now: UnixMillis) -> Markup {
 pub(super) fn rhythm(group: &GroupView) -> Markup {
     let rhythm = &group.state.rhythm;
     html! {
+        @let latest: Vec<_> = rhythm.latest.seconds().collect();
+        @if !latest.is_empty() {
+            @let each = latest.iter().map(|seconds| readable::duration(Duration::from_secs_f64(*seconds)));
+            (chart::spark(&format!("the latest intervals: {}", each.collect::<Vec<_>>().join(", ")), &latest)) " "
+        }
         @if let Some(interval) = rhythm.interval() {
-            "every " (readable::duration(interval))
+            span class="nowrap" { "every " (readable::duration(interval)) }
         } @else {
             span class="quiet" title="known from the third push on" { "not known" }
         }

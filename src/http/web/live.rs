@@ -5,7 +5,6 @@ use maud::{Markup, html};
 use super::readable::relative;
 use super::{Content, Context, chips, group_link, refused, search_box};
 use crate::gateway::{Event, Happened};
-use crate::http::api_v2::ApiError;
 use crate::http::api_v2::query::Query;
 use crate::time::UnixNanos;
 
@@ -14,7 +13,7 @@ const EVENTS: usize = 100;
 /// What can happen, as the API names it.
 const KINDS: [&str; 4] = ["pushed", "refused", "expired", "deleted"];
 
-pub(super) fn content(context: &Context<'_>, query: &Query<'_>) -> Result<Content, ApiError> {
+pub(super) fn content(context: &Context<'_>, query: &Query<'_>) -> Content {
     let search = query.get("search").unwrap_or("");
     let kinds: Vec<_> = query.pairs().filter(|pair| pair.0 == "event").map(|pair| pair.1).collect();
     let shows = |kind: &str| kinds.is_empty() || kinds.contains(&kind);
@@ -36,7 +35,7 @@ pub(super) fn content(context: &Context<'_>, query: &Query<'_>) -> Result<Conten
     follow.extend_pairs(kinds.iter().map(|kind| ("event", kind)));
     let main = html! {
         h1 { "Live" }
-        (search_box("live", search, html! {
+        (search_box("live", search, &html! {
             fieldset {
                 legend { "Events" }
                 @for kind in KINDS {
@@ -62,7 +61,7 @@ pub(super) fn content(context: &Context<'_>, query: &Query<'_>) -> Result<Conten
     if let Some(error) = error {
         content.status = error.status();
     }
-    Ok(content)
+    content
 }
 
 fn kind(event: &Event) -> &'static str {

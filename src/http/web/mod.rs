@@ -178,9 +178,9 @@ where
         }
         Page::Expiry => expiry::content(&context, &query, None),
         Page::Expired => expired::content(&context, &query).await,
-        Page::Live => live::content(&context, &query),
-        Page::Status => status::content(&context),
-        Page::Groups | Page::Asset(_) => groups::content(&context, &query),
+        Page::Live => Ok(live::content(&context, &query)),
+        Page::Status => Ok(status::content(&context)),
+        Page::Groups | Page::Asset(_) => Ok(groups::content(&context, &query)),
     };
     let content = match content {
         Ok(content) => content,
@@ -288,9 +288,9 @@ impl Context<'_> {
     /// what the browser has asked.
     fn address(&self) -> String {
         let options = &self.service.options;
-        let external = options.flags.iter().find(|(name, _)| name == "web.external-url");
-        if let Some((_, url)) = external.filter(|(_, url)| url.contains("://")) {
-            return url.trim_end_matches('/').to_owned();
+        let external = options.external_url();
+        if external.contains("://") {
+            return external.trim_end_matches('/').to_owned();
         }
         let text = |name: HeaderName| self.headers.get(name).and_then(|value| value.to_str().ok());
         let forwarded = text(HeaderName::from_static("x-forwarded-proto"));
@@ -331,7 +331,7 @@ fn link(page: &str, pairs: &[(&str, &str)]) -> String {
 }
 
 /// The box that narrows a page to some groups. Other parameters go along.
-fn search_box(action: &str, search: &str, more: Markup) -> Markup {
+fn search_box(action: &str, search: &str, more: &Markup) -> Markup {
     html! {
         form class="search" action=(action) method="get" role="search" {
             label class="wide" {

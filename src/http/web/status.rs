@@ -5,10 +5,9 @@ use std::time::Duration;
 use maud::{Markup, html};
 use serde_json::Value;
 
-use super::chart::{self, Line};
+use super::chart::{self, Line, Mark};
 use super::readable::{self, relative};
 use super::{Content, Context};
-use crate::http::api_v2::ApiError;
 use crate::model::MetricValue;
 use crate::telemetry::build::{BUILD, Build};
 use crate::telemetry::metrics::Readings;
@@ -16,8 +15,7 @@ use crate::telemetry::recent::{SAMPLES_SPAN, Slice, Spent};
 
 const REFRESH_SECONDS: u32 = 10;
 
-#[expect(clippy::unnecessary_wraps, reason = "as all pages are made")]
-pub(super) fn content(context: &Context<'_>) -> Result<Content, ApiError> {
+pub(super) fn content(context: &Context<'_>) -> Content {
     let main = html! {
         h1 { "Status" }
         div id="status" data-live {
@@ -29,7 +27,7 @@ pub(super) fn content(context: &Context<'_>) -> Result<Content, ApiError> {
         (settings(&(context.service.hooks.settings)()))
         (build())
     };
-    Ok(Content::new("Status", main).refreshed(REFRESH_SECONDS))
+    Content::new("Status", main).refreshed(REFRESH_SECONDS)
 }
 
 /// Why nothing can be stored at present.
@@ -154,9 +152,9 @@ fn plots(context: &Context<'_>) -> Markup {
     html! {
         section aria-labelledby="plots-title" {
             h2 id="plots-title" { "The last hour" }
-            (chart::plot("Pushes and other changes", &rates, rate))
-            (chart::plot("Time of a commit", &times(|slice| slice.commits), time))
-            (chart::plot("Time of a scrape", &times(|slice| slice.scrapes), time))
+            (chart::plot("Pushes and other changes", &rates, Mark::Line, rate))
+            (chart::plot("Time of a commit", &times(|slice| slice.commits), Mark::Dots, time))
+            (chart::plot("Time of a scrape", &times(|slice| slice.scrapes), Mark::Dots, time))
         }
     }
 }
