@@ -14,7 +14,7 @@ use crate::gateway::{Gateway, LaneError, LaneHandle, Restored, StartError};
 use crate::http::{Access, BindError, Hooks, Readiness, ReloadReply, Server};
 use crate::reload::{self, Load, Reloading, Settings};
 use crate::store::Store;
-use crate::tasks::{TaskError, TaskSet, reaper, supervisor, watchdog};
+use crate::tasks::{TaskError, TaskSet, reaper, sampler, supervisor, watchdog};
 use crate::telemetry::metrics::SelfMetrics;
 use crate::time::Clock;
 use crate::transfer::{self, TransferError};
@@ -198,6 +198,7 @@ fn background(
 ) -> TaskSet {
     let mut tasks = TaskSet::default();
     tasks.spawn("reaper", |stop| reaper::run(gateway.clone(), Arc::clone(clock), stop));
+    tasks.spawn("sampler", |stop| sampler::run(gateway.clone(), Arc::clone(clock), stop));
     tasks.spawn("reload", |stop| reload::run(gateway.clone(), reloading, stop));
     if let Some(options) = config.notify.clone() {
         tasks.spawn("webhook", |stop| webhook::run(gateway.clone(), options, stop));

@@ -825,6 +825,7 @@ fn group_record(group: &Group, families: Vec<FamilyRecord>) -> GroupRecord {
         run_ms: state.rhythm.run_ms,
         calm_ms: state.rhythm.calm_ms,
         gap_ms: state.rhythm.gap_ms,
+        latest_intervals: state.rhythm.latest.to_bits(),
         failure: state.failure.as_deref().map(str::to_owned),
         pushes: state.pushes,
         chunk_count: u32::try_from(group.chunks.len()).unwrap_or(u32::MAX),

@@ -14,6 +14,7 @@
 pub mod apply;
 pub mod check;
 pub mod command;
+pub mod condition;
 mod deadlines;
 pub mod error;
 pub mod events;
@@ -44,6 +45,7 @@ use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::sync::{oneshot, watch};
 
 pub use command::{Operation, PushMode};
+pub use condition::Condition;
 pub use error::{Error, Fault, Refusal};
 pub use events::{Event, EventLog, Happened};
 pub use group::{GroupState, Policy};
@@ -66,7 +68,7 @@ use prepare::{Rules, SeriesHasher};
 use pulse::{Pulse, Watched};
 use queue::Queue;
 use stamps::Stamps;
-use view::View;
+use view::{Totals, View};
 
 use crate::exposition::persistence::ForeignGroup;
 use crate::exposition::text::LabelBlock;
@@ -74,6 +76,7 @@ use crate::model::name::is_metric_name;
 use crate::model::{GroupingKey, MetricFamily, NameRules, Ttl, TtlPolicy};
 use crate::store::{CloseError, CommitError, ImportState, OpenError, ReadError, Store};
 use crate::telemetry::metrics::{Readings, SelfMetrics};
+use crate::telemetry::recent::Slice;
 use crate::time::{Clock, UnixMillis, UnixNanos};
 
 /// A handle to the gateway. Cheap to clone.
@@ -370,6 +373,11 @@ impl Gateway {
         self.shared.events.add([(self.shared.clock.wall(), key, what)]);
     }
 
+    /// Wall time.
+    pub fn wall(&self) -> UnixNanos {
+        self.shared.clock.wall()
+    }
+
     /// Gateway time.
     pub fn now(&self) -> UnixMillis {
         self.shared.clock.now()
@@ -425,8 +433,22 @@ impl Gateway {
                 break (snapshot, totals);
             }
         };
+        let own = shared.metrics.families(&self.readings_of(totals));
+        let cache = Arc::clone(&shared.scrapes);
+        let quoted_names = shared.quoted_names.load(Ordering::Relaxed);
+        Exposition::new(snapshot, &own, options, quoted_names, cache)
+    }
+
+    /// What can be read off the gateway now.
+    pub fn readings(&self) -> Readings {
+        let totals = self.view().totals(self.shared.clock.now());
+        self.readings_of(totals)
+    }
+
+    fn readings_of(&self, totals: Totals) -> Readings {
+        let shared = &*self.shared;
         let next_deadline = *shared.next_deadline.borrow();
-        let own = shared.metrics.families(&Readings {
+        Readings {
             groups: totals.groups,
             series: totals.series,
             store_bytes: shared.store.disk_bytes(),
@@ -434,11 +456,40 @@ impl Gateway {
             by_ttl_source: totals.by_ttl_source,
             queue_length: shared.queue.len(),
             writable: shared.queue.failing().is_none(),
-            now: self.shared.clock.now(),
-        });
-        let cache = Arc::clone(&shared.scrapes);
-        let quoted_names = shared.quoted_names.load(Ordering::Relaxed);
-        Exposition::new(snapshot, &own, options, quoted_names, cache)
+            now: shared.clock.now(),
+        }
+    }
+
+    /// Takes a sample of the self metrics, for [`Gateway::recent`].
+    pub fn sample(&self) {
+        self.shared.metrics.sample(self.shared.clock.now());
+    }
+
+    /// What happened in the last hour, oldest first.
+    pub fn recent(&self) -> Vec<Slice> {
+        self.shared.metrics.recent()
+    }
+
+    /// What the kernel says of this process.
+    pub fn process_families(&self) -> Vec<MetricFamily> {
+        self.shared.metrics.process_families()
+    }
+
+    /// Bounds of what pushes may bring.
+    pub fn limits(&self) -> Limits {
+        self.shared.options.limits
+    }
+
+    /// How much is kept of what is gone.
+    pub fn history_limits(&self) -> HistoryLimits {
+        self.shared.options.history
+    }
+
+    /// How many groups can be brought back, and their bytes.
+    pub fn history_size(&self) -> (usize, u64) {
+        let view = self.view();
+        let departed = view.departed();
+        (departed.len(), departed.iter().map(|gone| gone.bytes()).sum())
     }
 
     /// Which names pushes may bring.

@@ -15,7 +15,7 @@ use super::stored::chunk_sum;
 use super::view::{Change, View};
 use crate::exposition::text::LabelBlock;
 use crate::model::name::{is_label_name, is_metric_name};
-use crate::model::{GroupingKey, MetricFamily, Rhythm, Ttl};
+use crate::model::{GroupingKey, LatestIntervals, MetricFamily, Rhythm, Ttl};
 use crate::store::record::{ChunkRecord, FamilyRecord, GroupRecord, TombstoneRecord};
 use crate::store::{ChunkRef, Loaded, OpenError, Store, TOMBSTONE};
 use crate::time::{UnixMillis, UnixNanos};
@@ -239,6 +239,7 @@ fn state_of(record: &GroupRecord) -> GroupState {
             run_ms: record.run_ms,
             calm_ms: record.calm_ms,
             gap_ms: record.gap_ms,
+            latest: LatestIntervals::from_bits(record.latest_intervals),
         },
         asked,
         overridden: (record.ttl_source == 3).then(|| ttl(record.ttl_ms)),

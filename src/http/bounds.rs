@@ -32,6 +32,11 @@ impl Budget {
         Self { used: Arc::default(), limit }
     }
 
+    /// How much of it is used, of how much.
+    pub(super) fn fill(&self) -> (usize, usize) {
+        (self.used.load(Ordering::Relaxed), self.limit)
+    }
+
     /// Nothing yet.
     pub(super) fn reservation(&self) -> Reservation {
         Reservation { budget: self.clone(), bytes: 0 }

@@ -49,7 +49,8 @@ impl InMemory {
         let router = Router::new(&options, names);
         let budget = Budget::new(options.limits.bytes_in_flight);
         let (quit, started) = (Arc::new(Notify::new()), crate::time::UnixNanos(0));
-        let service = Service { readiness, options, router, hooks, quit, started, budget };
+        let tls = false;
+        let service = Service { readiness, options, router, hooks, quit, started, tls, budget };
         Self { service }
     }
 

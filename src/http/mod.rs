@@ -17,17 +17,17 @@ mod bounds;
 pub(crate) mod in_memory;
 mod native_bounds;
 mod native_buckets;
-mod page;
 mod push;
 mod rejection;
 mod route;
 mod scrape;
 mod server;
 mod service;
+mod web;
 mod web_config;
 
 pub use access::Access;
-pub use route::grouping_key_of;
+pub use route::{grouping_key_of, path_of};
 pub use server::{BindError, Server};
 pub use service::Readiness;
 pub use web_config::WebConfigError;
@@ -90,6 +90,14 @@ pub struct Options {
     /// What the API says of the settings.
     pub flags: Vec<(String, String)>,
     pub limits: Limits,
+}
+
+impl Options {
+    /// `web.external-url`; empty if none is set.
+    fn external_url(&self) -> &str {
+        let url = self.flags.iter().find(|(name, _)| name == "web.external-url");
+        url.map_or("", |(_, url)| url)
+    }
 }
 
 /// Where things are served.

@@ -13,9 +13,10 @@ use thiserror::Error;
 use super::Paths;
 use super::api_v2::Endpoint;
 use super::rejection::Rejection;
+use super::web::Page;
 use crate::gateway::PushMode;
 use crate::model::name::{is_reserved_label_name, quoted, unescape};
-use crate::model::{GroupingKey, GroupingKeyError, Label, NameRules};
+use crate::model::{Escaping, GroupingKey, GroupingKeyError, Label, NameRules};
 
 /// What a request asks for.
 #[derive(Debug, PartialEq)]
@@ -23,8 +24,8 @@ pub(super) enum Route {
     Push(PushPath, PushMode),
     Delete(GroupingKey),
     Scrape,
-    /// The page for people.
-    Page,
+    /// One of the pages for people.
+    Page(Page),
     Healthy,
     Ready,
     Quit,
@@ -72,7 +73,7 @@ enum Target<'a> {
     /// What follows `/metrics/job`: `/JOB…` or `@base64/JOB…`.
     Group(&'a str),
     Scrape,
-    Page,
+    Page(Page),
     Healthy,
     Ready,
     Quit,
@@ -135,6 +136,7 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
     &URL_SAFE,
     GeneralPurposeConfig::new()
         .with_decode_padding_mode(DecodePaddingMode::Indifferent)
+        .with_encode_padding(false)
         .with_decode_allow_trailing_bits(true),
 );
 
@@ -213,7 +215,7 @@ impl Router {
                 }
             }
             Target::Scrape => Route::Scrape,
-            Target::Page => Route::Page,
+            Target::Page(page) => Route::Page(page),
             Target::Healthy => Route::Healthy,
             Target::Ready => Route::Ready,
             Target::Quit if matches!(*method, Method::GET | Method::HEAD) => Route::QuitHint,
@@ -257,7 +259,6 @@ impl Router {
             return Some(Target::Group(group));
         }
         Some(match local {
-            "/" | "/status" => Target::Page,
             "/-/healthy" => Target::Healthy,
             "/-/ready" => Target::Ready,
             QUIT if self.paths.prefix.is_empty() => Target::Quit,
@@ -266,7 +267,12 @@ impl Router {
             "/api/v1/metrics" => Target::ApiMetrics,
             "/api/v1/admin/wipe" if self.admin => Target::Wipe,
             RELOAD => Target::Reload,
-            other => return Endpoint::find(other.strip_prefix(API_V2)?).map(Target::V2),
+            other => {
+                return match other.strip_prefix(API_V2) {
+                    Some(below) => Endpoint::find(below).map(Target::V2),
+                    None => Page::find(other).map(Target::Page),
+                };
+            }
         })
     }
 
@@ -274,9 +280,7 @@ impl Router {
     fn repaired(&self, path: &str, method: &Method) -> Option<String> {
         let Paths { prefix, telemetry } = &self.paths;
         let local = [
-            "/",
-            "/status",
-            telemetry,
+            telemetry.as_str(),
             "/-/healthy",
             "/-/ready",
             QUIT,
@@ -289,8 +293,9 @@ impl Router {
         }
         let trimmed = |path: &str| path.strip_suffix('/').unwrap_or(path).to_ascii_lowercase();
         let wanted = trimmed(path);
-        let known = local.map(|local| format!("{prefix}{local}"));
-        for known in known.into_iter().chain([QUIT.to_owned()]) {
+        let at = |local: &str| format!("{prefix}{local}");
+        let known = Page::paths().map(at).chain(local.into_iter().map(at));
+        for known in known.chain([QUIT.to_owned()]) {
             if trimmed(&known) == wanted {
                 let has = self.target(&known, method).is_some_and(|target| target.has(method));
                 return has.then_some(known);
@@ -327,8 +332,8 @@ impl Target<'_> {
             Self::PrefixedQuit | Self::Reload => "OPTIONS, POST, PUT",
             Self::Wipe => "OPTIONS, PUT",
             Self::V2(endpoint) => endpoint.allow(),
+            Self::Page(page) => page.allow(),
             Self::Scrape
-            | Self::Page
             | Self::Healthy
             | Self::Ready
             | Self::QuitHint
@@ -393,6 +398,25 @@ fn push_path(path: &str) -> Option<&str> {
 pub fn grouping_key_of(path: &str) -> Result<GroupingKey, String> {
     let rest = push_path(path).ok_or_else(|| format!("{path} is no path of a push"))?;
     push_path_of(rest, NameRules::Utf8).map(|path| path.key).map_err(|error| error.to_string())
+}
+
+/// The path of a push to a group, without a prefix: in base64 what a path may not carry as it is.
+pub fn path_of(key: &GroupingKey) -> String {
+    let mut path = String::from("/metrics");
+    let job = key.labels().filter(|label| label.0 == "job");
+    let others = key.labels().filter(|label| label.0 != "job");
+    for (name, value) in job.chain(others) {
+        let name = Escaping::Values.apply(name);
+        let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_.~:".contains(c);
+        if value.chars().all(is_plain) && value.contains(|c| c != '.') {
+            path.extend(["/", &name, "/", value]);
+        } else {
+            let encoded = BASE64.encode(value);
+            let encoded = if encoded.is_empty() { "=" } else { &encoded };
+            path.extend(["/", &name, "@base64/", encoded]);
+        }
+    }
+    path
 }
 
 fn push_path_of(rest: &str, names: NameRules) -> Result<PushPath, RouteError> {
@@ -527,6 +551,23 @@ mod tests {
         ] {
             let expected = expected.map(|(status, path): (u16, &str)| (status, path.to_owned()));
             assert_eq!(location(prefix, method, path), expected, "{method} {path}");
+        }
+    }
+
+    #[test]
+    fn the_path_of_a_group_leads_back_to_it() {
+        for (labels, path) in [
+            (
+                &[("job", "a/b"), ("empty", ""), ("dotted.name", "x")][..],
+                "/metrics/job@base64/YS9i/U__dotted_2e_name/x/empty@base64/=",
+            ),
+            (&[("job", "db-1.example:9100")], "/metrics/job/db-1.example:9100"),
+            (&[("job", ".."), ("of", "ü %2F")], "/metrics/job@base64/Li4/of@base64/w7wgJTJG"),
+        ] {
+            let labels = labels.iter().map(|(name, value)| Label::new(*name, *value)).collect();
+            let key = GroupingKey::new(labels).unwrap();
+            assert_eq!(path_of(&key), path);
+            assert_eq!(grouping_key_of(path).unwrap(), key);
         }
     }
 

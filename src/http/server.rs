@@ -131,6 +131,7 @@ impl Server {
                 hooks,
                 quit,
                 started,
+                tls: is_tls,
             },
             web_config,
             is_tls,

@@ -17,7 +17,7 @@ use hyper::http::request::Parts;
 use hyper::{HeaderMap, Method, Request, Response, StatusCode};
 use tokio::sync::{Notify, oneshot};
 
-use super::access::{Caller, Origin, Permission};
+use super::access::{Caller, Origin, Permission, cross_origin};
 use super::api_v1::GroupsBody;
 use super::api_v2::EventsBody;
 use super::body::{self, Bounds};
@@ -25,8 +25,9 @@ use super::bounds::{Budget, SendBy, Sending};
 use super::rejection::{Rejection, error_text, text};
 use super::route::{Route, Router};
 use super::scrape::ScrapeBody;
-use super::{Hooks, Options, api_v1, api_v2, page, push, scrape};
-use crate::gateway::{Fault, Gateway, beside_other_tasks};
+use super::web::Page;
+use super::{Hooks, Options, api_v1, api_v2, push, scrape, web};
+use crate::gateway::Gateway;
 use crate::store::ReadError;
 use crate::time::UnixNanos;
 
@@ -102,6 +103,8 @@ pub(super) struct Service {
     /// Notified by whoever asks the gateway to stop.
     pub(super) quit: Arc<Notify>,
     pub(super) started: UnixNanos,
+    /// Whether connections speak TLS.
+    pub(super) tls: bool,
     /// Of the bodies of all requests under way.
     pub(super) budget: Budget,
 }
@@ -227,7 +230,7 @@ impl Service {
         B::Error: std::fmt::Display,
     {
         if let Ok(route) = &routed {
-            self.authorize(caller, route, &head.method)?;
+            self.authorize(caller, route, head)?;
         }
         let limits = self.options.limits;
         let mut bounds = Bounds { limits, held: self.budget.reservation() };
@@ -235,6 +238,7 @@ impl Service {
         // where it is read.
         let undecoded = match &routed {
             Ok(Route::Push(..) | Route::V2(_)) | Err(Rejection::BadTarget { .. }) => false,
+            Ok(Route::Page(_)) if head.method == Method::POST => false,
             Ok(Route::Redirect { clean, .. }) => !clean,
             _ => !self.router.is_api(head.uri.path()),
         };
@@ -260,10 +264,9 @@ impl Service {
                 let response = response.map(|body| ResponseBody::Scrape(body.into()));
                 return Ok(response.map(|body| ResponseBody::Heavy(body.into(), sending)));
             }
-            Route::Page => {
+            Route::Page(page) => {
                 let gateway = self.readiness.gateway()?;
-                let make = || page::page(&gateway, &self.options.flags, self.started);
-                beside_other_tasks(true, make).map_err(Fault::from)?
+                web::serve(self, gateway, page, head, body, &mut bounds, caller).await?
             }
             Route::Healthy => self.healthy(),
             Route::Ready => self.ready(),
@@ -320,13 +323,20 @@ impl Service {
     }
 
     /// Whether whoever sent a request may do what it asks for.
-    fn authorize(&self, caller: &Caller, route: &Route, method: &Method) -> Result<(), Rejection> {
+    fn authorize(&self, caller: &Caller, route: &Route, head: &Parts) -> Result<(), Rejection> {
         let access = self.hooks.access.current();
+        let reads = matches!(head.method, Method::GET | Method::HEAD | Method::OPTIONS);
+        let acts = matches!(route, Route::Wipe | Route::Quit | Route::Reload | Route::V2(_));
+        if acts && !reads {
+            let trusted = &self.options.cors_origins;
+            cross_origin::check(&head.headers, self.options.external_url(), trusted)?;
+        }
         match route {
             Route::Push(path, _) => caller.may(Permission::Push, Some(&path.key)),
             Route::Delete(key) => caller.may(Permission::Delete, Some(key)),
             Route::Scrape => caller.may_all(Permission::Scrape),
-            Route::Page | Route::ApiStatus | Route::ApiMetrics => caller.may_all(Permission::Read),
+            Route::Page(page) => page.admit(caller),
+            Route::ApiStatus | Route::ApiMetrics => caller.may_all(Permission::Read),
             Route::Wipe => {
                 access.admits(caller, Origin::Admin)?;
                 caller.may_all(Permission::Admin)
@@ -336,7 +346,7 @@ impl Service {
                 caller.may_all(Permission::Admin)
             }
             Route::V2(endpoint) => {
-                let (permission, origin, all) = endpoint.needs(method);
+                let (permission, origin, all) = endpoint.needs(&head.method);
                 access.admits(caller, origin)?;
                 if all { caller.may_all(permission) } else { caller.may(permission, None) }
             }
@@ -448,7 +458,8 @@ fn handler(method: &Method, routed: &Result<Route, Rejection>) -> Option<&'stati
         Ok(Route::Push(..)) | Err(Rejection::Route(_)) => "push",
         Ok(Route::Healthy) => "healthy",
         Ok(Route::Ready) => "ready",
-        Ok(Route::Page) => "status",
+        Ok(Route::Page(Page::Asset(_))) => "static",
+        Ok(Route::Page(_)) => "status",
         Ok(Route::Wipe) => "wipe",
         Ok(Route::ApiStatus) => "api/v1/status",
         Ok(Route::ApiMetrics) => "api/v1/metrics",

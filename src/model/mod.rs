@@ -15,7 +15,9 @@ pub use grouping_key::{GroupingKey, GroupingKeyError};
 pub use labels::Label;
 pub use name::{Escaping, NameRules};
 pub use selector::Selector;
-pub use ttl::{AutoTtl, Clamped, Rhythm, RuleTtl, Ttl, TtlPolicy, TtlRule, TtlSource};
+pub use ttl::{
+    AutoTtl, Clamped, LatestIntervals, Rhythm, RuleTtl, Ttl, TtlPolicy, TtlRule, TtlSource,
+};
 
 /// The gauge that says when a group was last changed by a push.
 pub const PUSH_TIME_NAME: &str = "push_time_seconds";

@@ -89,7 +89,14 @@ pub struct Rhythm {
     pub calm_ms: u64,
     /// A gap that was longer than expected, until there was calm for as long.
     pub gap_ms: u64,
+    /// The latest intervals, for people.
+    pub latest: LatestIntervals,
 }
+
+/// The latest eight intervals between pushes, to within some percent: a byte each, the latest lowest,
+/// as 1 + 7 log2(milliseconds + 1), which goes up to two years. Zero is none.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LatestIntervals(u64);
 
 /// Why a text is not a TTL.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -269,6 +276,7 @@ impl Rhythm {
     pub fn pushed(&mut self, now: UnixMillis) {
         let Some(last) = self.last.replace(now) else { return };
         let (found, known) = (now.0.saturating_sub(last.0), self.interval_ms);
+        self.latest.add(found);
         if self.intervals == 0 {
             (self.interval_ms, self.calm_ms) = (found, found);
         } else if found.saturating_mul(Self::ODD) < known {
@@ -306,6 +314,37 @@ impl Rhythm {
         if calm_ms >= self.gap_ms {
             self.gap_ms = 0;
         }
+    }
+}
+
+impl LatestIntervals {
+    const STEPS_PER_DOUBLING: f64 = 7.0;
+
+    /// As they are stored.
+    pub fn to_bits(self) -> u64 {
+        self.0
+    }
+
+    /// As they were stored.
+    pub fn from_bits(bits: u64) -> Self {
+        Self(bits)
+    }
+
+    fn add(&mut self, interval_ms: u64) {
+        #[expect(clippy::cast_precision_loss, reason = "they are kept roughly")]
+        let steps = (interval_ms as f64 + 1.0).log2() * Self::STEPS_PER_DOUBLING;
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "it saturates")]
+        let code = 1 + (steps.round() as u8).min(u8::MAX - 1);
+        self.0 = self.0 << 8 | u64::from(code);
+    }
+
+    /// Oldest first, in seconds.
+    pub fn seconds(self) -> impl Iterator<Item = f64> {
+        let codes = self.0.to_be_bytes().into_iter().filter(|code| *code > 0);
+        codes.map(|code| {
+            let millis = (f64::from(code - 1) / Self::STEPS_PER_DOUBLING).exp2() - 1.0;
+            millis / 1e3
+        })
     }
 }
 
@@ -412,6 +451,24 @@ mod tests {
     fn the_interval_is_known_from_the_third_push_on() {
         assert_eq!(rhythm(&[60]).interval(), None);
         assert_eq!(rhythm(&[60, 60]).interval(), Some(seconds(60)));
+    }
+
+    #[test]
+    fn the_latest_eight_intervals_are_kept_roughly() {
+        let latest = |intervals: &[u32]| {
+            let intervals: Vec<_> = intervals.iter().map(|seconds| u64::from(*seconds)).collect();
+            rhythm(&intervals).latest.seconds().collect::<Vec<_>>()
+        };
+        assert!(latest(&[]).is_empty());
+        assert_eq!(latest(&[0]), [0.0]);
+        let intervals = [9, 1, 60, 3600, 86_400, 7 * 86_400, 60_000_000, 2, 3];
+        let kept = latest(&intervals);
+        assert_eq!(kept.len(), 8);
+        for (kept, exact) in kept.iter().zip(&intervals[1..]) {
+            assert!((kept / f64::from(*exact) - 1.0).abs() < 0.06, "{kept} {exact}");
+        }
+        let far = latest(&[u32::MAX]);
+        assert!(far[0] > 6e7, "{far:?}");
     }
 
     #[test]

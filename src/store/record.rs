@@ -67,6 +67,9 @@ pub struct GroupRecord {
     pub calm_ms: u64,
     #[prost(uint64, tag = "20")]
     pub gap_ms: u64,
+    /// The latest intervals, as `model::LatestIntervals` has them.
+    #[prost(fixed64, tag = "21")]
+    pub latest_intervals: u64,
     /// Why the last refused push was refused.
     #[prost(string, optional, tag = "16")]
     pub failure: Option<String>,

@@ -2,6 +2,7 @@
 //! process. A gateway whose reaper died quietly would be worse than one that exits.
 
 pub mod reaper;
+pub mod sampler;
 pub mod supervisor;
 pub mod watchdog;
 

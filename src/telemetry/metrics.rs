@@ -11,6 +11,7 @@ use prometheus::{
 
 use super::build::{BUILD, Build};
 use super::process::Process;
+use super::recent::{Recent, Sample, Slice, Times};
 use super::summary::SummaryVec;
 use crate::model::{
     Bucket, Histogram as HistogramValue, Label, Metric, MetricFamily, MetricType, MetricValue,
@@ -42,6 +43,7 @@ pub struct SelfMetrics {
     push_duration: SummaryVec,
     push_size: SummaryVec,
     process: Process,
+    recent: Recent,
 }
 
 /// Values that are read off the gateway at each scrape.
@@ -167,10 +169,8 @@ impl SelfMetrics {
             "tidegate_next_deadline_timestamp_seconds",
             "Unix time of the next deadline of a group, +Inf if there is none.",
         )?;
-        let reload_success = gauge(
-            "tidegate_config_last_reload_successful",
-            "Whether the settings could be read when they were last read.",
-        )?;
+        let help = "Whether the settings could be read when they were last read.";
+        let reload_success = gauge("tidegate_config_last_reload_successful", help)?;
         reload_success.set(1);
         let reload_time = Gauge::new(
             "tidegate_config_last_reload_success_timestamp_seconds",
@@ -230,6 +230,7 @@ impl SelfMetrics {
                 "HTTP request size for pushes to the Pushgateway.",
             ),
             process: Process::default(),
+            recent: Recent::default(),
             registry,
         })
     }
@@ -285,6 +286,30 @@ impl SelfMetrics {
         self.scrape_duration.observe(duration.as_secs_f64());
     }
 
+    /// Takes a sample, for the last hour.
+    pub fn sample(&self, at: UnixMillis) {
+        let refused: u64 =
+            REASONS.iter().map(|reason| self.refused.with_label_values(&[*reason]).get()).sum();
+        #[expect(clippy::cast_precision_loss, reason = "shown, not computed with")]
+        self.recent.add(Sample {
+            at,
+            changes: self.commit_batch.get_sample_sum(),
+            refused: refused as f64,
+            commits: times(&self.commit_duration),
+            scrapes: times(&self.scrape_duration),
+        });
+    }
+
+    /// What happened in the last hour.
+    pub fn recent(&self) -> Vec<Slice> {
+        self.recent.slices()
+    }
+
+    /// What the kernel says of this process.
+    pub fn process_families(&self) -> Vec<MetricFamily> {
+        self.process.families()
+    }
+
     /// All families, in byte order of their names.
     pub fn families(&self, readings: &Readings) -> Vec<MetricFamily> {
         let set =
@@ -318,6 +343,20 @@ impl SelfMetrics {
         let later = later.into_iter().map(|(name, kind)| (name.to_owned(), kind));
         let now = self.families(&Readings::default()).into_iter();
         now.map(|family| (family.name, family.kind)).chain(later)
+    }
+}
+
+fn times(histogram: &Histogram) -> Times {
+    let families = histogram.collect();
+    let Some(metric) = families.first().and_then(|family| family.get_metric().first()) else {
+        return Times::default();
+    };
+    let of = metric.get_histogram();
+    let bucket = |bucket: &proto::Bucket| (bucket.upper_bound(), bucket.cumulative_count());
+    Times {
+        count: of.get_sample_count(),
+        sum: of.get_sample_sum(),
+        buckets: of.get_bucket().iter().map(bucket).collect(),
     }
 }
 

@@ -4,4 +4,5 @@ pub mod build;
 pub mod log;
 pub mod metrics;
 mod process;
+pub mod recent;
 mod summary;

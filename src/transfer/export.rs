@@ -3,9 +3,6 @@
 use std::io::Write;
 use std::path::PathBuf;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-
 use super::TransferError;
 use super::progress::Progress;
 use super::remote;
@@ -15,6 +12,7 @@ use crate::config::Config;
 use crate::exposition::persistence::ForeignGroup;
 use crate::exposition::protobuf::encode;
 use crate::gateway::{StoredGroup, read_all};
+use crate::http::path_of;
 use crate::model::labels::merged;
 use crate::model::{Escaping, GroupingKey, MetricFamily};
 use crate::store::Store;
@@ -120,7 +118,7 @@ fn foreign(group: &ForeignGroup) -> Push {
     for (_, family) in &group.families {
         push_family(&mut body, &group.key, family);
     }
-    Push { path: path(&group.key), body, pushed: group.pushed }
+    Push { path: path_of(&group.key), body, pushed: group.pushed }
 }
 
 fn stored(group: &StoredGroup) -> Push {
@@ -135,7 +133,7 @@ fn stored(group: &StoredGroup) -> Push {
         };
         push_family(&mut body, &group.key, &family);
     }
-    Push { path: path(&group.key), body, pushed: group.pushed }
+    Push { path: path_of(&group.key), body, pushed: group.pushed }
 }
 
 fn push_family(body: &mut Vec<u8>, key: &GroupingKey, family: &MetricFamily) {
@@ -146,34 +144,4 @@ fn push_family(body: &mut Vec<u8>, key: &GroupingKey, family: &MetricFamily) {
     }
     body.extend(encode::length_prefix(message.len()));
     body.extend(message);
-}
-
-/// The path of a push to the group. Values are in base64, so that none needs anything else.
-fn path(key: &GroupingKey) -> String {
-    let mut path = String::from("/metrics");
-    let job = key.labels().filter(|label| label.0 == "job");
-    let others = key.labels().filter(|label| label.0 != "job");
-    for (name, value) in job.chain(others) {
-        let name = Escaping::Values.apply(name);
-        let encoded = URL_SAFE_NO_PAD.encode(value);
-        let encoded = if encoded.is_empty() { "=" } else { &encoded };
-        path.extend(["/", &name, "@base64/", encoded]);
-    }
-    path
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::model::Label;
-
-    #[test]
-    fn paths_carry_any_labels() {
-        let labels =
-            vec![Label::new("job", "a/b"), Label::new("empty", ""), Label::new("dotted.name", "x")];
-        assert_eq!(
-            path(&GroupingKey::new(labels).unwrap()),
-            "/metrics/job@base64/YS9i/U__dotted_2e_name@base64/eA/empty@base64/="
-        );
-    }
 }

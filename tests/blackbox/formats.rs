@@ -94,12 +94,28 @@ fn the_page_shows_what_is_stored_and_executes_nothing() {
     let empty = gateway.get("/").expect(200).text();
     assert!(empty.contains("curl"), "{empty}");
     gateway.put("/metrics/job/%3Cscript%3E", "# HELP m \"><script>\nm 1\n").expect(200);
-    for path in ["/", "/status"] {
+    for (path, part) in [
+        ("/", "&lt;script&gt;"),
+        ("/?search=script", "1 group found"),
+        ("/?search=%7Bjob%3D%22x%22%7D", "0 groups found"),
+        ("/?sort=-deadline&state=fresh", "1 group found"),
+        ("/group?job=%3Cscript%3E", "m{instance=&quot;&quot;,job=&quot;&lt;script&gt;&quot;} 1"),
+        ("/expiry?over=week", "will expire within the next week"),
+        ("/expired", "0 groups."),
+        ("/live", "&lt;script&gt;"),
+        ("/status", "web.listen-address"),
+    ] {
         let page = gateway.get(path).expect(200);
         assert_eq!(page.header("content-type"), Some("text/html; charset=utf-8"));
+        let policy = page.header("content-security-policy").unwrap();
+        assert!(policy.starts_with("default-src 'none'") && !policy.contains("unsafe"), "{policy}");
         let text = page.text();
-        assert!(text.contains("&lt;script&gt;") && !text.contains("<script>"), "{text}");
-        assert!(text.contains("web.listen-address"));
+        assert!(text.contains(part) && !text.contains("<script>"), "{path}: {part}\n{text}");
+    }
+    gateway.get("/group?job=gone").expect(404);
+    for bad in ["/?search=%7B", "/?sort=size", "/?state=odd", "/expiry?over=year", "/group?a=b"] {
+        let text = gateway.get(bad).expect(400).text();
+        assert!(text.contains("role=\"alert\""), "{text}");
     }
     gateway.stop();
 }

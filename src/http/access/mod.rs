@@ -3,6 +3,7 @@
 //! Without any token, and any user in `web.config.file`, everybody may do everything, as with the Go
 //! Pushgateway.
 
+pub(super) mod cross_origin;
 mod token;
 
 use std::net::IpAddr;
@@ -215,6 +216,11 @@ impl Caller {
         let name = self.name.as_deref().unwrap_or_default();
         let groups = self.groups.as_ref().map(ToString::to_string).unwrap_or_default();
         Rejection::Forbidden(format!("the token {name} is for the groups {groups}, not for {what}"))
+    }
+
+    /// What it calls itself.
+    pub(super) fn name(&self) -> Option<&str> {
+        self.name.as_deref()
     }
 
     /// The groups that whoever it is has to do with; `None`: all.

@@ -51,7 +51,7 @@ pub(super) fn follow(
     query: &Query<'_>,
     headers: &HeaderMap,
 ) -> Result<EventsBody, ApiError> {
-    query.only(&["match[]", "match", "event", "last_event_id"])?;
+    query.only_selection_and(&["event", "last_event_id"])?;
     let selection = query.selection()?;
     let mut kinds = Vec::new();
     for (_, kind) in query.pairs().filter(|(name, _)| *name == "event") {

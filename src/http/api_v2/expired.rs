@@ -13,7 +13,7 @@ const LISTED_MAX: usize = 100_000;
 
 /// Latest first.
 pub(super) async fn list(context: &Context<'_>, query: &Query<'_>) -> Result<Value, ApiError> {
-    query.only(&["match[]", "match", "why", "limit"])?;
+    query.only_selection_and(&["why", "limit"])?;
     let selection = query.selection()?;
     let why = match query.get("why") {
         None => None,
@@ -34,7 +34,7 @@ pub(super) async fn list(context: &Context<'_>, query: &Query<'_>) -> Result<Val
 
 /// Brings back the latest of each grouping key that the selection takes.
 pub(super) async fn restore(context: &Context<'_>, query: &Query<'_>) -> Result<Value, ApiError> {
-    query.only(&["match[]", "match", "id"])?;
+    query.only_selection_and(&["id"])?;
     let id = query.get("id").map(|text| {
         text.parse::<u64>().map_err(|_| bad(format!("id={text}: expected the id of a departure")))
     });

@@ -4,9 +4,11 @@
 mod events;
 mod expired;
 mod groups;
-mod preview;
-mod query;
+pub(super) mod listing;
+pub(super) mod preview;
+pub(super) mod query;
 pub mod render;
+mod search;
 
 pub(super) use events::EventsBody;
 
@@ -210,13 +212,19 @@ fn answer(status: StatusCode, value: &Value) -> Response<Full<Bytes>> {
 }
 
 impl ApiError {
-    fn into_response(self) -> Response<Full<Bytes>> {
-        let status = match self {
+    pub(super) fn status(&self) -> StatusCode {
+        match self {
             Self::BadData(_) => StatusCode::BAD_REQUEST,
             Self::NotFound(_) => StatusCode::NOT_FOUND,
             Self::NotAdmin { .. } => StatusCode::FORBIDDEN,
-            Self::Gateway(error) => return Rejection::from(error).into_json_response(),
-        };
-        failure(status, &self.to_string())
+            Self::Gateway(_) => StatusCode::INTERNAL_SERVER_ERROR,
+        }
+    }
+
+    fn into_response(self) -> Response<Full<Bytes>> {
+        match self {
+            Self::Gateway(error) => Rejection::from(error).into_json_response(),
+            _ => failure(self.status(), &self.to_string()),
+        }
     }
 }

@@ -8,6 +8,7 @@ use super::query::{At, Query, bad};
 use super::{ApiError, Context, render};
 use crate::gateway::preview::Fate;
 use crate::gateway::{Gateway, GroupView, Policy, beside_other_tasks};
+use crate::model::GroupingKey;
 use crate::time::{UnixMillis, UnixNanos};
 
 const LISTED: usize = 1000;
@@ -31,7 +32,7 @@ struct Look {
 
 impl Look {
     fn new(context: &Context<'_>, query: &Query<'_>) -> Result<Self, ApiError> {
-        query.only(&["match[]", "match", "at", "limit"])?;
+        query.only_selection_and(&["at", "limit"])?;
         let selection = query.selection()?;
         let limit = query.limit(LISTED, LISTED_MAX)?;
         let at = instant(&context.gateway, query)?;
@@ -74,6 +75,25 @@ pub(super) fn preview(context: &Context<'_>, query: &Query<'_>) -> Result<Value,
     })
 }
 
+/// What a proposed table would change.
+pub(in crate::http) struct Comparison {
+    pub(in crate::http) gone_today: usize,
+    pub(in crate::http) gone_proposed: usize,
+    /// By deadline under the proposed table.
+    pub(in crate::http) changes: Vec<Change>,
+    pub(in crate::http) unchanged: usize,
+    pub(in crate::http) warnings: Vec<String>,
+}
+
+/// What would change for a group.
+pub(in crate::http) struct Change {
+    pub(in crate::http) key: GroupingKey,
+    /// `goes`, `stays`, `later` or `sooner`.
+    pub(in crate::http) what: &'static str,
+    pub(in crate::http) today: Fate,
+    pub(in crate::http) proposed: Fate,
+}
+
 /// Under a proposed table, beside the policy in force.
 pub(super) fn compare(
     context: &Context<'_>,
@@ -81,36 +101,18 @@ pub(super) fn compare(
     table: &[u8],
 ) -> Result<Value, ApiError> {
     let text = std::str::from_utf8(table).map_err(|error| bad(format!("the body: {error}")))?;
-    let (proposed, warnings) = (context.hooks.parse_ttl)(text).map_err(bad)?;
     let gateway = &context.gateway;
     beside_other_tasks(true, || {
         let look = Look::new(context, query)?;
-        let today = gateway.policy();
-        let proposed = Policy { ttl: Arc::new(proposed), ..today.clone() };
-        let mut changes = Vec::new();
-        let (mut gone_today, mut gone_proposed) = (0_usize, 0_usize);
-        for group in &look.groups {
-            let (now, then) = (Fate::of(group, &today), Fate::of(group, &proposed));
-            let (goes_now, goes_then) = (now.is_gone(look.at), then.is_gone(look.at));
-            gone_today += usize::from(goes_now);
-            gone_proposed += usize::from(goes_then);
-            let change = match (goes_now, goes_then) {
-                (false, true) => "goes",
-                (true, false) => "stays",
-                _ if then.deadline > now.deadline => "later",
-                _ if then.deadline < now.deadline => "sooner",
-                _ => continue,
-            };
-            changes.push((group, change, now, then));
-        }
-        changes.sort_unstable_by(|a, b| (a.3.deadline, &a.0.key).cmp(&(b.3.deadline, &b.0.key)));
+        let comparison = comparison(context, &look.groups, look.at, text)?;
+        let Comparison { gone_today, gone_proposed, changes, unchanged, warnings } = comparison;
         let listed: Vec<_> = changes
             .iter()
             .take(look.limit)
-            .map(|(group, change, today, proposed)| {
+            .map(|Change { key, what, today, proposed }| {
                 json!({
-                    "labels": render::labels(&group.key),
-                    "change": change,
+                    "labels": render::labels(key),
+                    "change": what,
                     "today": render::fate(gateway, today),
                     "proposed": render::fate(gateway, proposed),
                 })
@@ -121,9 +123,41 @@ pub(super) fn compare(
             "today": { "gone": gone_today },
             "proposed": { "gone": gone_proposed },
             "changed": changes.len(),
-            "unchanged": look.groups.len() - changes.len(),
+            "unchanged": unchanged,
             "changes": listed,
             "warnings": warnings,
         }))
     })
+}
+
+/// The same for some groups, as of an instant.
+pub(in crate::http) fn comparison(
+    context: &Context<'_>,
+    groups: &[GroupView],
+    at: UnixMillis,
+    table: &str,
+) -> Result<Comparison, ApiError> {
+    let (proposed, warnings) = (context.hooks.parse_ttl)(table).map_err(bad)?;
+    let today = context.gateway.policy();
+    let proposed = Policy { ttl: Arc::new(proposed), ..today.clone() };
+    let mut changes = Vec::new();
+    let (mut gone_today, mut gone_proposed) = (0_usize, 0_usize);
+    for group in groups {
+        let (now, then) = (Fate::of(group, &today), Fate::of(group, &proposed));
+        let (goes_now, goes_then) = (now.is_gone(at), then.is_gone(at));
+        gone_today += usize::from(goes_now);
+        gone_proposed += usize::from(goes_then);
+        let what = match (goes_now, goes_then) {
+            (false, true) => "goes",
+            (true, false) => "stays",
+            _ if then.deadline > now.deadline => "later",
+            _ if then.deadline < now.deadline => "sooner",
+            _ => continue,
+        };
+        changes.push(Change { key: group.key.clone(), what, today: now, proposed: then });
+    }
+    changes
+        .sort_unstable_by(|a, b| (a.proposed.deadline, &a.key).cmp(&(b.proposed.deadline, &b.key)));
+    let unchanged = groups.len() - changes.len();
+    Ok(Comparison { gone_today, gone_proposed, changes, unchanged, warnings })
 }

@@ -5,13 +5,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::ApiError;
+use super::search::Search;
+use crate::http::route::grouping_key_of;
 use crate::model::selector::REGEXES_MAX;
 use crate::model::{GroupingKey, Selector, Ttl};
 use crate::time::UnixNanos;
 
 /// A query, decoded.
 #[derive(Debug)]
-pub(super) struct Query<'a> {
+pub(in crate::http) struct Query<'a> {
     pairs: Vec<(Cow<'a, str>, Cow<'a, str>)>,
     /// The groups that whoever asks has to do with; `None`: all.
     scope: Option<Arc<Selector>>,
@@ -19,49 +21,67 @@ pub(super) struct Query<'a> {
 
 /// An instant, as it may be written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum At {
+pub(in crate::http) enum At {
     /// From now.
     After(Duration),
     Wall(UnixNanos),
 }
 
-/// Selectors of which a group has to match one; none at all is matched by every group. And the groups
-/// that whoever asks has to do with.
+/// Selectors of which a group has to match one, or groups by name, or what somebody searches for;
+/// where nothing is said every group is meant. And the groups that whoever asks has to do with.
 #[derive(Debug)]
-pub(super) struct Selection {
+pub(in crate::http) struct Selection {
     selectors: Vec<Selector>,
+    groups: Vec<GroupingKey>,
+    search: Option<Search>,
     scope: Option<Arc<Selector>>,
 }
 
 const MATCH: &str = "match[]";
+const GROUP: &str = "group";
+const SEARCH: &str = "search";
+/// What says which groups are meant: selectors, paths as in a push (`job/backup/instance/db1`), or
+/// what a person types to find some.
+pub(super) const SELECTION: [&str; 4] = [MATCH, "match", GROUP, SEARCH];
 /// What may be said more than once.
-const REPEATABLE: [&str; 3] = [MATCH, "match", "event"];
+const REPEATABLE: [&str; 4] = [MATCH, "match", GROUP, "event"];
 
 impl<'a> Query<'a> {
-    pub(super) fn parse(query: Option<&'a str>, scope: Option<Arc<Selector>>) -> Self {
+    pub(in crate::http) fn parse(query: Option<&'a str>, scope: Option<Arc<Selector>>) -> Self {
         let pairs = form_urlencoded::parse(query.unwrap_or("").as_bytes());
         Self { pairs: pairs.collect(), scope }
     }
 
+    /// Without what is empty: forms send that for what nobody has filled in.
+    pub(in crate::http) fn without_empty(mut self) -> Self {
+        self.pairs.retain(|(_, value)| !value.is_empty());
+        self
+    }
+
     /// What is asked, for people.
-    pub(super) fn to_text(&self) -> String {
+    pub(in crate::http) fn to_text(&self) -> String {
         let pairs: Vec<_> = self.pairs().map(|(name, value)| format!("{name}={value}")).collect();
         pairs.join("&")
     }
 
     /// Whether whoever asks has to do with a group.
-    pub(super) fn is_in_scope(&self, key: &GroupingKey) -> bool {
+    pub(in crate::http) fn is_in_scope(&self, key: &GroupingKey) -> bool {
         self.scope.as_ref().is_none_or(|scope| scope.matches(key))
     }
 
     /// All that there is, in order.
-    pub(super) fn pairs(&self) -> impl Iterator<Item = (&str, &str)> {
+    pub(in crate::http) fn pairs(&self) -> impl Iterator<Item = (&str, &str)> {
         self.pairs.iter().map(|(name, value)| (&**name, &**value))
     }
 
     /// The value of this name.
-    pub(super) fn get(&self, name: &str) -> Option<&str> {
+    pub(in crate::http) fn get(&self, name: &str) -> Option<&str> {
         self.pairs().find(|pair| pair.0 == name).map(|pair| pair.1)
+    }
+
+    /// Refuses what is no selection and not one of these, with which it goes.
+    pub(super) fn only_selection_and(&self, names: &[&str]) -> Result<(), ApiError> {
+        self.only(&[&SELECTION, names].concat())
     }
 
     /// Refuses what the endpoint does not know, what is empty, and what is said twice: any of it may
@@ -70,6 +90,8 @@ impl<'a> Query<'a> {
         let mut seen = Vec::new();
         for (name, value) in self.pairs() {
             if !names.contains(&name) {
+                let names: Vec<_> =
+                    names.iter().filter(|name| **name != "match").copied().collect();
                 let known = names.join(", ");
                 return Err(bad(format!("unknown parameter {name:?}: expected one of {known}")));
             }
@@ -84,7 +106,7 @@ impl<'a> Query<'a> {
         Ok(())
     }
 
-    pub(super) fn selection(&self) -> Result<Selection, ApiError> {
+    pub(in crate::http) fn selection(&self) -> Result<Selection, ApiError> {
         let texts = self.pairs().filter(|(name, _)| *name == MATCH || *name == "match");
         let mut regexes = 0;
         let selectors = texts.map(|(_, text)| {
@@ -98,13 +120,24 @@ impl<'a> Query<'a> {
             Ok(selector)
         });
         let selectors = selectors.collect::<Result<_, _>>()?;
-        Ok(Selection { selectors, scope: self.scope.clone() })
+        let paths = self.pairs().filter(|(name, _)| *name == GROUP);
+        let groups = paths.map(|(_, path)| {
+            grouping_key_of(&format!("/metrics/{path}")).map_err(|error| {
+                let expected = "expected the path of a push, as in job/backup/instance/db1";
+                bad(format!("{GROUP}={path}: {error}: {expected}"))
+            })
+        });
+        let groups = groups.collect::<Result<_, _>>()?;
+        let search = self.get(SEARCH).map(Search::parse).transpose();
+        let search = search.map_err(|error| bad(format!("{SEARCH}: {error}")))?;
+        let search = search.filter(|search| !search.is_for_everything());
+        Ok(Selection { selectors, groups, search, scope: self.scope.clone() })
     }
 
     /// A selection that is not of everything for want of a selector.
     pub(super) fn explicit_selection(&self) -> Result<Selection, ApiError> {
         let selection = self.selection()?;
-        if selection.selectors.is_empty() {
+        if selection.is_of_everything() {
             let example = r#"match[]={job=~".+"} is every group"#;
             return Err(bad(format!("{MATCH} is missing: say which groups; {example}")));
         }
@@ -127,7 +160,7 @@ impl<'a> Query<'a> {
         }
     }
 
-    pub(super) fn at(&self, name: &str) -> Result<Option<At>, ApiError> {
+    pub(in crate::http) fn at(&self, name: &str) -> Result<Option<At>, ApiError> {
         let Some(text) = self.get(name) else { return Ok(None) };
         let parsed = At::parse(text).ok_or_else(|| {
             bad(format!(
@@ -159,15 +192,22 @@ impl At {
 }
 
 impl Selection {
-    pub(super) fn matches(&self, key: &GroupingKey) -> bool {
-        let selected = |selectors: &[Selector]| {
-            selectors.is_empty() || selectors.iter().any(|selector| selector.matches(key))
-        };
-        selected(&self.selectors) && self.scope.as_ref().is_none_or(|scope| scope.matches(key))
+    pub(in crate::http) fn matches(&self, key: &GroupingKey) -> bool {
+        let chosen = (self.selectors.is_empty() && self.groups.is_empty())
+            || self.selectors.iter().any(|selector| selector.matches(key))
+            || self.groups.contains(key);
+        chosen
+            && self.search.as_ref().is_none_or(|search| search.matches(key))
+            && self.scope.as_ref().is_none_or(|scope| scope.matches(key))
+    }
+
+    /// Whether nothing is said.
+    fn is_of_everything(&self) -> bool {
+        self.selectors.is_empty() && self.groups.is_empty() && self.search.is_none()
     }
 }
 
-pub(super) fn bad(message: String) -> ApiError {
+pub(in crate::http) fn bad(message: String) -> ApiError {
     ApiError::BadData(message)
 }
 
@@ -198,5 +238,19 @@ mod tests {
         assert!(query("match[]=a&match[]=b").only(&["match[]"]).is_ok());
         let error = query("dryrun=1").only(&["match[]", "dry_run"]).unwrap_err().to_string();
         assert!(error.contains("\"dryrun\"") && error.contains("dry_run"), "{error}");
+    }
+
+    #[test]
+    fn a_group_is_selected_by_its_path_and_no_other_with_it() {
+        let key = |path: &str| grouping_key_of(&format!("/metrics/{path}")).unwrap();
+        let selection = |text| Query::parse(Some(text), None).explicit_selection();
+        let one = selection("group=job/a").unwrap();
+        assert!(one.matches(&key("job/a")) && !one.matches(&key("job/a/instance/b")));
+        let two = selection("group=job/a&group=job/a%2Finstance%2Fb").unwrap();
+        assert!(two.matches(&key("job/a/instance/b")) && !two.matches(&key("job/b")));
+        let error = selection("group=jobs/a").unwrap_err().to_string();
+        assert!(error.contains("jobs/a") && error.contains("job/backup"), "{error}");
+        let both = selection("group=job/a&search=instance").unwrap();
+        assert!(!both.matches(&key("job/a")), "the search narrows it");
     }
 }

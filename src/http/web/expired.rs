@@ -1,0 +1,96 @@
+//! `/expired`: what went, when and why, and how to get it back.
+
+use maud::{Markup, html};
+
+use super::readable::{self, count, relative};
+use super::{Content, Context, chips, link, pager, refused, search_box};
+use crate::gateway::{Departed, Departure};
+use crate::http::api_v2::ApiError;
+use crate::http::api_v2::query::Query;
+use crate::model::TtlSource;
+
+const ROWS: usize = 50;
+const REFRESH_SECONDS: u32 = 5;
+
+pub(super) async fn content(context: &Context<'_>, query: &Query<'_>) -> Result<Content, ApiError> {
+    let search = query.get("search").unwrap_or("");
+    let (selection, error) = match query.selection() {
+        Ok(selection) => (Some(selection), None),
+        Err(error) => (None, Some(error)),
+    };
+    let mut gone = context.gateway().departed().await?;
+    gone.retain(|gone| selection.as_ref().is_some_and(|selection| selection.matches(&gone.key)));
+    let page = query.get("page").and_then(|page| page.parse().ok()).unwrap_or(1_usize).max(1);
+    let pages = gone.len().div_ceil(ROWS);
+    let shown = gone.iter().skip((page - 1).saturating_mul(ROWS)).take(ROWS);
+    let limits = context.gateway().history_limits();
+    let main = html! {
+        h1 { "Expired" }
+        p { "The latest groups that expired or were deleted: up to " (readable::grouped(limits.groups as u64))
+            " of them (" code { "history.groups" } ") of " (readable::bytes(limits.bytes)) " (" code { "history.size" } ") in all." }
+        (search_box("expired", search, &html! {}))
+        (refused(error.as_ref()))
+        div id="expired" data-live {
+            p class="summary" {
+                (count(gone.len(), "group", "groups")) @if search.is_empty() && query.get("group").is_none() { "." } @else { " found. " a href="expired" { "Show all" } }
+            }
+            @if !gone.is_empty() {
+                div class="scroll" tabindex="0" role="region" aria-label="Table of groups that are gone" {
+                    table class="groups" {
+                        thead { tr {
+                            th scope="col" { "Group" } th scope="col" { "Went" } th scope="col" { "Why" }
+                            th scope="col" class="number aside" { "Series" } th scope="col" class="aside" { "Last push" }
+                            @if context.may.change { td class="needs-script" {} }
+                        } }
+                        tbody { @for gone in shown { (row(context, gone)) } }
+                    }
+                }
+                (pager(page, pages, |page| link("expired", &[("search", search), ("page", &page.to_string())])))
+            }
+        }
+    };
+    let mut content = Content::new("Expired", main).refreshed(REFRESH_SECONDS);
+    if let Some(error) = error {
+        content.status = error.status();
+        content.refresh = None;
+    }
+    Ok(content)
+}
+
+fn row(context: &Context<'_>, gone: &Departed) -> Markup {
+    let state = &*gone.state;
+    let id = gone.sequence.to_string();
+    html! {
+        tr {
+            th scope="row" class="chips" { (chips(&gone.key)) }
+            td { (relative(gone.at, context.now)) }
+            td { (why(gone)) }
+            td class="number aside" { (readable::grouped(u64::from(gone.series))) }
+            td class="aside" { @match state.pushed { Some(at) => (relative(at, context.now)), None => "never" } }
+            @if context.may.change {
+                td class="needs-script" {
+                    form data-action="POST" data-url=(link("api/v2/expired/restore", &[("id", &id)]))
+                        data-done="The group is back, for its TTL from now on." {
+                        button type="submit" id=(format!("restore-{id}"))
+                            aria-label=(format!("Restore {}", gone.key)) { "Restore" }
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn why(gone: &Departed) -> Markup {
+    let state = &*gone.state;
+    html! {
+        @if gone.why == Departure::Deleted { "deleted" } @else {
+            "expired: TTL " (state.ttl) " "
+            small {
+                @match (state.ttl_source, &gone.rule) {
+                    (TtlSource::Rule, Some((at, selector))) => { "rule " (at + 1) " " code { (selector) } }
+                    (source, _) => (source.as_str()),
+                }
+            }
+        }
+    }
+}

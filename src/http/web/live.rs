@@ -1,0 +1,101 @@
+//! `/live`: what happens, as it happens.
+
+use maud::{Markup, html};
+
+use super::readable::relative;
+use super::{Content, Context, chips, group_link, refused, search_box};
+use crate::gateway::{Event, Happened};
+use crate::http::api_v2::query::Query;
+use crate::time::UnixNanos;
+
+/// So many of the latest events are there from the start.
+const EVENTS: usize = 100;
+/// What can happen, as the API names it.
+const KINDS: [&str; 4] = ["pushed", "refused", "expired", "deleted"];
+
+pub(super) fn content(context: &Context<'_>, query: &Query<'_>) -> Content {
+    let search = query.get("search").unwrap_or("");
+    let kinds: Vec<_> = query.pairs().filter(|pair| pair.0 == "event").map(|pair| pair.1).collect();
+    let shows = |kind: &str| kinds.is_empty() || kinds.contains(&kind);
+    let (selection, error) = match query.selection() {
+        Ok(selection) => (Some(selection), None),
+        Err(error) => (None, Some(error)),
+    };
+    let log = context.gateway().events();
+    let latest = *log.latest().borrow();
+    let mut events = log.after(0, usize::MAX).events;
+    events.retain(|event| {
+        selection.as_ref().is_some_and(|selection| selection.matches(&event.key))
+            && shows(kind(event))
+    });
+    let mut follow = form_urlencoded::Serializer::new(String::from("api/v2/events?"));
+    if !search.is_empty() {
+        follow.append_pair("search", search);
+    }
+    follow.extend_pairs(kinds.iter().map(|kind| ("event", kind)));
+    let main = html! {
+        h1 { "Live" }
+        (search_box("live", search, &html! {
+            fieldset {
+                legend { "Events" }
+                @for kind in KINDS {
+                    label { input type="checkbox" name="event" value=(kind) checked[kinds.contains(&kind)]; (kind) }
+                }
+            }
+        }))
+        (refused(error.as_ref()))
+        p class="needs-script" {
+            button type="button" id="pause" aria-pressed="false" { "Pause" } " "
+            span id="pending" role="status" {}
+        }
+        noscript { p { "Load the page again to see what has happened since." } }
+        div class="scroll" tabindex="0" role="region" aria-label="Events, the latest first" {
+            table class="events" data-follow=[error.is_none().then(|| follow.finish())] data-last=(latest) {
+                thead { tr { th scope="col" { "When" } th scope="col" { "What" } th scope="col" { "Group" } th scope="col" { "More" } } }
+                tbody { @for event in events.iter().rev().take(EVENTS) { (row(context, event)) } }
+            }
+        }
+        @if events.is_empty() { p id="no-events" { "Nothing has happened yet." } }
+    };
+    let mut content = Content::new("Live", main);
+    if let Some(error) = error {
+        content.status = error.status();
+    }
+    content
+}
+
+fn kind(event: &Event) -> &'static str {
+    match &event.what {
+        Happened::Pushed { .. } => "pushed",
+        Happened::Refused { .. } => "refused",
+        Happened::Departed(gone) => gone.why.as_str(),
+    }
+}
+
+/// `assets/events.js` makes the same of what the API sends.
+fn row(context: &Context<'_>, event: &Event) -> Markup {
+    let kind = kind(event);
+    html! {
+        tr {
+            td { (relative(event.at, context.now)) }
+            td { span class=(format!("state {kind}")) { (kind) } }
+            td { a class="chips" href=(group_link(&event.key)) { (chips(&event.key)) } }
+            td {
+                @match &event.what {
+                    Happened::Pushed { expires } => (expiry(context, *expires)),
+                    Happened::Refused { reason } => bdi { (reason) },
+                    Happened::Departed(gone) => { "TTL " (gone.state.ttl) },
+                }
+            }
+        }
+    }
+}
+
+fn expiry(context: &Context<'_>, expires: Option<UnixNanos>) -> Markup {
+    html! {
+        @match expires {
+            Some(at) => { "expires " (relative(at, context.now)) }
+            None => "never expires",
+        }
+    }
+}
