@@ -79,6 +79,16 @@ pub(in crate::http) struct Page {
     pub(in crate::http) next: Option<String>,
 }
 
+/// By what groups can be sorted, as a query says it.
+pub fn sort_names() -> impl Iterator<Item = &'static str> {
+    Sort::NAMES.iter().map(|(name, _)| *name)
+}
+
+/// By which states groups can be listed, as a query says it.
+pub fn state_names() -> impl Iterator<Item = &'static str> {
+    State::NAMES.iter().map(|(name, _)| *name)
+}
+
 impl Sort {
     /// All of them, by name.
     const NAMES: [(&str, Self); 7] = [
@@ -116,7 +126,7 @@ impl Order {
     pub(in crate::http) fn parse(text: &str) -> Result<Self, ApiError> {
         let (name, reverse) = text.strip_prefix('-').map_or((text, false), |name| (name, true));
         let by = Sort::NAMES.iter().find(|(known, _)| *known == name).map(|(_, by)| *by);
-        let known = Sort::NAMES.map(|(name, _)| name).join(", ");
+        let known = sort_names().collect::<Vec<_>>().join(", ");
         let expected =
             || bad(format!("sort={text}: expected one of {known}, or - and one of them"));
         Ok(Self { by: by.ok_or_else(expected)?, reverse })
@@ -182,7 +192,7 @@ impl State {
 
     pub(in crate::http) fn parse(text: &str) -> Result<Self, ApiError> {
         let state = Self::NAMES.iter().find(|(known, _)| *known == text).map(|(_, state)| *state);
-        let known = Self::NAMES.map(|(name, _)| name).join(", ");
+        let known = state_names().collect::<Vec<_>>().join(", ");
         state.ok_or_else(|| bad(format!("state={text}: expected one of {known}")))
     }
 

@@ -11,6 +11,7 @@ pub mod render;
 mod search;
 
 pub(super) use events::EventsBody;
+pub use listing::{sort_names, state_names};
 
 use bytes::Bytes;
 use http_body_util::Full;
