@@ -21,7 +21,7 @@ use super::access::{Caller, Origin, Permission, cross_origin};
 use super::api_v1::GroupsBody;
 use super::api_v2::EventsBody;
 use super::body::{self, Bounds};
-use super::bounds::{Budget, SendBy, Sending};
+use super::bounds::{Budget, SendBy, Sending, Slots};
 use super::rejection::{Rejection, error_text, text};
 use super::route::{Route, Router};
 use super::scrape::ScrapeBody;
@@ -107,6 +107,8 @@ pub(super) struct Service {
     pub(super) tls: bool,
     /// Of the bodies of all requests under way.
     pub(super) budget: Budget,
+    /// Of connections.
+    pub(super) slots: Slots,
 }
 
 /// What is sent back.
