@@ -430,7 +430,8 @@ impl Service {
     /// Counts and logs a request that was not served.
     fn note(&self, head: &Parts, rejection: &Rejection) {
         let method = &head.method;
-        let pushes = matches!(*method, Method::PUT | Method::POST);
+        let pushes = matches!(*method, Method::PUT | Method::POST)
+            && !self.router.is_api_v2(head.uri.path());
         if pushes && let Ok(gateway) = self.readiness.gateway() {
             gateway.refused(rejection.reason());
         }

@@ -178,6 +178,7 @@ where
             }
             success(&data)
         }
+        Err(ApiError::Gateway(error)) => return Err(error.into()),
         Err(error) => error.into_response(),
     };
     Ok(response.map(ResponseBody::Whole))
