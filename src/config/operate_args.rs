@@ -2,9 +2,10 @@
 
 use std::path::PathBuf;
 
-use clap::builder::TypedValueParser as _;
+use clap::builder::{PossibleValuesParser, TypedValueParser as _};
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 
+use crate::http::{sort_names, state_names};
 use crate::model::{Selector, Ttl};
 
 /// What is asked of a running gateway.
@@ -178,11 +179,12 @@ fn time_or_from_now(text: &str) -> Result<String, String> {
 }
 
 fn sort(text: &str) -> Result<String, String> {
-    const BY: [&str; 4] = ["name", "deadline", "last_push", "series"];
-    if BY.contains(&text.strip_prefix('-').unwrap_or(text)) {
+    let by = text.strip_prefix('-').unwrap_or(text);
+    if sort_names().any(|name| name == by) {
         return Ok(text.to_owned());
     }
-    Err(format!("expected {}, or one of them with - in front", BY.join(", ")))
+    let names: Vec<_> = sort_names().collect();
+    Err(format!("expected {}, or one of them with - in front", names.join(", ")))
 }
 
 fn yes() -> Arg {
@@ -204,8 +206,11 @@ fn groups() -> Command {
             Arg::new("state")
                 .long("state")
                 .value_name("STATE")
-                .value_parser(["ok", "failing", "permanent"])
-                .help("Only groups whose last push succeeded or was refused, or that never expire"),
+                .value_parser(PossibleValuesParser::new(state_names()))
+                .help(
+                    "Only groups whose last push succeeded or was refused, that never expire, are \
+                     about to, or are late by their own rhythm",
+                ),
         )
         .arg(
             Arg::new("sort")
@@ -214,7 +219,8 @@ fn groups() -> Command {
                 .value_parser(sort)
                 .default_value("name")
                 .allow_hyphen_values(true)
-                .help("name, deadline, last_push or series; with - in front the other way round"),
+                .help("name, deadline, last_push, series, interval, state or ttl; with - in front the other way \
+                     round"),
         )
         .arg(limit("100", 0).help("Most groups that are listed; 0 lists all"))
 }

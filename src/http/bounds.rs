@@ -8,10 +8,38 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::sync::watch;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::{Instant, Sleep};
 
 use super::rejection::Rejection;
+
+/// How many connections there may be at a time.
+#[derive(Clone, Debug)]
+pub(super) struct Slots {
+    free: Arc<Semaphore>,
+    limit: usize,
+}
+
+impl Slots {
+    pub(super) fn new(limit: usize) -> Self {
+        Self { free: Arc::new(Semaphore::new(limit)), limit }
+    }
+
+    /// A slot, once there is one. Given back when it is dropped.
+    pub(super) async fn take(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.free).acquire_owned().await.ok()
+    }
+
+    /// How many are taken, of how many.
+    pub(super) fn fill(&self) -> (usize, usize) {
+        (self.limit.saturating_sub(self.free.available_permits()), self.limit)
+    }
+
+    /// Whether none is left.
+    pub(super) fn are_taken(&self) -> bool {
+        self.free.available_permits() == 0
+    }
+}
 
 /// How many bytes the requests under way may have between them.
 #[derive(Clone, Debug)]

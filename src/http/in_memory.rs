@@ -11,7 +11,7 @@ use http_body_util::{BodyExt as _, Full};
 use hyper::{Method, Request};
 use tokio::sync::{Notify, mpsc};
 
-use super::bounds::{Budget, SendBy};
+use super::bounds::{Budget, SendBy, Slots};
 use super::route::{Route, Router};
 use super::service::{Readiness, Service};
 use super::{Access, Hooks, Limits, Options, ParseTtl, Paths, access};
@@ -50,7 +50,9 @@ impl InMemory {
         let budget = Budget::new(options.limits.bytes_in_flight);
         let (quit, started) = (Arc::new(Notify::new()), crate::time::UnixNanos(0));
         let tls = false;
-        let service = Service { readiness, options, router, hooks, quit, started, tls, budget };
+        let slots = Slots::new(1);
+        let service =
+            Service { readiness, options, router, hooks, quit, started, tls, budget, slots };
         Self { service }
     }
 

@@ -27,6 +27,7 @@ mod web;
 mod web_config;
 
 pub use access::Access;
+pub use api_v2::{sort_names, state_names};
 pub use route::{grouping_key_of, path_of};
 pub use server::{BindError, Server};
 pub use service::Readiness;

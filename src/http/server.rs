@@ -16,12 +16,12 @@ use rustix::process::{Resource, getrlimit};
 use thiserror::Error;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpSocket, TcpStream, lookup_host};
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{Notify, OwnedSemaphorePermit};
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
-use super::bounds::{Budget, Patient, SendBy};
+use super::bounds::{Budget, Patient, SendBy, Slots};
 use super::route::Router;
 use super::service::{Readiness, ResponseBody, Service};
 use super::web_config::{WebConfig, WebConfigError};
@@ -120,7 +120,7 @@ impl Server {
         let is_tls = self.is_tls();
         let Self { listeners, options, web_config, quit } = self;
         let limits = options.limits;
-        let slots = Arc::new(Semaphore::new(connections(limits.connections)));
+        let slots = Slots::new(connections(limits.connections));
         let router = Router::new(&options, names);
         let served = Arc::new(Served {
             service: Service {
@@ -132,6 +132,7 @@ impl Server {
                 quit,
                 started,
                 tls: is_tls,
+                slots: slots.clone(),
             },
             web_config,
             is_tls,
@@ -141,7 +142,7 @@ impl Server {
         let mut accepting = JoinSet::new();
         let (send, mut accepted) = tokio::sync::mpsc::channel(64);
         for listener in listeners {
-            let (send, slots) = (send.clone(), Arc::clone(&slots));
+            let (send, slots) = (send.clone(), slots.clone());
             let readiness = served.service.readiness.clone();
             accepting.spawn(async move {
                 loop {
@@ -341,7 +342,7 @@ fn from_systemd() -> Result<Vec<TcpListener>, BindError> {
 /// nobody connects would keep a slot from the others.
 async fn accept(
     listener: &TcpListener,
-    slots: &Arc<Semaphore>,
+    slots: &Slots,
     readiness: &Readiness,
 ) -> (TcpStream, Option<OwnedSemaphorePermit>) {
     loop {
@@ -351,10 +352,10 @@ async fn accept(
                 if let Err(error) = stream.set_nodelay(true) {
                     tracing::debug!(%error, "cannot set TCP_NODELAY");
                 }
-                if slots.available_permits() == 0 {
+                if slots.are_taken() {
                     readiness.limited("limits.connections");
                 }
-                return (stream, Arc::clone(slots).acquire_owned().await.ok());
+                return (stream, slots.take().await);
             }
             Err(error) if is_connection_error(&error) => {}
             Err(error) => {

@@ -21,7 +21,7 @@ use super::access::{Caller, Origin, Permission, cross_origin};
 use super::api_v1::GroupsBody;
 use super::api_v2::EventsBody;
 use super::body::{self, Bounds};
-use super::bounds::{Budget, SendBy, Sending};
+use super::bounds::{Budget, SendBy, Sending, Slots};
 use super::rejection::{Rejection, error_text, text};
 use super::route::{Route, Router};
 use super::scrape::ScrapeBody;
@@ -107,6 +107,8 @@ pub(super) struct Service {
     pub(super) tls: bool,
     /// Of the bodies of all requests under way.
     pub(super) budget: Budget,
+    /// Of connections.
+    pub(super) slots: Slots,
 }
 
 /// What is sent back.
@@ -428,7 +430,8 @@ impl Service {
     /// Counts and logs a request that was not served.
     fn note(&self, head: &Parts, rejection: &Rejection) {
         let method = &head.method;
-        let pushes = matches!(*method, Method::PUT | Method::POST);
+        let pushes = matches!(*method, Method::PUT | Method::POST)
+            && !self.router.is_api_v2(head.uri.path());
         if pushes && let Ok(gateway) = self.readiness.gateway() {
             gateway.refused(rejection.reason());
         }

@@ -215,3 +215,17 @@ fn a_gzip_bomb_takes_no_more_memory_than_the_limit_allows() {
     gateway.scrape().shows(&["m{instance=\"\",job=\"j\"} 1"]);
     gateway.stop();
 }
+
+/// It was said in the answer and counted nowhere.
+#[test]
+fn a_restore_that_a_limit_refuses_is_counted() {
+    let gateway = Gateway::start("[limits]\ngroups = 1\n");
+    gateway.put("/metrics/job/a", "m 1\n").expect(200);
+    gateway.delete("/metrics/job/a").expect(202);
+    gateway.put("/metrics/job/b", "m 1\n").expect(200);
+    let path = "/api/v2/expired/restore?group=job/a";
+    let data = gateway.send("POST", path, &[], b"").expect(200).data();
+    assert!(data["refused"][0]["error"].as_str().unwrap().contains("limits.groups"), "{data}");
+    gateway.scrape().shows(&[&format!("{} 1", reached("limits.groups"))]);
+    gateway.stop();
+}

@@ -77,8 +77,17 @@ fn a_group_that_was_never_pushed_is_not_deleted_once_it_has_been() {
     gateway.stop();
 }
 
-const SORTS: [&str; 8] =
-    ["name", "-name", "deadline", "-deadline", "last_push", "-last_push", "series", "-series"];
+const SORTS: [&str; 9] = [
+    "name",
+    "-name",
+    "deadline",
+    "-deadline",
+    "last_push",
+    "-interval",
+    "-state",
+    "ttl",
+    "-series",
+];
 
 #[test]
 fn a_page_goes_on_only_in_the_order_that_it_was_begun_in() {

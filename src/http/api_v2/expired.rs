@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use super::query::{Query, bad};
 use super::{ApiError, Context, render};
 use crate::gateway::Departure;
+use crate::http::rejection::Rejection;
 
 const LISTED: usize = 100;
 const LISTED_MAX: usize = 100_000;
@@ -60,7 +61,13 @@ pub(super) async fn restore(context: &Context<'_>, query: &Query<'_>) -> Result<
                 let expires = expires.map_or_else(|| "never".into(), |at| render::time(Some(at)));
                 restored.push(json!({ "labels": labels, "expires": expires }));
             }
-            Err(error) => refused.push(json!({ "labels": labels, "error": error.to_string() })),
+            Err(error) => {
+                let rejection = Rejection::from(error);
+                if let Some(limit) = rejection.limit() {
+                    context.gateway.limited(limit);
+                }
+                refused.push(json!({ "labels": labels, "error": rejection.to_string() }));
+            }
         }
     }
     Ok(json!({ "count": restored.len(), "restored": restored, "refused": refused }))

@@ -11,6 +11,7 @@ pub mod render;
 mod search;
 
 pub(super) use events::EventsBody;
+pub use listing::{sort_names, state_names};
 
 use bytes::Bytes;
 use http_body_util::Full;
@@ -177,6 +178,7 @@ where
             }
             success(&data)
         }
+        Err(ApiError::Gateway(error)) => return Err(error.into()),
         Err(error) => error.into_response(),
     };
     Ok(response.map(ResponseBody::Whole))

@@ -15,6 +15,8 @@ use crate::model::{GroupingKey, Label, Ttl, TtlSource};
 /// More series are not shown: a page is to be read.
 const SERIES_MAX: usize = 1000;
 const REFRESH_SECONDS: u32 = 3;
+/// A larger group is not read again and again.
+const REFRESHED_SERIES_MAX: u32 = 10_000;
 
 pub(super) fn content(context: &Context<'_>, query: &Query<'_>) -> Result<Content, ApiError> {
     let labels = query.pairs().map(|(name, value)| Label::new(name, value)).collect();
@@ -41,7 +43,9 @@ pub(super) fn content(context: &Context<'_>, query: &Query<'_>) -> Result<Conten
         div id="families" data-live { (families(&stored)) }
         (exposition(&stored))
     };
-    Ok(Content::new(title, main).refreshed(REFRESH_SECONDS))
+    let content = Content::new(title, main);
+    let is_quick = group.series <= REFRESHED_SERIES_MAX;
+    Ok(if is_quick { content.refreshed(REFRESH_SECONDS) } else { content })
 }
 
 fn gone(key: &GroupingKey) -> Markup {

@@ -308,6 +308,7 @@ fn empty(context: &Context<'_>) -> Markup {
                 (quoted(&format!("{address}/metrics/job/some_job")))
             }
             button type="button" class="needs-script" data-copy="first-push" { "Copy" }
+            @if !context.may.push { p { "Whoever you are signed in as may not push: use a token that may." } }
             p { "It appears here at once, and for Prometheus at " a href=(context.telemetry()) { (address) "/" (context.telemetry()) } "." }
         }
     }

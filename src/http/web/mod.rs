@@ -72,7 +72,9 @@ const ASSETS: &str = "/assets/";
 
 /// What whoever looks may do.
 #[derive(Clone, Copy, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a permission of its own")]
 struct May {
+    push: bool,
     delete: bool,
     /// Touch, override, restore.
     change: bool,
@@ -136,6 +138,7 @@ impl May {
         let access = service.hooks.access.current();
         let here = access.admits(caller, Origin::Admin).is_ok();
         Self {
+            push: caller.may(Permission::Push, None).is_ok(),
             delete: here && caller.may(Permission::Delete, None).is_ok(),
             change: here && caller.may(Permission::Admin, None).is_ok(),
             many: service.options.admin,

@@ -80,10 +80,12 @@ fn limits(context: &Context<'_>) -> Markup {
     let history = gateway.history_limits();
     let (gone, gone_bytes) = gateway.history_size();
     let (held, held_max) = context.service.budget.fill();
-    let rows: [Limit; 6] = [
+    let (connections, connections_max) = context.service.slots.fill();
+    let rows: [Limit; 7] = [
         ("Groups", "limits.groups", groups, limits.groups),
         ("Series", "limits.series", series, limits.series),
         ("Pushes that wait", "limits.queue", queue_length as u64, limits.queue as u64),
+        ("Connections", "limits.connections", connections as u64, connections_max as u64),
         ("Bytes of requests under way", "limits.bytes-in-flight", held as u64, held_max as u64),
         ("Groups that can be restored", "history.groups", gone as u64, history.groups as u64),
         ("Bytes of such groups", "history.size", gone_bytes, history.bytes),

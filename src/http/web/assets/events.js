@@ -13,7 +13,7 @@ const table = document.querySelector("table[data-follow]");
 const pause = document.getElementById("pause");
 const pending = document.getElementById("pending");
 let waiting = [];
-let passedOver = 0;
+let passedOver = false;
 let last = table?.dataset.last;
 
 /** Begins, if the page shows events. */
@@ -40,7 +40,7 @@ function connect() {
       add(JSON.parse(event.data));
     });
   }
-  source.addEventListener("missed", () => (passedOver += 1));
+  source.addEventListener("missed", () => (passedOver = true));
   // A browser tries again by itself only where the connection broke, not where it was refused.
   source.addEventListener("error", () => {
     setConnected(false);
@@ -54,7 +54,7 @@ function add(event) {
   waiting.push(event);
   if (waiting.length > WAITING_MAX) {
     waiting.shift();
-    passedOver += 1;
+    passedOver = true;
   }
 }
 
@@ -64,15 +64,21 @@ function show() {
     if (pending.textContent !== text) pending.textContent = text;
     return;
   }
-  if (passedOver) pending.textContent = "Some were passed over: there were too many.";
-  else if (pending.textContent) pending.textContent = "";
-  if (!waiting.length) return;
+  if (pending.textContent) pending.textContent = "";
+  if (!waiting.length && !passedOver) return;
   document.getElementById("no-events")?.remove();
   const body = table.tBodies[0];
+  if (passedOver) body.prepend(gap());
   body.prepend(...waiting.slice(-ROWS_MAX).reverse().map(row));
   waiting = [];
-  passedOver = 0;
+  passedOver = false;
   while (body.rows.length > ROWS_MAX) body.lastElementChild.remove();
+}
+
+function gap() {
+  const cell = element("td", "quiet", "Some are missing here: there were too many.");
+  cell.colSpan = 4;
+  return element("tr", "", cell);
 }
 
 function row(event) {

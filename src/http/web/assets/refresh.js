@@ -16,11 +16,16 @@ let running = null;
 /** Begins, if the page says how often. */
 export function begin() {
   if (!every) return;
-  for (const part of document.querySelectorAll("[data-live]")) shown.set(part.id, part.outerHTML);
+  remember();
   schedule(every);
   document.addEventListener("visibilitychange", () => {
     if (!document.hidden) refresh();
   });
+}
+
+function remember() {
+  shown.clear();
+  for (const part of document.querySelectorAll("[data-live]")) shown.set(part.id, part.outerHTML);
 }
 
 function schedule(millis) {
@@ -62,8 +67,7 @@ function takeOver(fresh, ok) {
     if (!old) {
       // The first group has come, or the last has gone: it is another page.
       main.replaceChildren(...fresh.getElementById("main").childNodes);
-      shown.clear();
-      begin();
+      remember();
       break;
     }
     const html = part.outerHTML;
