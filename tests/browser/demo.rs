@@ -63,13 +63,11 @@ pub(crate) fn gateway(settings: &str) -> Gateway {
         gateway.advance(minutes(STEP));
     }
     // Somewhat after the quarter, so that nothing is just now.
-    gateway.advance(Duration::from_secs(160));
-    gateway
-        .put(
-            "/metrics/job/reports",
-            "# TYPE reports_sent_total counter\nreports_sent_total NaN 1 1\n",
-        )
-        .expect(400);
+    gateway.advance(Duration::from_secs(100));
+    let timed = "reports_sent 215 1773300000000
+reports_pages 1862 1773300000000
+";
+    gateway.put("/metrics/job/reports", timed).expect(400);
     gateway.put("/metrics/job/migration/step/7", "migration_rows_total 48211\n").expect(200);
     gateway.delete("/metrics/job/migration/step/7").expect(202);
     gateway.advance(Duration::from_secs(20));

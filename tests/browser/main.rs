@@ -18,4 +18,7 @@ mod demo;
 #[path = "../blackbox/harness/mod.rs"]
 mod harness;
 mod looks;
+mod many;
+mod places;
 mod script;
+mod uses;
