@@ -52,13 +52,13 @@ run(async () => {
     for (const name of await names()) seen.add(name);
   }
   assert.equal(seen.size, 150);
-  await page.getByRole("link", { name: "Last" }).click();
+  await page.getByRole("link", { name: "Last", exact: true }).click();
   await page.getByText(`Page ${pages} of ${pages}`).waitFor();
   assert.equal((await names()).length, 50);
   assert.equal(await page.getByRole("link", { name: "Next" }).count(), 0);
   await page.getByRole("link", { name: "Previous" }).click();
   await page.getByText(`Page ${pages - 1} of ${pages}`).waitFor();
-  await page.getByRole("link", { name: "First" }).click();
+  await page.getByRole("link", { name: "First", exact: true }).click();
   await page.getByText(`Page 1 of ${pages}`).waitFor();
   shows("sorted");
   await page.getByRole("link", { name: "Last push" }).click();

@@ -93,7 +93,7 @@ run(async () => {
   if (!user) return;
   shows("whoever is nobody sees nothing");
   const stranger = await open(null, { ignoreHTTPSErrors: true, httpCredentials: { username: user, password: "wrong" } });
-  stranger.tolerate(/40[13]|ERR_INVALID_AUTH_CREDENTIALS/);
+  stranger.tolerate(/40[13]|favicon|ERR_INVALID_AUTH_CREDENTIALS/);
   for (const path of ["/", "/group?job=place&instance=a", "/live", "/status"]) {
     const answer = await stranger.go(path).catch(() => null);
     if (answer) assert.equal(answer.status(), 401);

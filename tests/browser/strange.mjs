@@ -34,7 +34,7 @@ run(async () => {
     const body = `# HELP m ${HELP}\n# TYPE m gauge\nm{of="${escaped(value)}"} 1\n`;
     await send("PUT", `/metrics/job/strange/a_name/${name}/value@base64/${base64(value)}`, body);
   }
-  await send("PUT", `/metrics/job@base64/${base64(VALUES.image)}/U__l_3c_b_3e_/x`, "m 1\n");
+  await send("PUT", `/metrics/job@base64/${base64(VALUES.image)}/U__l_3c_b_3e_/x`, "n 1\n");
 
   const window = await open("/?sort=name");
   const { page } = window;

@@ -34,10 +34,13 @@ export async function isAccessible({ page }) {
   assert.equal(violations.length, 0, `${page.url()}:\n${violations.join("\n")}`);
 }
 
-// The texts of all elements that a selector takes.
+// The texts of all elements that a selector takes; the cells of a row are apart.
 export function texts(window, selector) {
-  const trimmed = (elements) => elements.map((element) => element.textContent.replace(/\s+/g, " ").trim());
-  return window.page.locator(selector).evaluateAll(trimmed);
+  return window.page.locator(selector).evaluateAll((elements) => {
+    const parts = (element) => (element.cells ? [...element.cells] : [element]);
+    const text = (element) => parts(element).map((part) => part.textContent).join(" ");
+    return elements.map((element) => text(element).replace(/\s+/g, " ").trim());
+  });
 }
 
 // The labels of a group as the page shows them, such as job=backup instance=db1. As they are, with
