@@ -53,8 +53,8 @@ async function overrides(window) {
   await page.getByText("Why it lives for 1d 12h").waitFor();
   assert.equal((await group("newsletter")).ttl_source, "push");
   shows("a TTL is set after that, and taken back to what was there before it");
-  await dialog(page, "Override TTL…", set("5h"));
-  await page.getByText("Why it lives for 5h").waitFor();
+  await dialog(page, "Override TTL…", set("20h"));
+  await page.getByText("Why it lives for 20h").waitFor();
   await undo(window);
   await says(window, "The TTL is as it was.");
   assert.deepEqual(await group("newsletter").then(({ ttl, ttl_source }) => [ttl, ttl_source]), ["1d 12h", "push"]);

@@ -103,10 +103,10 @@ run(async () => {
     assert.equal((await cell.innerText()).replace(/\s+/g, " ").trim(), ttl);
   }
   const left = (group) => row(window, group).locator("progress").evaluate((bar) => bar.value / bar.max);
-  assert.ok((await left("etl-stock")) < 0.1 && (await left("db1.example.org")) > 0.9);
+  assert.ok((await left("etl-stock")) < 0.1 && (await left("db1.example.org")) > 0.8);
   assert.equal(await row(window, "berlin").locator("progress").count(), 0);
   const rhythm = row(window, "etl-orders").locator("svg.spark");
-  assert.match(await rhythm.getAttribute("aria-label"), /15m/);
+  assert.match(await rhythm.getAttribute("aria-label"), /: 1[45]m/);
 
   shows("bars run down while one looks, and times go on");
   const bar = row(window, "etl-stock").locator("progress");

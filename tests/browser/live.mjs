@@ -28,7 +28,7 @@ run(async () => {
   await fits(window);
   await isAccessible(window);
   shows("the server says the same of it");
-  const times = /\b(in )?(\d+[dhms] ?)+( ago)?/g;
+  const times = /\b(in )?\d+[dhms]( \d+[dhms])?( ago)?/g;
   const alike = (rows) => rows.slice(0, 6).map((row) => row.replace(times, "TIME"));
   const titles = () => page.locator("tbody time").evaluateAll((all) => all.slice(0, 6).map((time) => time.title));
   const [before, at] = [alike(came), await titles()];
@@ -40,7 +40,8 @@ run(async () => {
   const count = await rows.count();
   await page.getByRole("button", { name: "Pause" }).click();
   await happens(2);
-  await page.locator("#pending", { hasText: "5 more" }).waitFor();
+  // Some of the demo have expired meanwhile, too.
+  await page.locator("#pending", { hasText: /^[5-9] more$/ }).waitFor();
   assert.equal(await rows.count(), count);
   await page.getByRole("button", { name: "Go on" }).click();
   await rows.first().getByText("instance=i2").waitFor();
