@@ -91,12 +91,12 @@ async function deletes(window) {
   assert.equal((await groups('{job="backup"}')).length, 5);
   await dialog(page, "Delete…", press("Delete"));
   await says(window, "The group was deleted.");
-  await page.getByText("16 groups").waitFor();
+  await page.getByText("16 groups.", { exact: true }).waitFor();
   assert.equal((await groups('{job="backup"}')).length, 4);
   shows("and comes back");
   await undo(window);
   await says(window, "The group is back.");
-  await page.getByText("17 groups").waitFor();
+  await page.getByText("17 groups.", { exact: true }).waitFor();
   const after = (await groups('{job="backup",instance="mail"}'))[0];
   assert.deepEqual([after.last_push, after.series], [before.last_push, before.series]);
   shows("one that is gone meanwhile");
