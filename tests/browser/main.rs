@@ -5,7 +5,9 @@
 //! with `playwright-core`. Whatever the browser complains about fails the script: errors and
 //! warnings in its console, what its content policy forbids, a request to anything but the gateway.
 //!
-//! With `TIDEGATE_SCREENSHOTS=FOLDER` the pictures of the pages go there.
+//! With `TIDEGATE_SCREENSHOTS=FOLDER` the pictures of the pages go there. With
+//! `TIDEGATE_BROWSER_SECONDS=600` pages stay open for so long while things happen, and may take no
+//! more memory than they did.
 
 #![expect(
     clippy::unwrap_used,
