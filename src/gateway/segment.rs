@@ -17,6 +17,8 @@ pub type GroupId = u32;
 /// segments one by one costs little in size and that a scrape is few system calls; small enough
 /// that replacing a line in the middle moves little.
 const SEGMENT_BYTES: usize = 32 * 1024;
+/// So much of it is filled with new groups: values that grow longer find room in what is left.
+const FILLED_BYTES: usize = SEGMENT_BYTES - SEGMENT_BYTES / 32;
 
 /// A run of lines, whole groups only, in the order of the groups' numbers.
 #[derive(Clone, Debug)]
@@ -184,6 +186,8 @@ impl Segment {
     ) {
         self.put_exact(group, exact.as_ref());
         let len = u32::try_from(lines.len()).expect("the limits keep a push below 4 GiB");
+        let before = found.as_ref().map_or(0, |(_, range)| range.len());
+        self.make_room(lines.len().saturating_sub(before));
         match found {
             Ok((at, range)) => {
                 if range.len() == lines.len() {
@@ -210,6 +214,17 @@ impl Segment {
             }
         }
         self.generation = next_generation();
+    }
+
+    /// Makes room for more lines: doubles, as a vector does, but not beyond what a segment usually
+    /// has. Vectors that are half empty would be a good part of all memory.
+    fn make_room(&mut self, more: usize) {
+        let len = self.bytes.len();
+        let needed = len + more;
+        if needed > self.bytes.capacity() {
+            let room = (2 * len).min(SEGMENT_BYTES).max(needed + len / 32);
+            self.bytes.reserve_exact(room - len);
+        }
     }
 
     /// Cuts the second half off.
@@ -261,7 +276,7 @@ impl Segments {
         if at == self.list.len() {
             // Behind all others, as new groups are: fill segments up rather than split them.
             match self.list.last_mut() {
-                Some(last) if last.bytes.len() + lines.len() <= SEGMENT_BYTES => at -= 1,
+                Some(last) if last.bytes.len() + lines.len() <= FILLED_BYTES => at -= 1,
                 Some(last) => {
                     if let Some(full) = Arc::get_mut(last) {
                         full.shrink();
@@ -394,6 +409,19 @@ mod tests {
         segments.put(2, &text(b"two\n"));
         assert_eq!(bytes(&taken), b"one\n");
         assert_eq!(bytes(&segments), b"uno\ntwo\n");
+    }
+
+    #[test]
+    fn segments_are_not_half_empty() {
+        let mut segments = Segments::default();
+        for len in [70, 71, 72] {
+            for group in 0..5000 {
+                segments.put(group, &text(&vec![b'x'; len]));
+            }
+            let rooms = segments.list.iter().map(|segment| segment.bytes.capacity());
+            let (rooms, used) = (rooms.sum::<usize>(), bytes(&segments).len());
+            assert!(rooms - used <= used / 16 + SEGMENT_BYTES, "{rooms} for {used}");
+        }
     }
 
     #[test]
