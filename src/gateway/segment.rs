@@ -412,6 +412,19 @@ mod tests {
     }
 
     #[test]
+    fn segments_are_not_half_empty() {
+        let mut segments = Segments::default();
+        for len in [70, 71, 72] {
+            for group in 0..5000 {
+                segments.put(group, &text(&vec![b'x'; len]));
+            }
+            let rooms = segments.list.iter().map(|segment| segment.bytes.capacity());
+            let (rooms, used) = (rooms.sum::<usize>(), bytes(&segments).len());
+            assert!(rooms - used <= used / 16 + SEGMENT_BYTES, "{rooms} for {used}");
+        }
+    }
+
+    #[test]
     fn the_same_lines_again_change_nothing() {
         let mut segments = Segments::default();
         segments.put(1, &text(b"one\n"));

@@ -33,6 +33,8 @@ const RUN_BYTES: usize = 64 * 1024;
 /// A piece of this size closes the run that it is in, so that what comes or goes before it does not
 /// shift the runs after it.
 const LARGE_PIECE_BYTES: usize = 32 * 1024;
+/// Below this a copy costs less than a buffer of its own on the way out. Segments are larger.
+const COPIED_BYTES_MAX: usize = 8 * 1024;
 
 /// So much that is sent once is compressed without leaving its place to other tasks.
 const INLINE_BYTES: usize = 16 * 1024;
@@ -340,7 +342,7 @@ impl Run {
         let mut frames = Vec::with_capacity(2);
         let mut small = Vec::new();
         for piece in self.pieces {
-            if piece.bytes.len() >= LARGE_PIECE_BYTES {
+            if piece.bytes.len() > COPIED_BYTES_MAX {
                 if !small.is_empty() {
                     frames.push(Bytes::from(std::mem::take(&mut small)));
                 }

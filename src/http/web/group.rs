@@ -200,9 +200,9 @@ fn families(stored: &StoredGroup) -> Markup {
 }
 
 fn families_link(key: &GroupingKey) -> String {
-    let mut query = form_urlencoded::Serializer::new(String::from("api/v2/groups/families?"));
-    query.extend_pairs(key.labels());
-    query.finish()
+    let endpoint = String::from("api/v2/groups/families?");
+    let start = endpoint.len();
+    form_urlencoded::Serializer::for_suffix(endpoint, start).extend_pairs(key.labels()).finish()
 }
 
 /// What scrapers get of it.

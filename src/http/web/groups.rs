@@ -216,7 +216,7 @@ pub(super) fn rhythm(group: &GroupView) -> Markup {
         @let latest: Vec<_> = rhythm.latest.seconds().collect();
         @if !latest.is_empty() {
             @let each = latest.iter().map(|seconds| readable::duration(Duration::from_secs_f64(*seconds)));
-            (chart::spark(&format!("the latest intervals: {}", each.collect::<Vec<_>>().join(", ")), &latest)) " "
+            (chart::spark(&format!("the latest intervals, about: {}", each.collect::<Vec<_>>().join(", ")), &latest)) " "
         }
         @if let Some(interval) = rhythm.interval() {
             span class="nowrap" { "every " (readable::duration(interval)) }
@@ -301,7 +301,7 @@ fn empty(context: &Context<'_>) -> Markup {
     let address = context.address();
     html! {
         h1 { "Groups" }
-        div id="groups" data-live {
+        div id="empty" data-live {
             p { "Nothing has been pushed yet. To push the first metric:" }
             pre class="copy" id="first-push" tabindex="0" {
                 "echo 'some_metric 3.14' |\n  curl" (user.unwrap_or_default()) " --data-binary @- "

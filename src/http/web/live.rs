@@ -2,7 +2,7 @@
 
 use maud::{Markup, html};
 
-use super::readable::relative;
+use super::readable::{instant, relative};
 use super::{Content, Context, chips, group_link, refused, search_box};
 use crate::gateway::{Event, Happened};
 use crate::http::api_v2::query::Query;
@@ -28,7 +28,9 @@ pub(super) fn content(context: &Context<'_>, query: &Query<'_>) -> Content {
         selection.as_ref().is_some_and(|selection| selection.matches(&event.key))
             && shows(kind(event))
     });
-    let mut follow = form_urlencoded::Serializer::new(String::from("api/v2/events?"));
+    let endpoint = String::from("api/v2/events?");
+    let start = endpoint.len();
+    let mut follow = form_urlencoded::Serializer::for_suffix(endpoint, start);
     if !search.is_empty() {
         follow.append_pair("search", search);
     }
@@ -82,7 +84,7 @@ fn row(context: &Context<'_>, event: &Event) -> Markup {
             td { a class="chips" href=(group_link(&event.key)) { (chips(&event.key)) } }
             td {
                 @match &event.what {
-                    Happened::Pushed { expires } => (expiry(context, *expires)),
+                    Happened::Pushed { expires } => (expiry(*expires)),
                     Happened::Refused { reason } => bdi { (reason) },
                     Happened::Departed(gone) => { "TTL " (gone.state.ttl) },
                 }
@@ -91,11 +93,11 @@ fn row(context: &Context<'_>, event: &Event) -> Markup {
     }
 }
 
-fn expiry(context: &Context<'_>, expires: Option<UnixNanos>) -> Markup {
+fn expiry(expires: Option<UnixNanos>) -> Markup {
     html! {
         @match expires {
-            Some(at) => { "expires " (relative(at, context.now)) }
-            None => "never expires",
+            Some(at) => { "until " time datetime=(instant(at)) { (instant(at)) } }
+            None => "for ever",
         }
     }
 }

@@ -213,7 +213,8 @@ impl Content {
 
     fn into_response(self, context: &Context<'_>, page: Page) -> Response<Full<Bytes>> {
         let status = self.status;
-        let text = self.render(context, page).into_string();
+        // A carriage return that is not escaped would be read as the end of a line.
+        let text = self.render(context, page).into_string().replace('\r', "&#13;");
         let mut response = Response::new(Full::new(text.into()));
         *response.status_mut() = status;
         for (name, value) in [
@@ -321,9 +322,9 @@ fn chips(key: &GroupingKey) -> Markup {
 
 /// The page of a group.
 fn group_link(key: &GroupingKey) -> String {
-    let mut query = form_urlencoded::Serializer::new(String::from("group?"));
-    query.extend_pairs(key.labels());
-    query.finish()
+    let page = String::from("group?");
+    let start = page.len();
+    form_urlencoded::Serializer::for_suffix(page, start).extend_pairs(key.labels()).finish()
 }
 
 /// A query of a page, of what is not empty.

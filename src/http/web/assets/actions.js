@@ -64,8 +64,10 @@ async function carryOut(form, method, target, button) {
 
 async function undo({ method, url, done }) {
   const error = await ask(method, new URL(url, location.href));
-  if (error) show(error, { failed: true });
-  else await reload({ text: done });
+  if (error) return show(error, { failed: true });
+  // The dialogs of the page are those from before.
+  keep({ text: done });
+  location.reload();
 }
 
 // Dialogs say how to undo, which is another thing after each change: then all of the page is new.

@@ -1,7 +1,7 @@
 // What happens, as it happens: rows for the server-sent events of the API, as `live.rs` makes them.
 
 import { setConnected } from "./notice.js";
-import { timeElement } from "./time.js";
+import { full, timeElement } from "./time.js";
 
 const ROWS_MAX = 500;
 const WAITING_MAX = 5000;
@@ -98,8 +98,10 @@ function row(event) {
 function more(kind, event) {
   if (kind === "refused") return [element("bdi", "", event.error)];
   if (kind !== "pushed") return [`TTL ${event.ttl}`];
-  if (event.expires === "never") return ["never expires"];
-  return ["expires ", timeElement(Date.parse(event.expires))];
+  if (event.expires === "never") return ["for ever"];
+  const until = element("time", "", full(Date.parse(event.expires)));
+  until.dateTime = until.textContent;
+  return ["until ", until];
 }
 
 function chips(labels) {

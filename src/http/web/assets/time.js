@@ -31,11 +31,15 @@ export function relative(at) {
   return millis >= 0 ? `${length} ago` : `in ${length}`;
 }
 
+/** An instant in full. */
+export function full(at) {
+  return new Date(at).toISOString().replace(/\.\d+Z$/, "Z");
+}
+
 /** A time of the page, as an element. */
 export function timeElement(at) {
   const element = document.createElement("time");
-  const full = new Date(at).toISOString().replace(/\.\d+Z$/, "Z");
-  Object.assign(element, { dateTime: full, title: full, textContent: relative(at) });
+  Object.assign(element, { dateTime: full(at), title: full(at), textContent: relative(at) });
   element.dataset.at = at;
   return element;
 }
