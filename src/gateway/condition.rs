@@ -19,9 +19,6 @@ pub enum Condition {
 }
 
 impl Condition {
-    /// All of them, in order.
-    pub const ALL: [Self; 4] = [Self::Refused, Self::Expiring, Self::Late, Self::Fresh];
-
     /// How a group is at an instant.
     pub fn of(group: &GroupView, now: UnixMillis) -> Self {
         let state = &*group.state;

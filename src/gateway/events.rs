@@ -55,6 +55,17 @@ pub struct Followed {
     pub missed: bool,
 }
 
+impl Happened {
+    /// As the API names it.
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Self::Pushed { .. } => "pushed",
+            Self::Refused { .. } => "refused",
+            Self::Departed(gone) => gone.why.as_str(),
+        }
+    }
+}
+
 impl EventLog {
     /// Of nothing. Numbers begin with the time, so that they go on rising after a restart.
     pub fn new(started: UnixNanos) -> Self {

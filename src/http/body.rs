@@ -42,6 +42,15 @@ pub(super) struct Bounds {
     pub(super) held: Reservation,
 }
 
+impl Bounds {
+    /// No more than so many bytes, compressed or not.
+    pub(super) fn lower_to(&mut self, bytes: usize) {
+        let Limits { body_bytes, decoded_bytes, .. } = &mut self.limits;
+        *body_bytes = bytes.min(*body_bytes);
+        *decoded_bytes = bytes.min(*decoded_bytes);
+    }
+}
+
 /// Reads and decompresses a body.
 pub(super) async fn read<B>(
     headers: &HeaderMap,

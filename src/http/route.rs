@@ -403,9 +403,7 @@ pub fn grouping_key_of(path: &str) -> Result<GroupingKey, String> {
 /// The path of a push to a group, without a prefix: in base64 what a path may not carry as it is.
 pub fn path_of(key: &GroupingKey) -> String {
     let mut path = String::from("/metrics");
-    let job = key.labels().filter(|label| label.0 == "job");
-    let others = key.labels().filter(|label| label.0 != "job");
-    for (name, value) in job.chain(others) {
+    for (name, value) in key.labels_job_first() {
         let name = Escaping::Values.apply(name);
         let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_.~:".contains(c);
         if value.chars().all(is_plain) && value.contains(|c| c != '.') {

@@ -82,6 +82,12 @@ impl GroupingKey {
         })
     }
 
+    /// The labels as people read them: the job, then the others in byte order of their names.
+    pub fn labels_job_first(&self) -> impl Iterator<Item = (&str, &str)> + Clone {
+        let job = self.labels().filter(|label| label.0 == JOB);
+        job.chain(self.labels().filter(|label| label.0 != JOB))
+    }
+
     /// The value of the label `name`.
     pub fn get(&self, name: &str) -> Option<&str> {
         self.labels().find(|label| label.0 == name).map(|label| label.1)

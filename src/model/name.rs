@@ -139,7 +139,7 @@ fn unescape_rest(escaped: &str) -> Option<String> {
     Some(name)
 }
 
-/// A text in quotes for a message, as Go's `%q` writes it.
+/// A text in quotes, as Go's `%q` writes it for messages, and as `PromQL` reads it.
 pub fn quoted(text: impl AsRef<[u8]>) -> String {
     let mut out = String::from("\"");
     for chunk in text.as_ref().utf8_chunks() {

@@ -20,7 +20,8 @@ use crate::http::service::ResponseBody;
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 /// So many events are written in one go.
 const EVENTS_AT_ONCE: usize = 256;
-const KINDS: [&str; 4] = ["pushed", "refused", "expired", "deleted"];
+/// What can happen, by [`Happened::as_str`].
+pub(in crate::http) const KINDS: [&str; 4] = ["pushed", "refused", "expired", "deleted"];
 
 /// Follows the events.
 struct Follower {

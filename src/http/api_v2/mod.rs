@@ -10,7 +10,7 @@ pub(super) mod query;
 pub mod render;
 mod search;
 
-pub(super) use events::EventsBody;
+pub(super) use events::{EventsBody, KINDS};
 pub use listing::{sort_names, state_names};
 
 use bytes::Bytes;
@@ -112,9 +112,6 @@ impl Endpoint {
     }
 }
 
-/// The largest `[ttl]` table that is compared.
-const PROPOSAL_BYTES_MAX: usize = 64 * 1024;
-
 /// What requests to the API are served with.
 pub(super) struct Context<'a> {
     pub(super) gateway: Gateway,
@@ -157,8 +154,7 @@ where
         Endpoint::Ttl => groups::set_ttl(context, &query).await,
         Endpoint::Preview if head.method == Method::POST => {
             // A rule of a few bytes may take a thousand times as much memory.
-            bounds.limits.body_bytes = bounds.limits.body_bytes.min(PROPOSAL_BYTES_MAX);
-            bounds.limits.decoded_bytes = bounds.limits.decoded_bytes.min(PROPOSAL_BYTES_MAX);
+            bounds.lower_to(preview::TABLE_BYTES_MAX);
             let table = body::read(&head.headers, incoming, bounds).await?;
             preview::compare(context, &query, &table)
         }

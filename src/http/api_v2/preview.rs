@@ -13,6 +13,8 @@ use crate::time::{UnixMillis, UnixNanos};
 
 const LISTED: usize = 1000;
 const LISTED_MAX: usize = 100_000;
+/// The largest `[ttl]` table that is compared.
+pub(in crate::http) const TABLE_BYTES_MAX: usize = 64 * 1024;
 
 /// The instant that is asked about, in gateway time; now, if none is.
 fn instant(gateway: &Gateway, query: &Query<'_>) -> Result<UnixMillis, ApiError> {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::ApiError;
 use super::search::Search;
-use crate::http::route::grouping_key_of;
+use crate::http::route::{grouping_key_of, path_of};
 use crate::model::selector::REGEXES_MAX;
 use crate::model::{GroupingKey, Selector, Ttl};
 use crate::time::UnixNanos;
@@ -40,6 +40,8 @@ pub(in crate::http) struct Selection {
 const MATCH: &str = "match[]";
 const GROUP: &str = "group";
 const SEARCH: &str = "search";
+/// What a path of a push begins with, and `group` leaves out.
+const GROUP_PREFIX: &str = "/metrics/";
 /// What says which groups are meant: selectors, paths as in a push (`job/backup/instance/db1`), or
 /// what a person types to find some.
 pub(super) const SELECTION: [&str; 4] = [MATCH, "match", GROUP, SEARCH];
@@ -122,7 +124,7 @@ impl<'a> Query<'a> {
         let selectors = selectors.collect::<Result<_, _>>()?;
         let paths = self.pairs().filter(|(name, _)| *name == GROUP);
         let groups = paths.map(|(_, path)| {
-            grouping_key_of(&format!("/metrics/{path}")).map_err(|error| {
+            grouping_key_of(&format!("{GROUP_PREFIX}{path}")).map_err(|error| {
                 let expected = "expected the path of a push, as in job/backup/instance/db1";
                 bad(format!("{GROUP}={path}: {error}: {expected}"))
             })
@@ -205,6 +207,13 @@ impl Selection {
     fn is_of_everything(&self) -> bool {
         self.selectors.is_empty() && self.groups.is_empty() && self.search.is_none()
     }
+}
+
+/// What `group` has to be for this group.
+pub(in crate::http) fn group_value(key: &GroupingKey) -> String {
+    let mut path = path_of(key);
+    path.drain(..GROUP_PREFIX.len());
+    path
 }
 
 pub(in crate::http) fn bad(message: String) -> ApiError {

@@ -103,15 +103,16 @@ pub fn departed(gateway: &Gateway, departed: &Departed) -> Value {
 /// The name of what happened, and what there is to say of it.
 pub(super) fn event(gateway: &Gateway, event: &Event) -> (&'static str, Value) {
     let (labels, at) = (labels(&event.key), time(Some(event.at)));
-    match &event.what {
+    let kind = event.what.as_str();
+    let data = match &event.what {
         Happened::Pushed { expires } => {
             let expires = expires.map_or_else(|| "never".into(), |at| time(Some(at)));
-            ("pushed", json!({ "event": "pushed", "labels": labels, "at": at, "expires": expires }))
+            json!({ "event": kind, "labels": labels, "at": at, "expires": expires })
         }
         Happened::Refused { reason } => {
-            let reason = &**reason;
-            ("refused", json!({ "event": "refused", "labels": labels, "at": at, "error": reason }))
+            json!({ "event": kind, "labels": labels, "at": at, "error": &**reason })
         }
-        Happened::Departed(gone) => (gone.why.as_str(), departed(gateway, gone)),
-    }
+        Happened::Departed(gone) => departed(gateway, gone),
+    };
+    (kind, data)
 }

@@ -2,7 +2,7 @@
 
 use maud::{Markup, html};
 
-use super::readable::{self, count, relative};
+use super::readable::{self, count, relative, relative_or_never};
 use super::{Content, Context, chips, link, pager, refused, search_box};
 use crate::gateway::{Departed, Departure};
 use crate::http::api_v2::ApiError;
@@ -49,12 +49,7 @@ pub(super) async fn content(context: &Context<'_>, query: &Query<'_>) -> Result<
             }
         }
     };
-    let mut content = Content::new("Expired", main).refreshed(REFRESH_SECONDS);
-    if let Some(error) = error {
-        content.status = error.status();
-        content.refresh = None;
-    }
-    Ok(content)
+    Ok(Content::new("Expired", main).refreshed(REFRESH_SECONDS).refused(error.as_ref()))
 }
 
 fn row(context: &Context<'_>, gone: &Departed) -> Markup {
@@ -66,7 +61,7 @@ fn row(context: &Context<'_>, gone: &Departed) -> Markup {
             td { (relative(gone.at, context.now)) }
             td { (why(gone)) }
             td class="number aside" { (readable::grouped(u64::from(gone.series))) }
-            td class="aside" { @match state.pushed { Some(at) => (relative(at, context.now)), None => "never" } }
+            td class="aside" { (relative_or_never(state.pushed, context.now)) }
             @if context.may.change {
                 td class="needs-script" {
                     form data-action="POST" data-url=(link("api/v2/expired/restore", &[("id", &id)]))

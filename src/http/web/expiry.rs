@@ -12,15 +12,14 @@ use super::{Content, Context, chips, group_link, link, refused, search_box};
 use crate::gateway::preview::Fate;
 use crate::gateway::{GroupView, beside_other_tasks};
 use crate::http::api_v2::ApiError;
-use crate::http::api_v2::preview::{Comparison, comparison};
+use crate::http::api_v2::preview::{Comparison, TABLE_BYTES_MAX, comparison};
 use crate::http::api_v2::query::{Query, bad};
+use crate::model::name::quoted;
 use crate::model::{AutoTtl, RuleTtl, Ttl, TtlPolicy, TtlRule};
 use crate::time::UnixMillis;
 
 /// The largest form with a table.
 pub(super) const FORM_BYTES_MAX: usize = 256 * 1024;
-/// The largest table in it.
-const TABLE_BYTES_MAX: usize = 64 * 1024;
 /// So many changes are listed.
 const CHANGES_MAX: usize = 500;
 const REFRESH_SECONDS: u32 = 10;
@@ -104,7 +103,7 @@ impl Picture {
         let mut jobs: HashMap<&str, Vec<u32>> = HashMap::new();
         let (mut later, mut never) = (0, 0);
         for group in groups {
-            let left = readable::left(group.deadline, now).as_millis();
+            let left = group.deadline.saturating_since(now).as_millis();
             let bar = usize::try_from(left / window.bar.as_millis()).unwrap_or(usize::MAX);
             if group.deadline == UnixMillis::MAX {
                 never += 1;
@@ -214,11 +213,6 @@ impl Picture {
     }
 }
 
-/// As `PromQL` writes it.
-fn quoted(text: &str) -> String {
-    format!("\"{}\"", text.replace('\\', r"\\").replace('"', "\\\"").replace('\n', "\\n"))
-}
-
 fn proposal(
     context: &Context<'_>,
     query: &Query<'_>,
@@ -263,7 +257,7 @@ fn changes(context: &Context<'_>, compared: &Comparison) -> Markup {
         p class="summary" role="status" {
             "Of " (count(changes.len() + unchanged, "group", "groups")) ", "
             (readable::grouped(changes.len() as u64)) " would live longer or shorter"
-            @if *gone_proposed > 0 { ", and " strong { (count(*gone_proposed, "would expire at once", "would expire at once")) } }
+            @if *gone_proposed > 0 { ", and " strong { (readable::grouped(*gone_proposed as u64)) " would expire at once" } }
             "."
         }
         @if !changes.is_empty() {
@@ -292,10 +286,7 @@ fn changes(context: &Context<'_>, compared: &Comparison) -> Markup {
 fn fate(context: &Context<'_>, fate: &Fate) -> Markup {
     html! {
         (super::groups::ttl(fate)) ", "
-        @match context.gateway().to_wall(fate.deadline) {
-            Some(at) => (readable::relative(at, context.now)),
-            None => "never",
-        }
+        (readable::relative_or_never(context.gateway().to_wall(fate.deadline), context.now))
     }
 }
 
@@ -328,7 +319,17 @@ fn toml_of(policy: &TtlPolicy) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::Selector;
+    use crate::model::{GroupingKey, Label, Selector};
+
+    #[test]
+    fn the_groups_of_a_job_are_found_whatever_it_is_called() {
+        for job in ["a\"b\\c\nd", "\u{5d0}\u{200f}x", "\u{1f600}\u{10ffff}", "e\u{301}\t\r\u{7f}'`"]
+        {
+            let key = GroupingKey::new(vec![Label::new("job", job)]).unwrap();
+            let selector = format!("{{job={}}}", quoted(job));
+            assert!(Selector::parse(&selector).unwrap().matches(&key), "{selector}");
+        }
+    }
 
     #[test]
     fn a_policy_is_written_as_it_is_read() {

@@ -2,14 +2,13 @@
 
 use maud::{Markup, html};
 
-use super::readable::{self, count, relative};
-use super::{Content, Context, chips, groups, link, series};
+use super::readable::{self, count, relative, relative_or_never};
+use super::{Content, Context, address, chips, groups, link, series};
 use crate::exposition::text;
 use crate::gateway::preview::Fate;
 use crate::gateway::{Condition, Fault, GroupView, StoredGroup, beside_other_tasks};
 use crate::http::api_v2::ApiError;
-use crate::http::api_v2::query::{Query, bad};
-use crate::http::path_of;
+use crate::http::api_v2::query::{Query, bad, group_value};
 use crate::model::{GroupingKey, Label, Ttl, TtlSource};
 
 /// More series are not shown: a page is to be read.
@@ -41,7 +40,7 @@ pub(super) fn content(context: &Context<'_>, query: &Query<'_>) -> Result<Conten
         div id="facts" data-live { (facts(context, &group)) (refusal(context, &group)) (why(context, &group)) }
         (actions(context, &group))
         div id="families" data-live { (families(&stored)) }
-        (exposition(&stored))
+        (exposition(stored))
     };
     let content = Content::new(title, main);
     let is_quick = group.series <= REFRESHED_SERIES_MAX;
@@ -49,13 +48,12 @@ pub(super) fn content(context: &Context<'_>, query: &Query<'_>) -> Result<Conten
 }
 
 fn gone(key: &GroupingKey) -> Markup {
-    let path = path_of(key);
-    let path = path.strip_prefix("/metrics/").unwrap_or(&path);
+    let path = group_value(key);
     html! {
         h1 class="chips" { (chips(key)) }
         p class="error" role="alert" { "There is no such group: it was never pushed, has expired, or was deleted." }
         p {
-            a href=(link("expired", &[("group", path)])) { "Look among what went lately" }
+            a href=(link("expired", &[("group", &path)])) { "Look among what went lately" }
             " \u{b7} " a href="./" { "All groups" }
         }
     }
@@ -67,7 +65,7 @@ fn facts(context: &Context<'_>, group: &GroupView) -> Markup {
     html! {
         dl class="facts" {
             div { dt { "State" } dd { (groups::condition(group, context.gateway().now())) } }
-            div { dt { "Last push" } dd { @match state.pushed { Some(at) => (relative(at, now)), None => "never" } } }
+            div { dt { "Last push" } dd { (relative_or_never(state.pushed, now)) } }
             div { dt { "Expires" } dd { (groups::deadline(context, group)) } }
             div { dt { "Rhythm" } dd { (groups::rhythm(group)) } }
             div { dt { "Pushes" } dd { (readable::grouped(state.pushes)) } }
@@ -123,8 +121,7 @@ fn why(context: &Context<'_>, group: &GroupView) -> Markup {
 }
 
 fn actions(context: &Context<'_>, group: &GroupView) -> Markup {
-    let path = path_of(&group.key);
-    let path = path.strip_prefix("/metrics/").unwrap_or(&path);
+    let path = &*group_value(&group.key);
     let overridden = group.state.overridden;
     let ttl_url = |ttl: &str| link("api/v2/groups/ttl", &[("group", path), ("ttl", ttl)]);
     let before = overridden.map_or_else(|| "default".to_owned(), |ttl: Ttl| ttl.to_string());
@@ -200,20 +197,17 @@ fn families(stored: &StoredGroup) -> Markup {
 }
 
 fn families_link(key: &GroupingKey) -> String {
-    let endpoint = String::from("api/v2/groups/families?");
-    let start = endpoint.len();
-    form_urlencoded::Serializer::for_suffix(endpoint, start).extend_pairs(key.labels()).finish()
+    address("api/v2/groups/families", key.labels())
 }
 
 /// What scrapers get of it.
-fn exposition(stored: &StoredGroup) -> Markup {
+fn exposition(stored: StoredGroup) -> Markup {
     let block = text::LabelBlock::of_group(&stored.key);
     let (mut out, mut room) = (Vec::new(), SERIES_MAX);
-    for family in &stored.families {
+    for mut family in stored.families {
         if room == 0 {
             break;
         }
-        let mut family = family.clone();
         family.metrics.truncate(room);
         room -= family.metrics.len();
         out.extend(text::header(&family.name, family.help.as_deref(), family.kind));

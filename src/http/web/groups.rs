@@ -5,7 +5,7 @@ use std::time::Duration;
 use maud::{Markup, html};
 
 use super::chart;
-use super::readable::{self, count, relative};
+use super::readable::{self, count, relative, relative_or_never};
 use super::{Content, Context, chips, group_link, link, pager, refused, search_box};
 use crate::gateway::preview::Fate;
 use crate::gateway::{Condition, GroupView, beside_other_tasks};
@@ -109,12 +109,7 @@ pub(super) fn content(context: &Context<'_>, query: &Query<'_>) -> Content {
         }
         @if error.is_none() && found.total > 0 { (delete_all(context, &asked, found.total)) }
     };
-    let mut content = Content::new("Groups", main).refreshed(REFRESH_SECONDS);
-    if let Some(error) = error {
-        content.status = error.status();
-        content.refresh = None;
-    }
-    content
+    Content::new("Groups", main).refreshed(REFRESH_SECONDS).refused(error.as_ref())
 }
 
 fn wall(context: &Context<'_>, millis: u64) -> Markup {
@@ -186,7 +181,7 @@ fn row(context: &Context<'_>, group: &GroupView) -> Markup {
         tr {
             th scope="row" { a class="chips" href=(group_link(&group.key)) { (chips(&group.key)) } }
             td class="number aside" { (readable::grouped(u64::from(group.series))) }
-            td class="aside" { @match state.pushed { Some(at) => (relative(at, context.now)), None => "never" } }
+            td class="aside" { (relative_or_never(state.pushed, context.now)) }
             td class="aside" { (rhythm(group)) }
             td { (condition(group, gateway.now())) }
             td class="aside" { (ttl(&Fate::of(group, &gateway.policy()))) }
@@ -242,7 +237,7 @@ pub(super) fn ttl(fate: &Fate) -> Markup {
 /// A bar that runs down to the deadline.
 pub(super) fn deadline(context: &Context<'_>, group: &GroupView) -> Markup {
     let gateway = context.gateway();
-    let left = readable::left(group.deadline, gateway.now());
+    let left = group.deadline.saturating_since(gateway.now());
     html! {
         @match (group.state.ttl, gateway.to_wall(group.deadline)) {
             (Ttl::After(ttl), Some(at)) => {

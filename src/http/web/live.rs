@@ -3,15 +3,14 @@
 use maud::{Markup, html};
 
 use super::readable::{instant, relative};
-use super::{Content, Context, chips, group_link, refused, search_box};
+use super::{Content, Context, chips, group_link, link, refused, search_box};
 use crate::gateway::{Event, Happened};
+use crate::http::api_v2::KINDS;
 use crate::http::api_v2::query::Query;
 use crate::time::UnixNanos;
 
 /// So many of the latest events are there from the start.
 const EVENTS: usize = 100;
-/// What can happen, as the API names it.
-const KINDS: [&str; 4] = ["pushed", "refused", "expired", "deleted"];
 
 pub(super) fn content(context: &Context<'_>, query: &Query<'_>) -> Content {
     let search = query.get("search").unwrap_or("");
@@ -26,15 +25,10 @@ pub(super) fn content(context: &Context<'_>, query: &Query<'_>) -> Content {
     let mut events = log.after(0, usize::MAX).events;
     events.retain(|event| {
         selection.as_ref().is_some_and(|selection| selection.matches(&event.key))
-            && shows(kind(event))
+            && shows(event.what.as_str())
     });
-    let endpoint = String::from("api/v2/events?");
-    let start = endpoint.len();
-    let mut follow = form_urlencoded::Serializer::for_suffix(endpoint, start);
-    if !search.is_empty() {
-        follow.append_pair("search", search);
-    }
-    follow.extend_pairs(kinds.iter().map(|kind| ("event", kind)));
+    let mut follow = vec![("search", search)];
+    follow.extend(kinds.iter().map(|kind| ("event", *kind)));
     let main = html! {
         h1 { "Live" }
         (search_box("live", search, &html! {
@@ -52,31 +46,19 @@ pub(super) fn content(context: &Context<'_>, query: &Query<'_>) -> Content {
         }
         noscript { p { "Load the page again to see what has happened since." } }
         div class="scroll" tabindex="0" role="region" aria-label="Events, the latest first" {
-            table class="events" data-follow=[error.is_none().then(|| follow.finish())] data-last=(latest) {
+            table class="events" data-follow=[error.is_none().then(|| link("api/v2/events", &follow))] data-last=(latest) {
                 thead { tr { th scope="col" { "When" } th scope="col" { "What" } th scope="col" { "Group" } th scope="col" { "More" } } }
                 tbody { @for event in events.iter().rev().take(EVENTS) { (row(context, event)) } }
             }
         }
         @if events.is_empty() { p id="no-events" { "Nothing has happened yet." } }
     };
-    let mut content = Content::new("Live", main);
-    if let Some(error) = error {
-        content.status = error.status();
-    }
-    content
-}
-
-fn kind(event: &Event) -> &'static str {
-    match &event.what {
-        Happened::Pushed { .. } => "pushed",
-        Happened::Refused { .. } => "refused",
-        Happened::Departed(gone) => gone.why.as_str(),
-    }
+    Content::new("Live", main).refused(error.as_ref())
 }
 
 /// `assets/events.js` makes the same of what the API sends.
 fn row(context: &Context<'_>, event: &Event) -> Markup {
-    let kind = kind(event);
+    let kind = event.what.as_str();
     html! {
         tr {
             td { (relative(event.at, context.now)) }

@@ -174,8 +174,7 @@ where
     let content = match page {
         Page::Group => group::content(&context, &query),
         Page::Expiry if head.method == hyper::Method::POST => {
-            bounds.limits.body_bytes = bounds.limits.body_bytes.min(expiry::FORM_BYTES_MAX);
-            bounds.limits.decoded_bytes = bounds.limits.decoded_bytes.min(expiry::FORM_BYTES_MAX);
+            bounds.lower_to(expiry::FORM_BYTES_MAX);
             let form = body::read(&head.headers, incoming, bounds).await?;
             expiry::content(&context, &query, Some(&form))
         }
@@ -200,6 +199,14 @@ impl Content {
 
     fn refreshed(self, seconds: u32) -> Self {
         Self { refresh: Some(seconds), ..self }
+    }
+
+    /// With an error that is said on it, if there is one: then nothing is gained by asking again.
+    fn refused(self, error: Option<&ApiError>) -> Self {
+        match error {
+            Some(error) => Self { status: error.status(), refresh: None, ..self },
+            None => self,
+        }
     }
 
     fn error(error: &ApiError) -> Self {
@@ -311,27 +318,27 @@ impl Context<'_> {
 
 /// The labels of a group, the job first. Each is its own text, in whatever direction it is written.
 fn chips(key: &GroupingKey) -> Markup {
-    let job = key.labels().filter(|label| label.0 == "job");
-    let others = key.labels().filter(|label| label.0 != "job");
-    html! {
-        @for (name, value) in job.chain(others) {
-            span class="chip" { span class="name" { (name) "=" } bdi { (value) } } " "
-        }
-    }
+    html! { @for (name, value) in key.labels_job_first() { (chip(name, value)) " " } }
+}
+
+fn chip(name: &str, value: &str) -> Markup {
+    html! { span class="chip" { span class="name" { (name) "=" } bdi { (value) } } }
 }
 
 /// The page of a group.
 fn group_link(key: &GroupingKey) -> String {
-    let page = String::from("group?");
-    let start = page.len();
-    form_urlencoded::Serializer::for_suffix(page, start).extend_pairs(key.labels()).finish()
+    address("group", key.labels())
 }
 
-/// A query of a page, of what is not empty.
-fn link(page: &str, pairs: &[(&str, &str)]) -> String {
-    let pairs = pairs.iter().filter(|(_, value)| !value.is_empty());
+/// A page or endpoint with a query of what is not empty.
+fn link(to: &str, pairs: &[(&str, &str)]) -> String {
+    address(to, pairs.iter().copied().filter(|(_, value)| !value.is_empty()))
+}
+
+/// A page or endpoint with a query.
+fn address<'a>(to: &str, pairs: impl Iterator<Item = (&'a str, &'a str)>) -> String {
     let query = form_urlencoded::Serializer::new(String::new()).extend_pairs(pairs).finish();
-    if query.is_empty() { page.to_owned() } else { format!("{page}?{query}") }
+    if query.is_empty() { to.to_owned() } else { format!("{to}?{query}") }
 }
 
 /// The box that narrows a page to some groups. Other parameters go along.

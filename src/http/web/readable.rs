@@ -6,7 +6,7 @@ use bytesize::ByteSize;
 use maud::{Markup, html};
 
 use crate::exposition::number::push_float;
-use crate::time::{UnixMillis, UnixNanos};
+use crate::time::UnixNanos;
 
 /// What is after this, in the name of seconds, is an instant: September 2001.
 const INSTANT_SECONDS_MIN: f64 = 1e9;
@@ -46,6 +46,11 @@ pub(super) fn relative(at: UnixNanos, now: UnixNanos) -> Markup {
     let length = duration(Duration::from_secs(millis.unsigned_abs() / 1000));
     let text = if millis >= 0 { format!("{length} ago") } else { format!("in {length}") };
     html! { time datetime=(instant(at)) title=(instant(at)) data-at=(at.as_millis()) { (text) } }
+}
+
+/// The same, where there may be no such instant.
+pub(super) fn relative_or_never(at: Option<UnixNanos>, now: UnixNanos) -> Markup {
+    html! { @match at { Some(at) => (relative(at, now)), None => "never" } }
 }
 
 /// A number of things.
@@ -126,11 +131,6 @@ pub(super) fn digits(value: f64) -> String {
         },
         None => text,
     }
-}
-
-/// How long it is from now until then, or nothing.
-pub(super) fn left(deadline: UnixMillis, now: UnixMillis) -> Duration {
-    deadline.saturating_since(now)
 }
 
 #[cfg(test)]

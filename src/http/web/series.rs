@@ -2,7 +2,7 @@
 
 use maud::{Markup, html};
 
-use super::{chart, readable};
+use super::{chart, chip, readable};
 use crate::gateway::StoredFamily;
 use crate::http::native_buckets::native_buckets;
 use crate::model::{Exemplar, Histogram, Label, Metric, MetricValue, Summary};
@@ -41,7 +41,7 @@ fn series(name: &str, metric: &Metric) -> Markup {
 
 fn labels(labels: &[Label]) -> Markup {
     html! {
-        @for label in labels { span class="chip" { span class="name" { (label.name) "=" } bdi { (label.value) } } " " }
+        @for label in labels { (chip(&label.name, &label.value)) " " }
     }
 }
 

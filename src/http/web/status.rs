@@ -16,12 +16,13 @@ use crate::telemetry::recent::{SAMPLES_SPAN, Slice, Spent};
 const REFRESH_SECONDS: u32 = 10;
 
 pub(super) fn content(context: &Context<'_>) -> Content {
+    let readings = context.gateway().readings();
     let main = html! {
         h1 { "Status" }
         div id="status" data-live {
             (trouble(context))
-            (facts(context))
-            (limits(context))
+            (facts(context, &readings))
+            (limits(context, &readings))
             (plots(context))
         }
         (settings(&(context.service.hooks.settings)()))
@@ -39,9 +40,8 @@ fn trouble(context: &Context<'_>) -> Markup {
     }
 }
 
-fn facts(context: &Context<'_>) -> Markup {
+fn facts(context: &Context<'_>, readings: &Readings) -> Markup {
     let gateway = context.gateway();
-    let readings = gateway.readings();
     let started = context.service.started;
     let memory = gateway.process_families().into_iter().find_map(|family| {
         let value = family.metrics.first().map(|metric| &metric.value);
@@ -73,9 +73,9 @@ fn facts(context: &Context<'_>) -> Markup {
 /// A limit: what it bounds, its setting, how much there is, and how much may be.
 type Limit = (&'static str, &'static str, u64, u64);
 
-fn limits(context: &Context<'_>) -> Markup {
+fn limits(context: &Context<'_>, readings: &Readings) -> Markup {
     let gateway = context.gateway();
-    let Readings { groups, series, queue_length, .. } = gateway.readings();
+    let Readings { groups, series, queue_length, .. } = *readings;
     let limits = gateway.limits();
     let history = gateway.history_limits();
     let (gone, gone_bytes) = gateway.history_size();
