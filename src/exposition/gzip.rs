@@ -5,18 +5,25 @@ use std::cell::RefCell;
 
 use bytes::Bytes;
 use flate2::{Compress, Compression, FlushCompress};
+use zlib_rs::crc32::{crc32, crc32_combine_gen, crc32_combine_op};
 
 /// A part: raw deflate blocks that end at a byte boundary and refer to nothing before them.
 #[derive(Clone, Debug)]
 pub struct Deflated {
     bytes: Bytes,
-    crc: crc32fast::Hasher,
+    /// Of what it is when it is decompressed, as is the length.
+    crc: u32,
+    len: u64,
+    /// What a checksum is multiplied by when so many bytes follow: to find it takes longer than to
+    /// copy the part.
+    shift: u32,
 }
 
 /// The member under construction: what its trailer needs to know.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Member {
-    crc: crc32fast::Hasher,
+    crc: u32,
+    len: u64,
 }
 
 /// No name, no time, unknown system.
@@ -53,17 +60,18 @@ fn deflate_with<'a>(
     compress: &mut Compress,
     pieces: impl Iterator<Item = &'a [u8]> + Clone,
 ) -> Deflated {
-    let mut crc = crc32fast::Hasher::new();
+    let mut crc = 0;
     let total: usize = pieces.clone().map(<[u8]>::len).sum();
     let mut out = Vec::with_capacity(total / 6 + 128);
     for piece in pieces {
-        crc.update(piece);
+        crc = crc32(crc, piece);
         run(compress, piece, &mut out, FlushCompress::None);
     }
     // A full flush ends at a byte boundary, with nothing pending.
     run(compress, &[], &mut out, FlushCompress::Full);
     out.shrink_to_fit();
-    Deflated { bytes: out.into(), crc }
+    let len = total as u64;
+    Deflated { bytes: out.into(), crc, len, shift: crc32_combine_gen(len) }
 }
 
 fn run(compress: &mut Compress, mut input: &[u8], out: &mut Vec<u8>, flush: FlushCompress) {
@@ -96,16 +104,16 @@ impl Deflated {
 impl Member {
     /// Adds a part; returns what to send for it.
     pub fn join(&mut self, part: &Deflated) -> Bytes {
-        self.crc.combine(&part.crc);
+        self.crc = crc32_combine_op(self.crc, part.crc, part.shift);
+        self.len += part.len;
         part.bytes.clone()
     }
 
     /// The end of the member: an empty last block, the checksum, and the length.
-    pub fn finish(self, len: u64) -> Bytes {
-        let crc = self.crc.finalize().to_le_bytes();
+    pub fn finish(self) -> Bytes {
         // The format has the length modulo 2^32.
-        let [a, b, c, d, ..] = len.to_le_bytes();
-        [&[3, 0][..], &crc, &[a, b, c, d]].concat().into()
+        let [a, b, c, d, ..] = self.len.to_le_bytes();
+        [&[3, 0][..], &self.crc.to_le_bytes(), &[a, b, c, d]].concat().into()
     }
 }
 
@@ -121,13 +129,10 @@ mod tests {
     fn joined(parts: &[Vec<Vec<u8>>]) -> Vec<u8> {
         let mut out = HEADER.to_vec();
         let mut member = Member::default();
-        let mut len = 0;
         for (part, effort) in parts.iter().zip([Effort::Once, Effort::Kept].into_iter().cycle()) {
-            let part_len: usize = part.iter().map(Vec::len).sum();
-            len += part_len as u64;
             out.extend(member.join(&deflate(effort, part.iter().map(Vec::as_slice))));
         }
-        out.extend(member.finish(len));
+        out.extend(member.finish());
         out
     }
 

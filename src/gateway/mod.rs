@@ -77,6 +77,7 @@ use crate::model::{GroupingKey, MetricFamily, NameRules, Ttl, TtlPolicy};
 use crate::store::{CloseError, CommitError, ImportState, OpenError, ReadError, Store};
 use crate::telemetry::metrics::{Readings, SelfMetrics};
 use crate::telemetry::recent::Slice;
+use crate::telemetry::remembered::Remembered;
 use crate::time::{Clock, UnixMillis, UnixNanos};
 
 /// A handle to the gateway. Cheap to clone.
@@ -93,6 +94,7 @@ struct Shared {
     /// batch's lines into theirs; nobody renders, compresses, or waits for the disk under it.
     view: Arc<RwLock<View>>,
     store: Arc<Store>,
+    store_bytes: Remembered<u64>,
     clock: Arc<dyn Clock>,
     metrics: Arc<SelfMetrics>,
     pulses: [Arc<Pulse>; 2],
@@ -173,6 +175,7 @@ impl Gateway {
             view: Arc::new(RwLock::new(view)),
             store: Arc::new(store),
             clock,
+            store_bytes: Remembered::default(),
             metrics,
             pulses,
             hasher,
@@ -436,7 +439,7 @@ impl Gateway {
         let own = shared.metrics.families(&self.readings_of(totals));
         let cache = Arc::clone(&shared.scrapes);
         let quoted_names = shared.quoted_names.load(Ordering::Relaxed);
-        Exposition::new(snapshot, &own, options, quoted_names, cache)
+        Exposition::new(snapshot, own, options, quoted_names, cache)
     }
 
     /// What can be read off the gateway now.
@@ -451,7 +454,7 @@ impl Gateway {
         Readings {
             groups: totals.groups,
             series: totals.series,
-            store_bytes: shared.store.disk_bytes(),
+            store_bytes: shared.store_bytes.get(|| shared.store.disk_bytes()),
             next_deadline: self.to_wall(next_deadline).map(UnixNanos::as_secs_f64),
             by_ttl_source: totals.by_ttl_source,
             queue_length: shared.queue.len(),

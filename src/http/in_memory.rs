@@ -79,7 +79,7 @@ impl InMemory {
             let next = tokio::time::timeout(Duration::ZERO, response.frame()).await;
             let Ok(Some(frame)) = next else { break };
             let frame = frame.expect("what is stored can be read");
-            body.extend_from_slice(frame.data_ref().map_or(&[], |data| data));
+            body.extend(frame.data_ref().into_iter().flatten().flatten());
         }
         Some(Answer { status, body })
     }

@@ -1,11 +1,12 @@
 //! GET on the exposition: streams runs, in the format and the encoding that the scraper wants.
 
-use std::collections::VecDeque;
 use std::convert::Infallible;
+use std::mem;
 use std::pin::Pin;
 use std::task::{Context, Poll};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
+use buf_list::BufList;
 use bytes::Bytes;
 use hyper::body::{Body, Frame, SizeHint};
 use hyper::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, HeaderValue, VARY};
@@ -15,6 +16,14 @@ use crate::exposition::gzip::{self, Member};
 use crate::exposition::{ContentEncoding, ScrapeFormat};
 use crate::gateway::{Compressed, Exposition, Gateway, ScrapeOptions};
 
+/// So much is handed to the connection at a time, in so many parts: as few system calls as the
+/// kernel allows for, as each wakes up whoever reads.
+const FRAME_BYTES: usize = 512 * 1024;
+const FRAME_PARTS: usize = 60;
+/// After this time a frame goes out as it is: what is at hand does not wait for what has yet to be
+/// compressed.
+const FRAME_TIME: Duration = Duration::from_millis(1);
+
 /// The body of a scrape. Holds what is still to be sent by reference; renders nothing that has not
 /// changed.
 #[derive(Debug)]
@@ -22,8 +31,8 @@ pub(super) struct ScrapeBody {
     gateway: Gateway,
     exposition: Exposition,
     began: Instant,
-    /// Cut from the exposition, not yet sent.
-    frames: VecDeque<Bytes>,
+    /// What is sent next.
+    frame: BufList,
     encoder: Encoder,
     left: Option<u64>,
     ended: bool,
@@ -32,8 +41,7 @@ pub(super) struct ScrapeBody {
 #[derive(Debug)]
 enum Encoder {
     Identity,
-    /// With the length so far.
-    Gzip(Member, u64),
+    Gzip(Member),
     Zstd,
 }
 
@@ -72,64 +80,86 @@ impl ScrapeBody {
         began: Instant,
         encoding: ContentEncoding,
     ) -> Self {
-        let mut frames = VecDeque::new();
+        let mut frame = BufList::new();
         let (encoder, left) = match encoding {
             ContentEncoding::Identity => (Encoder::Identity, exposition.len()),
             ContentEncoding::Gzip => {
-                frames.push_back(Bytes::from_static(&gzip::HEADER));
-                (Encoder::Gzip(Member::default(), 0), None)
+                frame.push_chunk(Bytes::from_static(&gzip::HEADER));
+                (Encoder::Gzip(Member::default()), None)
             }
             ContentEncoding::Zstd => (Encoder::Zstd, None),
         };
-        Self { gateway, exposition, began, frames, encoder, left, ended: false }
+        Self { gateway, exposition, began, frame, encoder, left, ended: false }
     }
 
-    /// Cuts more frames, if there are any.
-    fn refill(&mut self) {
+    /// Fills the frame.
+    fn fill(&mut self) {
+        let began = Instant::now();
+        let mut bytes = self.frame.num_bytes();
+        while !self.ended
+            && bytes < FRAME_BYTES
+            && self.frame.num_chunks() < FRAME_PARTS
+            && began.elapsed() < FRAME_TIME
+        {
+            bytes += self.push_run();
+        }
+    }
+
+    /// Adds a run to the frame, or the end. Returns its length.
+    fn push_run(&mut self) -> usize {
         let Some(run) = self.exposition.next_run() else {
-            if let Encoder::Gzip(member, len) = &self.encoder {
-                self.frames.push_back(member.clone().finish(*len));
-            }
             self.ended = true;
             self.exposition.finish();
             self.gateway.scraped(self.began);
-            return;
+            return match self.encoder {
+                Encoder::Gzip(member) => self.push(member.finish()),
+                Encoder::Identity | Encoder::Zstd => 0,
+            };
         };
         match &mut self.encoder {
-            Encoder::Identity => self.frames.extend(run.into_frames()),
-            Encoder::Gzip(member, len) => {
-                *len += run.len() as u64;
-                if let Compressed::Gzip(part) = self.exposition.gzip(&run) {
-                    self.frames.push_back(member.join(&part));
-                }
+            Encoder::Identity => {
+                let bytes = run.len();
+                self.frame.extend(run.into_frames());
+                bytes
             }
-            Encoder::Zstd => {
-                if let Compressed::Zstd(frame) = self.exposition.zstd(&run) {
-                    self.frames.push_back(frame);
+            Encoder::Gzip(member) => match self.exposition.gzip(&run) {
+                Compressed::Gzip(part) => {
+                    let bytes = member.join(&part);
+                    self.push(bytes)
                 }
-            }
+                Compressed::Zstd(_) => 0,
+            },
+            Encoder::Zstd => match self.exposition.zstd(&run) {
+                Compressed::Zstd(bytes) => self.push(bytes),
+                Compressed::Gzip(_) => 0,
+            },
         }
+    }
+
+    fn push(&mut self, bytes: Bytes) -> usize {
+        let len = bytes.len();
+        self.frame.push_chunk(bytes);
+        len
     }
 }
 
 impl Body for ScrapeBody {
-    type Data = Bytes;
+    type Data = BufList;
     type Error = Infallible;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         _context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        while self.frames.is_empty() && !self.ended {
-            self.refill();
-        }
-        let Some(bytes) = self.frames.pop_front() else { return Poll::Ready(None) };
-        self.left = self.left.map(|left| left.saturating_sub(bytes.len() as u64));
-        Poll::Ready(Some(Ok(Frame::data(bytes))))
+    ) -> Poll<Option<Result<Frame<BufList>, Infallible>>> {
+        self.fill();
+        let frame = mem::take(&mut self.frame);
+        let bytes = frame.num_bytes();
+        self.left = self.left.map(|left| left.saturating_sub(bytes as u64));
+        Poll::Ready((bytes > 0).then(|| Ok(Frame::data(frame))))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.ended && self.frames.is_empty()
+        self.ended && self.frame.num_chunks() == 0
     }
 
     fn size_hint(&self) -> SizeHint {

@@ -6,6 +6,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::task::{Context, Poll};
 use std::time::Instant;
 
+use buf_list::BufList;
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::body::{Body, Frame, SizeHint};
@@ -123,22 +124,20 @@ pub(super) enum ResponseBody {
 }
 
 impl Body for ResponseBody {
-    type Data = Bytes;
+    type Data = BufList;
     type Error = ReadError;
 
     fn poll_frame(
         self: Pin<&mut Self>,
         context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, ReadError>>> {
-        let never = |frame: Option<Result<_, Infallible>>| {
-            frame.map(|frame| frame.map_err(|never| match never {}))
-        };
+    ) -> Poll<Option<Result<Frame<BufList>, ReadError>>> {
+        let never = |never: Infallible| match never {};
         match self.get_mut() {
             Self::Heavy(body, _) => Pin::new(&mut **body).poll_frame(context),
-            Self::Whole(body) => Pin::new(body).poll_frame(context).map(never),
-            Self::Scrape(body) => Pin::new(body).poll_frame(context).map(never),
-            Self::Groups(body) => Pin::new(body).poll_frame(context),
-            Self::Events(body) => Pin::new(body).poll_frame(context).map(never),
+            Self::Whole(body) => in_parts(Pin::new(body).poll_frame(context), never),
+            Self::Scrape(body) => in_parts(Pin::new(body).poll_frame(context), never),
+            Self::Groups(body) => in_parts(Pin::new(body).poll_frame(context), |error| error),
+            Self::Events(body) => in_parts(Pin::new(body).poll_frame(context), never),
         }
     }
 
@@ -161,6 +160,16 @@ impl Body for ResponseBody {
             Self::Events(body) => body.size_hint(),
         }
     }
+}
+
+/// A frame of one of the bodies as one of all.
+fn in_parts<T: Into<BufList>, E>(
+    polled: Poll<Option<Result<Frame<T>, E>>>,
+    error: impl FnOnce(E) -> ReadError,
+) -> Poll<Option<Result<Frame<BufList>, ReadError>>> {
+    polled.map(|frame| {
+        frame.map(|frame| frame.map(|frame| frame.map_data(Into::into)).map_err(error))
+    })
 }
 
 impl Service {

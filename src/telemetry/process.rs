@@ -1,31 +1,22 @@
 //! `process_*`: what the kernel says of this process, under the names that the Go client library
 //! gives it.
 
-use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant};
-
 use procfs::process::LimitValue;
 use procfs::{page_size, ticks_per_second};
 
+use super::remembered::Remembered;
 use crate::model::{Metric, MetricFamily, MetricType, MetricValue};
-
-/// For so long an answer of the kernel counts: a fraction of any interval at which one scrapes.
-/// Asking takes it as long as sending a hundred thousand compressed series.
-const FRESH: Duration = Duration::from_millis(100);
 
 /// The process, and what the kernel has said of it last.
 #[derive(Debug, Default)]
 pub(super) struct Process {
-    /// Held to ask, too: of several scrapes one asks.
-    latest: Mutex<Option<(Instant, Vec<MetricFamily>)>>,
+    latest: Remembered<Vec<MetricFamily>>,
 }
 
 impl Process {
     /// What the kernel says. What it does not say is left out.
     pub(super) fn families(&self) -> Vec<MetricFamily> {
-        let mut latest = self.latest.lock().unwrap_or_else(PoisonError::into_inner);
-        let fresh = latest.take().filter(|(asked, _)| asked.elapsed() < FRESH);
-        latest.insert(fresh.unwrap_or_else(|| (Instant::now(), ask()))).1.clone()
+        self.latest.get(ask)
     }
 }
 

@@ -8,9 +8,11 @@ use bytes::Bytes;
 use hashbrown::HashMap;
 
 use super::Run;
+use super::own::{self, OwnFamily};
 use crate::exposition::gzip::Deflated;
 use crate::exposition::{ContentEncoding, ScrapeFormat};
 use crate::gateway::segment::next_generation;
+use crate::model::MetricFamily;
 
 /// Kept between scrapes. An entry goes once neither of the two latest scrapes of its kind has used
 /// it, or once no scrape of its kind has come for long.
@@ -25,6 +27,8 @@ struct State {
     /// How many scrapes of each kind have begun.
     kinds: HashMap<Kind, u64>,
     scrapes: u64,
+    /// Self metrics of the latest scrape of each format.
+    own: HashMap<ScrapeFormat, Kept<Arc<[OwnFamily]>>>,
     /// By what was converted, and to which format.
     converted: HashMap<(ScrapeFormat, u64), Kept<Converted>>,
     /// By the generations of the run's pieces.
@@ -78,6 +82,15 @@ impl ScrapeCache {
         Ticket { kind, of_kind: *of_kind, of_all }
     }
 
+    /// Self metrics, which are sorted by name, in the format of the scrape.
+    pub(super) fn own(&self, families: Vec<MetricFamily>, ticket: Ticket) -> Arc<[OwnFamily]> {
+        let to = ticket.kind.0;
+        let before = get(&mut self.lock().own, &to, ticket);
+        let now: Arc<[_]> = own::render(to, families, before.as_deref().unwrap_or_default()).into();
+        self.lock().own.insert(to, Kept { value: Arc::clone(&now), used: ticket });
+        now
+    }
+
     /// Something of this generation in the format of the scrape, if an earlier one has left it.
     pub(super) fn converted(&self, generation: u64, ticket: Ticket) -> Option<Converted> {
         get(&mut self.lock().converted, &(ticket.kind.0, generation), ticket)
@@ -123,6 +136,7 @@ impl ScrapeCache {
     /// Forgets what is not likely to be used again.
     pub(super) fn end(&self, ticket: Ticket) {
         let mut state = self.lock();
+        state.own.retain(|_, kept| ticket.keeps(kept.used));
         state.converted.retain(|_, kept| ticket.keeps(kept.used));
         state.converted.shrink_to_fit();
         state.compressed.retain(|_, kept| ticket.keeps(kept.used));

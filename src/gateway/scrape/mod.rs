@@ -6,6 +6,7 @@
 
 mod cache;
 mod convert;
+mod own;
 
 use std::collections::VecDeque;
 use std::iter::Peekable;
@@ -27,6 +28,7 @@ use crate::model::name::is_metric_name;
 use crate::model::{Escaping, MetricFamily};
 use cache::{Converted, Ticket};
 use convert::FamilyName;
+use own::OwnFamily;
 
 /// A run is closed once it has this many bytes.
 const RUN_BYTES: usize = 64 * 1024;
@@ -43,7 +45,9 @@ const INLINE_BYTES: usize = 16 * 1024;
 #[derive(Debug)]
 pub struct Exposition {
     families: Peekable<vec::IntoIter<FamilySnapshot>>,
-    own: Peekable<vec::IntoIter<OwnFamily>>,
+    own: Arc<[OwnFamily]>,
+    /// Which of those comes next.
+    next_own: usize,
     expired: Vec<GroupId>,
     to: ScrapeFormat,
     /// Whether names may have to be escaped.
@@ -71,35 +75,70 @@ pub struct Run {
     bytes: usize,
 }
 
-/// A self metric, rendered.
-#[derive(Debug)]
-struct OwnFamily {
-    name: String,
-    header: Bytes,
-    metrics: Bytes,
-}
-
 #[derive(Debug)]
 struct Piece {
-    bytes: Bytes,
+    content: Content,
     /// Tells contents apart; 0 for what is there once only.
     generation: u64,
+    /// Whether the gateway says it of itself.
+    own: bool,
 }
 
+#[derive(Debug)]
+enum Content {
+    Bytes(Bytes),
+    Lines(SegmentLines),
+}
+
+/// Lets a `Bytes` share a segment's lines.
+#[derive(Debug)]
+struct SegmentLines(Arc<Segment>);
+
 impl Piece {
+    fn new(bytes: Bytes, generation: u64) -> Self {
+        Self { content: Content::Bytes(bytes), generation, own: false }
+    }
+
     fn once(bytes: Bytes) -> Self {
-        Self { bytes, generation: 0 }
+        Self::new(bytes, 0)
+    }
+
+    fn own(self) -> Self {
+        Self { own: true, ..self }
+    }
+
+    /// Whether one can be compressed together with the other: what changes must not take with it what
+    /// stays, nor what the gateway says of itself what is stored.
+    fn goes_with(&self, other: &Self) -> bool {
+        ((self.generation == 0) == (other.generation == 0)) && self.own == other.own
+    }
+
+    fn bytes(&self) -> &[u8] {
+        match &self.content {
+            Content::Bytes(bytes) => bytes,
+            Content::Lines(lines) => lines.as_ref(),
+        }
+    }
+
+    fn len(&self) -> usize {
+        self.bytes().len()
     }
 }
 
 impl From<Converted> for Piece {
     fn from(Converted { bytes, generation }: Converted) -> Self {
-        Self { bytes, generation }
+        Self::new(bytes, generation)
     }
 }
 
-/// Lets a `Bytes` share a segment's lines.
-struct SegmentLines(Arc<Segment>);
+impl From<Piece> for Bytes {
+    fn from(piece: Piece) -> Self {
+        match piece.content {
+            Content::Bytes(bytes) => bytes,
+            Content::Lines(lines) => Self::from_owner(lines),
+        }
+    }
+}
 
 impl AsRef<[u8]> for SegmentLines {
     fn as_ref(&self) -> &[u8] {
@@ -112,7 +151,7 @@ impl Exposition {
     /// stored may have names beyond the legacy charset.
     pub(super) fn new(
         snapshot: Snapshot,
-        own: &[MetricFamily],
+        own: Vec<MetricFamily>,
         options: ScrapeOptions,
         quoted: bool,
         cache: Arc<ScrapeCache>,
@@ -122,14 +161,8 @@ impl Exposition {
         if to.format == Format::Protobuf {
             to.escaping = Escaping::AllowUtf8;
         }
-        let own: Vec<_> = own
-            .iter()
-            .map(|family| OwnFamily {
-                name: family.name.clone(),
-                header: convert::own_name(family).header(to),
-                metrics: convert::own_metrics(to, family),
-            })
-            .collect();
+        let ticket = cache.begin(to, options.encoding);
+        let own = cache.own(own, ticket);
         let escapes = quoted && to.escaping != Escaping::AllowUtf8;
         let as_kept = to.format == Format::Text && !escapes && snapshot.expired.is_empty();
         let len = as_kept.then(|| text_len(&snapshot, &own));
@@ -137,14 +170,15 @@ impl Exposition {
             .then(|| Piece::once(Bytes::from_static(openmetrics::EOF)));
         Self {
             families: snapshot.families.into_iter().peekable(),
-            own: own.into_iter().peekable(),
+            own,
+            next_own: 0,
             expired: snapshot.expired,
             to,
             escapes,
             len,
             pending: VecDeque::new(),
             end,
-            ticket: cache.begin(to, options.encoding),
+            ticket,
             cache,
         }
     }
@@ -169,14 +203,13 @@ impl Exposition {
                 }
                 return (!run.pieces.is_empty()).then_some(run);
             };
-            // What changes with every scrape must not take its neighbours with it.
-            let kept = piece.generation != 0;
-            if run.pieces.last().is_some_and(|last| (last.generation != 0) != kept) {
+            if run.pieces.last().is_some_and(|last| !last.goes_with(&piece)) {
                 self.pending.push_front(piece);
                 return Some(run);
             }
-            let large = piece.bytes.len() >= LARGE_PIECE_BYTES;
-            run.bytes += piece.bytes.len();
+            let len = piece.len();
+            let large = len >= LARGE_PIECE_BYTES;
+            run.bytes += len;
             run.pieces.push(piece);
             if large || run.bytes >= RUN_BYTES {
                 return Some(run);
@@ -209,33 +242,35 @@ impl Exposition {
 
     /// Cuts the next family into pieces. Returns whether there was one.
     fn cut_family(&mut self) -> bool {
-        let own_is_next = match (self.families.peek(), self.own.peek()) {
-            (_, None) => false,
-            (None, Some(_)) => true,
-            (Some(family), Some(own)) => *own.name <= *family.name,
-        };
-        let own = if own_is_next { self.own.next() } else { None };
-        let stored = match &own {
+        let all_own = Arc::clone(&self.own);
+        let own = all_own
+            .get(self.next_own)
+            .filter(|own| self.families.peek().is_none_or(|family| own.name() <= &*family.name));
+        let stored = match own {
             None => self.families.next(),
-            Some(own) => self.families.next_if(|family| *family.name == *own.name),
+            Some(own) => self.families.next_if(|family| *family.name == *own.name()),
         };
         if own.is_none() && stored.is_none() {
             self.pending.extend(self.end.take());
             return !self.pending.is_empty();
         }
         let (stored, header) = match stored {
-            Some(family) => (self.cut_segments(&family), Some(family)),
+            Some(FamilySnapshot { name, header, segments }) => {
+                let family = family_name(&name, &header);
+                (self.cut_segments(family, segments), Some((name, header)))
+            }
             None => (Vec::new(), None),
         };
         // Of a family that the gateway has itself, its own help counts (Go Pushgateway, 1.9).
-        if let Some(OwnFamily { header, metrics, .. }) = own {
-            let mut all = vec![Piece::once(metrics)];
+        if let Some(own) = own {
+            self.next_own += 1;
+            let mut all = vec![own.metrics().own()];
             all.extend(stored);
-            let header = Piece::once(self.with_length(header, &all));
+            let header = self.with_length(own.header(), &all).own();
             self.push_family(header, all);
-        } else if let Some(family) = header.filter(|_| !stored.is_empty()) {
+        } else if let Some((name, header)) = header.filter(|_| !stored.is_empty()) {
             // Not without a line: a family whose groups have all expired is not there.
-            let header = self.header(&family, &stored);
+            let header = self.header(&name, &header, &stored);
             self.push_family(header, stored);
         }
         true
@@ -250,53 +285,55 @@ impl Exposition {
         }
     }
 
-    fn header(&self, family: &FamilySnapshot, metrics: &[Piece]) -> Piece {
-        let Header { text, generation, .. } = &family.header;
-        if self.to.format == Format::Text && (!self.escapes || is_metric_name(&family.name)) {
-            return Piece { bytes: text.clone(), generation: *generation };
+    fn header(&self, name: &str, header: &Header, metrics: &[Piece]) -> Piece {
+        let Header { text, generation, .. } = header;
+        if self.to.format == Format::Text && (!self.escapes || is_metric_name(name)) {
+            return Piece::new(text.clone(), *generation);
         }
-        let bytes = self.with_length(family_name(family).header(self.to), metrics);
-        self.cache.keep_converted(*generation, bytes, self.ticket).into()
+        let bytes = family_name(name, header).header(self.to);
+        let generation = *generation;
+        if self.to.format == Format::Protobuf {
+            return self.with_length(Converted { bytes, generation }, metrics);
+        }
+        self.cache.keep_converted(generation, bytes, self.ticket).into()
     }
 
     /// In protobuf a family begins with the length of all of it.
-    fn with_length(&self, header: Bytes, metrics: &[Piece]) -> Bytes {
+    fn with_length(&self, header: Converted, metrics: &[Piece]) -> Piece {
         if self.to.format != Format::Protobuf {
-            return header;
+            return header.into();
         }
-        let len = header.len() + metrics.iter().map(|piece| piece.bytes.len()).sum::<usize>();
-        [length_prefix(len).into(), header].concat().into()
+        let Converted { bytes, generation } = header;
+        let len = bytes.len() + metrics.iter().map(Piece::len).sum::<usize>();
+        let bytes = [length_prefix(len).into(), bytes].concat().into();
+        self.cache.keep_converted(generation, bytes, self.ticket).into()
     }
 
     /// The metrics of a family that have not expired.
-    fn cut_segments(&self, family: &FamilySnapshot) -> Vec<Piece> {
-        let mut pieces = Vec::with_capacity(family.segments.len());
-        for segment in &family.segments {
+    fn cut_segments(&self, family: FamilyName<'_>, segments: Vec<Arc<Segment>>) -> Vec<Piece> {
+        let mut pieces = Vec::with_capacity(segments.len());
+        for segment in segments {
             if self.expired.is_empty() || !segment.has_any_of(&self.expired) {
-                pieces.push(self.cut_segment(family, segment, segment.generation()));
+                let generation = segment.generation();
+                pieces.push(self.cut_segment(family, segment, generation));
             } else {
                 let rest = segment.without(&self.expired);
                 if !rest.bytes().is_empty() {
-                    pieces.push(self.cut_segment(family, &Arc::new(rest), 0));
+                    pieces.push(self.cut_segment(family, Arc::new(rest), 0));
                 }
             }
         }
         pieces
     }
 
-    fn cut_segment(
-        &self,
-        family: &FamilySnapshot,
-        segment: &Arc<Segment>,
-        generation: u64,
-    ) -> Piece {
+    fn cut_segment(&self, family: FamilyName<'_>, segment: Arc<Segment>, generation: u64) -> Piece {
         let as_kept = self.to.format == Format::Text
             && !(self.escapes && may_have_quoted_names(segment.bytes()));
         if as_kept {
-            let bytes = Bytes::from_owner(SegmentLines(Arc::clone(segment)));
-            return Piece { bytes, generation };
+            let content = Content::Lines(SegmentLines(segment));
+            return Piece { content, generation, own: false };
         }
-        let convert = || beside_other_tasks(true, || family_name(family).segment(self.to, segment));
+        let convert = || beside_other_tasks(true, || family.segment(self.to, &segment));
         if generation == 0 {
             return Piece::once(convert());
         }
@@ -307,22 +344,20 @@ impl Exposition {
     }
 }
 
-fn family_name(family: &FamilySnapshot) -> FamilyName<'_> {
-    let Header { kind, help, .. } = &family.header;
-    FamilyName { name: &family.name, help: help.as_deref(), kind: *kind }
+fn family_name<'a>(name: &'a str, header: &'a Header) -> FamilyName<'a> {
+    FamilyName { name, help: header.help.as_deref(), kind: header.kind }
 }
 
 /// How long an exposition is whose segments are sent as they are.
 fn text_len(snapshot: &Snapshot, own: &[OwnFamily]) -> u64 {
     // Of a name that both have, only the gateway's header is shown.
-    let is_own = |family: &FamilySnapshot| {
-        own.binary_search_by(|own| own.name.as_str().cmp(&family.name)).is_ok()
-    };
+    let is_own =
+        |family: &FamilySnapshot| own.binary_search_by(|own| own.name().cmp(&family.name)).is_ok();
     let stored = snapshot.families.iter().map(|family| {
         let header = if is_own(family) { 0 } else { family.header.text.len() };
         header + family.segments.iter().map(|segment| segment.bytes().len()).sum::<usize>()
     });
-    let own = own.iter().map(|family| family.header.len() + family.metrics.len());
+    let own = own.iter().map(OwnFamily::len);
     stored.chain(own).map(|len| len as u64).sum()
 }
 
@@ -342,13 +377,13 @@ impl Run {
         let mut frames = Vec::with_capacity(2);
         let mut small = Vec::new();
         for piece in self.pieces {
-            if piece.bytes.len() > COPIED_BYTES_MAX {
+            if piece.len() > COPIED_BYTES_MAX {
                 if !small.is_empty() {
                     frames.push(Bytes::from(std::mem::take(&mut small)));
                 }
-                frames.push(piece.bytes);
+                frames.push(piece.into());
             } else {
-                small.extend_from_slice(&piece.bytes);
+                small.extend_from_slice(piece.bytes());
             }
         }
         if !small.is_empty() {
@@ -370,7 +405,7 @@ impl Run {
     }
 
     fn slices(&self) -> impl Iterator<Item = &[u8]> + Clone {
-        self.pieces.iter().map(|piece| piece.bytes.as_ref())
+        self.pieces.iter().map(Piece::bytes)
     }
 }
 

@@ -1,0 +1,79 @@
+//! Self metrics as they are sent. Most have not changed since the last scrape: those are neither
+//! rendered nor compressed again.
+
+use bytes::Bytes;
+
+use super::Piece;
+use super::cache::Converted;
+use super::convert::{own_metrics, own_name};
+use crate::exposition::ScrapeFormat;
+use crate::gateway::segment::next_generation;
+use crate::model::MetricFamily;
+
+/// A self metric, rendered.
+#[derive(Debug)]
+pub(super) struct OwnFamily {
+    family: MetricFamily,
+    /// In protobuf without the length of the whole.
+    header: Converted,
+    metrics: Converted,
+    /// Whether the scrape before has had other metrics: what changes is likely to change again.
+    changed: bool,
+}
+
+/// Renders self metrics, which are sorted by name, as is what the scrape before has had of them.
+pub(super) fn render(
+    to: ScrapeFormat,
+    families: Vec<MetricFamily>,
+    before: &[OwnFamily],
+) -> Vec<OwnFamily> {
+    let of_before =
+        |name: &str| before.binary_search_by(|own| own.name().cmp(name)).map(|at| before.get(at));
+    families
+        .into_iter()
+        .map(|family| {
+            let before = of_before(&family.name).unwrap_or_default();
+            OwnFamily::new(to, family, before)
+        })
+        .collect()
+}
+
+impl OwnFamily {
+    fn new(to: ScrapeFormat, family: MetricFamily, before: Option<&Self>) -> Self {
+        if let Some(Self { header, metrics, .. }) = before.filter(|own| own.family == family) {
+            let (header, metrics) = (header.clone(), metrics.clone());
+            return Self { family, header, metrics, changed: false };
+        }
+        let (header, metrics) = (own_name(&family).header(to), own_metrics(to, &family));
+        let header = numbered(header, before.map(|own| &own.header));
+        // Numbers that are none are never equal, and always the same text.
+        let metrics = numbered(metrics, before.map(|own| &own.metrics));
+        let changed = before.is_none_or(|own| own.metrics.generation != metrics.generation);
+        Self { family, header, metrics, changed }
+    }
+
+    pub(super) fn name(&self) -> &str {
+        &self.family.name
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.header.bytes.len() + self.metrics.bytes.len()
+    }
+
+    pub(super) fn header(&self) -> Converted {
+        self.header.clone()
+    }
+
+    pub(super) fn metrics(&self) -> Piece {
+        let Converted { bytes, generation } = self.metrics.clone();
+        Piece::new(bytes, if self.changed { 0 } else { generation })
+    }
+}
+
+/// The same bytes as before keep their generation.
+fn numbered(bytes: Bytes, before: Option<&Converted>) -> Converted {
+    match before {
+        Some(before) if before.bytes == bytes => before.clone(),
+        _ => Converted { bytes, generation: next_generation() },
+    }
+}
