@@ -38,7 +38,7 @@ const LARGE_PIECE_BYTES: usize = 32 * 1024;
 /// Below this a copy costs less than a buffer of its own on the way out. Segments are larger.
 const COPIED_BYTES_MAX: usize = 8 * 1024;
 
-/// So much that is sent once is compressed without leaving its place to other tasks.
+/// So much is compressed without leaving its place to other tasks.
 const INLINE_BYTES: usize = 16 * 1024;
 
 /// The exposition at one instant, as a stream of runs.
@@ -222,8 +222,9 @@ impl Exposition {
         self.cache.compressed(run, self.ticket, || {
             let effort = if run.is_kept() { Effort::Kept } else { Effort::Once };
             // Half a millisecond for 64 KiB: not where it holds up pushes.
-            let is_long = run.is_kept() || run.len() > INLINE_BYTES;
-            let deflated = beside_other_tasks(is_long, || gzip::deflate(effort, run.slices()));
+            let deflated = beside_other_tasks(run.len() > INLINE_BYTES, || {
+                gzip::deflate(effort, run.slices())
+            });
             Compressed::Gzip(Arc::new(deflated))
         })
     }
@@ -264,7 +265,7 @@ impl Exposition {
         // Of a family that the gateway has itself, its own help counts (Go Pushgateway, 1.9).
         if let Some(own) = own {
             self.next_own += 1;
-            let mut all = vec![own.metrics().own()];
+            let mut all = vec![Piece::from(own.metrics()).own()];
             all.extend(stored);
             let header = self.with_length(own.header(), &all).own();
             self.push_family(header, all);
@@ -306,6 +307,9 @@ impl Exposition {
         let Converted { bytes, generation } = header;
         let len = bytes.len() + metrics.iter().map(Piece::len).sum::<usize>();
         let bytes = [length_prefix(len).into(), bytes].concat().into();
+        if generation == 0 {
+            return Piece::once(bytes);
+        }
         self.cache.keep_converted(generation, bytes, self.ticket).into()
     }
 

@@ -3,12 +3,15 @@
 
 use bytes::Bytes;
 
-use super::Piece;
 use super::cache::Converted;
 use super::convert::{own_metrics, own_name};
 use crate::exposition::ScrapeFormat;
 use crate::gateway::segment::next_generation;
 use crate::model::MetricFamily;
+
+/// After so many scrapes that have had the same, what is there is taken to stay. Before that it may be
+/// that two scrapes have come at once.
+const SAME_MIN: u32 = 4;
 
 /// A self metric, rendered.
 #[derive(Debug)]
@@ -17,8 +20,8 @@ pub(super) struct OwnFamily {
     /// In protobuf without the length of the whole.
     header: Converted,
     metrics: Converted,
-    /// Whether the scrape before has had other metrics: what changes is likely to change again.
-    changed: bool,
+    /// How many scrapes before have had the same metrics.
+    same: u32,
 }
 
 /// Renders self metrics, which are sorted by name, as is what the scrape before has had of them.
@@ -40,16 +43,18 @@ pub(super) fn render(
 
 impl OwnFamily {
     fn new(to: ScrapeFormat, family: MetricFamily, before: Option<&Self>) -> Self {
-        if let Some(Self { header, metrics, .. }) = before.filter(|own| own.family == family) {
+        if let Some(Self { header, metrics, same, .. }) = before.filter(|own| own.family == family)
+        {
             let (header, metrics) = (header.clone(), metrics.clone());
-            return Self { family, header, metrics, changed: false };
+            return Self { family, header, metrics, same: same.saturating_add(1) };
         }
         let (header, metrics) = (own_name(&family).header(to), own_metrics(to, &family));
         let header = numbered(header, before.map(|own| &own.header));
         // Numbers that are none are never equal, and always the same text.
         let metrics = numbered(metrics, before.map(|own| &own.metrics));
-        let changed = before.is_none_or(|own| own.metrics.generation != metrics.generation);
-        Self { family, header, metrics, changed }
+        let same = before.filter(|own| own.metrics.generation == metrics.generation);
+        let same = same.map_or(0, |own| own.same.saturating_add(1));
+        Self { family, header, metrics, same }
     }
 
     pub(super) fn name(&self) -> &str {
@@ -61,12 +66,18 @@ impl OwnFamily {
     }
 
     pub(super) fn header(&self) -> Converted {
-        self.header.clone()
+        self.settled(&self.header)
     }
 
-    pub(super) fn metrics(&self) -> Piece {
-        let Converted { bytes, generation } = self.metrics.clone();
-        Piece::new(bytes, if self.changed { 0 } else { generation })
+    pub(super) fn metrics(&self) -> Converted {
+        self.settled(&self.metrics)
+    }
+
+    /// What is likely to change again is there once. Its header with it: fewer and longer runs compress
+    /// better.
+    fn settled(&self, Converted { bytes, generation }: &Converted) -> Converted {
+        let generation = if self.same < SAME_MIN { 0 } else { *generation };
+        Converted { bytes: bytes.clone(), generation }
     }
 }
 
