@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use crate::Result;
 use crate::body::body;
 use crate::client::Client;
+use crate::figures::quantile;
 use crate::servers::part;
 
 /// How hard and how long wrk asks.
@@ -53,6 +54,26 @@ pub(crate) fn rate(
 ) -> Result<f64> {
     wrk(port, path, Load { seconds: 1, ..load }, script, headers)?;
     wrk(port, path, load, script, headers)
+}
+
+/// Answered requests a second of several servers, the median of rounds in turn: so that a machine that
+/// is busy for a while is so for all of them.
+pub(crate) fn rates<const N: usize>(
+    ports: [u16; N],
+    path: &str,
+    load: Load,
+    script: Option<&Path>,
+    headers: &[&str],
+) -> Result<[f64; N]> {
+    const ROUNDS: u64 = 5;
+    let load = Load { seconds: load.seconds.div_ceil(ROUNDS), ..load };
+    let mut rates = [const { Vec::new() }; N];
+    for _ in 0..ROUNDS {
+        for (port, rates) in ports.iter().zip(&mut rates) {
+            rates.push(rate(*port, path, load, script, headers)?);
+        }
+    }
+    Ok(rates.map(|mut rates| quantile(&mut rates, 0.5)))
 }
 
 fn wrk(port: u16, path: &str, load: Load, script: Option<&Path>, headers: &[&str]) -> Result<f64> {

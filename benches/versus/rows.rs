@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use crate::Result;
 use crate::client::{self, Client};
 use crate::figures::{number, quantile, seconds};
-use crate::measure::{Load, paced_pushes, push_script, rate};
+use crate::measure::{Load, paced_pushes, push_script, rate, rates};
 use crate::plot;
 use crate::report::{Point, Report};
 use crate::scratch::scratch;
@@ -92,24 +92,25 @@ impl Run {
 
     fn pushes(&mut self) -> Result<()> {
         let groups = GROUPS;
-        let bare = self.push_rate(&Server::bare()?, groups)?;
-        let raw = self.push_rate(&Server::raw(&self.path("raw"))?, groups)?;
+        let script = push_script(self.folder.path(), groups)?;
+        let (bare, raw) = (Server::bare()?, Server::raw(&self.path("raw"))?);
         let server = self.tidegate("pushes", groups)?;
-        let ours = self.push_rate(&server, groups)?;
-        drop(server);
+        let ports = [server.port, raw.port, bare.port];
+        let [ours, raw_rate, bare_rate] = rates(ports, "/", self.load, Some(&script), &[])?;
+        drop((bare, raw, server));
         let reference = self.pushgateway("pushes.gob", groups)?;
         let theirs = slow_push_rate(&reference, groups)?;
         drop(reference);
         self.report.row(
             "durable pushes a second, 10,000 groups stored, 32 connections",
-            format!("{}, bare hyper {}", number(ours), number(bare)),
-            format!("{} of bare hyper", number(ours / bare)),
+            format!("{}, bare hyper {}", number(ours), number(bare_rate)),
+            format!("{} of bare hyper", number(ours / bare_rate)),
             "0.3",
         );
         self.report.row(
             "the same, beside a lane that only stores the raw bodies",
-            format!("{}, raw lane {}", number(ours), number(raw)),
-            format!("{} of the raw lane", number(ours / raw)),
+            format!("{}, raw lane {}", number(ours), number(raw_rate)),
+            format!("{} of the raw lane", number(ours / raw_rate)),
             "0.77",
         );
         self.report.row(
@@ -177,8 +178,7 @@ impl Run {
         let nginx = Server::nginx(&root)?;
         let load = Load { connections: 8, ..self.load };
         for (name, headers) in [("identity", &[][..]), ("gzip", &["Accept-Encoding: gzip"][..])] {
-            let ours = rate(server.port, "/metrics", load, None, headers)?;
-            let theirs = rate(nginx.port, "/metrics", load, None, headers)?;
+            let [ours, theirs] = rates([server.port, nginx.port], "/metrics", load, None, headers)?;
             self.report.row(
                 &format!("scrapes a second of 100,000 series, unchanged, {name}"),
                 format!("{}, nginx {}", number(ours), number(theirs)),
