@@ -1,7 +1,7 @@
 //! Tidegate beside the Go Pushgateway, nginx and a bare hyper server: one run, one machine, ratios.
 //!
 //! ```sh
-//! cargo bench --bench versus             # everything, up to a million series; seven minutes
+//! cargo bench --bench versus             # everything, up to a million series; nine minutes
 //! cargo bench --bench versus -- --short  # three minutes, up to 100,000 series
 //! ```
 //!
