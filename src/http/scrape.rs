@@ -96,11 +96,7 @@ impl ScrapeBody {
     fn fill(&mut self) {
         let began = Instant::now();
         let mut bytes = self.frame.num_bytes();
-        while !self.ended
-            && bytes < FRAME_BYTES
-            && self.frame.num_chunks() < FRAME_PARTS
-            && began.elapsed() < FRAME_TIME
-        {
+        while !self.ended && has_room(self.frame.num_chunks(), bytes, began.elapsed()) {
             bytes += self.push_run();
         }
     }
@@ -143,6 +139,11 @@ impl ScrapeBody {
     }
 }
 
+/// Whether a frame takes more. An empty one always does, however late it is: it would end the body.
+fn has_room(parts: usize, bytes: usize, took: Duration) -> bool {
+    parts == 0 || parts < FRAME_PARTS && bytes < FRAME_BYTES && took < FRAME_TIME
+}
+
 impl Body for ScrapeBody {
     type Data = BufList;
     type Error = Infallible;
@@ -164,5 +165,19 @@ impl Body for ScrapeBody {
 
     fn size_hint(&self) -> SizeHint {
         self.left.map_or_else(SizeHint::default, SizeHint::with_exact)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_frame_is_bounded_and_never_empty() {
+        assert!(has_room(1, FRAME_BYTES - 1, Duration::ZERO));
+        assert!(has_room(0, 0, FRAME_TIME * 9), "a thread may have been kept from running");
+        assert!(!has_room(1, FRAME_BYTES, Duration::ZERO));
+        assert!(!has_room(FRAME_PARTS, 1, Duration::ZERO));
+        assert!(!has_room(1, 1, FRAME_TIME));
     }
 }
