@@ -95,47 +95,37 @@ impl ScrapeBody {
     /// Fills the frame.
     fn fill(&mut self) {
         let began = Instant::now();
-        let mut bytes = self.frame.num_bytes();
-        while !self.ended && has_room(self.frame.num_chunks(), bytes, began.elapsed()) {
-            bytes += self.push_run();
+        let has_room =
+            |frame: &BufList| has_room(frame.num_chunks(), frame.num_bytes(), began.elapsed());
+        while !self.ended && has_room(&self.frame) {
+            self.push_run();
         }
     }
 
-    /// Adds a run to the frame, or the end. Returns its length.
-    fn push_run(&mut self) -> usize {
+    /// Adds a run to the frame, or the end.
+    fn push_run(&mut self) {
         let Some(run) = self.exposition.next_run() else {
+            if let Encoder::Gzip(member) = self.encoder {
+                self.frame.push_chunk(member.finish());
+            }
             self.ended = true;
             self.exposition.finish();
             self.gateway.scraped(self.began);
-            return match self.encoder {
-                Encoder::Gzip(member) => self.push(member.finish()),
-                Encoder::Identity | Encoder::Zstd => 0,
-            };
+            return;
         };
         match &mut self.encoder {
-            Encoder::Identity => {
-                let bytes = run.len();
-                self.frame.extend(run.into_frames());
-                bytes
-            }
-            Encoder::Gzip(member) => match self.exposition.gzip(&run) {
-                Compressed::Gzip(part) => {
-                    let bytes = member.join(&part);
-                    self.push(bytes)
+            Encoder::Identity => self.frame.extend(run.into_frames()),
+            Encoder::Gzip(member) => {
+                if let Compressed::Gzip(part) = self.exposition.gzip(&run) {
+                    self.frame.push_chunk(member.join(&part));
                 }
-                Compressed::Zstd(_) => 0,
-            },
-            Encoder::Zstd => match self.exposition.zstd(&run) {
-                Compressed::Zstd(bytes) => self.push(bytes),
-                Compressed::Gzip(_) => 0,
-            },
+            }
+            Encoder::Zstd => {
+                if let Compressed::Zstd(bytes) = self.exposition.zstd(&run) {
+                    self.frame.push_chunk(bytes);
+                }
+            }
         }
-    }
-
-    fn push(&mut self, bytes: Bytes) -> usize {
-        let len = bytes.len();
-        self.frame.push_chunk(bytes);
-        len
     }
 }
 

@@ -243,8 +243,8 @@ impl Exposition {
 
     /// Cuts the next family into pieces. Returns whether there was one.
     fn cut_family(&mut self) -> bool {
-        let all_own = Arc::clone(&self.own);
-        let own = all_own
+        let own = self
+            .own
             .get(self.next_own)
             .filter(|own| self.families.peek().is_none_or(|family| own.name() <= &*family.name));
         let stored = match own {
@@ -264,10 +264,10 @@ impl Exposition {
         };
         // Of a family that the gateway has itself, its own help counts (Go Pushgateway, 1.9).
         if let Some(own) = own {
-            self.next_own += 1;
             let mut all = vec![Piece::from(own.metrics()).own()];
             all.extend(stored);
-            let header = self.with_length(own.header(), &all).own();
+            let header = self.own_header(own.header(), &all);
+            self.next_own += 1;
             self.push_family(header, all);
         } else if let Some((name, header)) = header.filter(|_| !stored.is_empty()) {
             // Not without a line: a family whose groups have all expired is not there.
@@ -291,26 +291,28 @@ impl Exposition {
         if self.to.format == Format::Text && (!self.escapes || is_metric_name(name)) {
             return Piece::new(text.clone(), *generation);
         }
-        let bytes = family_name(name, header).header(self.to);
-        let generation = *generation;
-        if self.to.format == Format::Protobuf {
-            return self.with_length(Converted { bytes, generation }, metrics);
-        }
-        self.cache.keep_converted(generation, bytes, self.ticket).into()
+        let bytes = self.with_length(family_name(name, header).header(self.to), metrics);
+        self.cache.keep_converted(*generation, bytes, self.ticket).into()
+    }
+
+    fn own_header(&self, Converted { bytes, generation }: Converted, metrics: &[Piece]) -> Piece {
+        let bytes = self.with_length(bytes, metrics);
+        // A length may change while the rest of a header stays.
+        let piece = if generation != 0 && self.to.format == Format::Protobuf {
+            self.cache.keep_converted(generation, bytes, self.ticket).into()
+        } else {
+            Piece::new(bytes, generation)
+        };
+        piece.own()
     }
 
     /// In protobuf a family begins with the length of all of it.
-    fn with_length(&self, header: Converted, metrics: &[Piece]) -> Piece {
+    fn with_length(&self, header: Bytes, metrics: &[Piece]) -> Bytes {
         if self.to.format != Format::Protobuf {
-            return header.into();
+            return header;
         }
-        let Converted { bytes, generation } = header;
-        let len = bytes.len() + metrics.iter().map(Piece::len).sum::<usize>();
-        let bytes = [length_prefix(len).into(), bytes].concat().into();
-        if generation == 0 {
-            return Piece::once(bytes);
-        }
-        self.cache.keep_converted(generation, bytes, self.ticket).into()
+        let len = header.len() + metrics.iter().map(Piece::len).sum::<usize>();
+        [length_prefix(len).into(), header].concat().into()
     }
 
     /// The metrics of a family that have not expired.

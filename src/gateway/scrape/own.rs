@@ -30,12 +30,14 @@ pub(super) fn render(
     families: Vec<MetricFamily>,
     before: &[OwnFamily],
 ) -> Vec<OwnFamily> {
-    let of_before =
-        |name: &str| before.binary_search_by(|own| own.name().cmp(name)).map(|at| before.get(at));
+    let of_before = |name: &str| {
+        let at = before.binary_search_by(|own| own.name().cmp(name)).ok()?;
+        before.get(at)
+    };
     families
         .into_iter()
         .map(|family| {
-            let before = of_before(&family.name).unwrap_or_default();
+            let before = of_before(&family.name);
             OwnFamily::new(to, family, before)
         })
         .collect()
@@ -43,15 +45,14 @@ pub(super) fn render(
 
 impl OwnFamily {
     fn new(to: ScrapeFormat, family: MetricFamily, before: Option<&Self>) -> Self {
-        if let Some(Self { header, metrics, same, .. }) = before.filter(|own| own.family == family)
-        {
-            let (header, metrics) = (header.clone(), metrics.clone());
-            return Self { family, header, metrics, same: same.saturating_add(1) };
-        }
-        let (header, metrics) = (own_name(&family).header(to), own_metrics(to, &family));
-        let header = numbered(header, before.map(|own| &own.header));
-        // Numbers that are none are never equal, and always the same text.
-        let metrics = numbered(metrics, before.map(|own| &own.metrics));
+        let (header, metrics) = match before {
+            Some(own) if own.family == family => (own.header.clone(), own.metrics.clone()),
+            // Numbers that are none are never equal, and always the same text.
+            _ => (
+                numbered(own_name(&family).header(to), before.map(|own| &own.header)),
+                numbered(own_metrics(to, &family), before.map(|own| &own.metrics)),
+            ),
+        };
         let same = before.filter(|own| own.metrics.generation == metrics.generation);
         let same = same.map_or(0, |own| own.same.saturating_add(1));
         Self { family, header, metrics, same }
