@@ -126,7 +126,7 @@ impl Running {
     fn push(&self, labels: &[(&str, &str)], ttl: Option<Ttl>, families: Vec<MetricFamily>) -> bool {
         let key = key(labels);
         self.clock.advance(Duration::from_millis(1500));
-        let pushed = self.gateway.push(key, PushMode::Replace, ttl, families);
+        let pushed = self.gateway.push(key, PushMode::Replace, ttl, families, Box::new(Unmetered));
         self.runtime.block_on(pushed).is_ok()
     }
 

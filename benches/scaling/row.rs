@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use tidegate::gateway::{Gateway, PushMode, ScrapeOptions, Sync};
+use tidegate::model::Unmetered;
 use tidegate::time::SystemClock;
 use tokio::runtime::Runtime;
 
@@ -132,7 +133,7 @@ async fn wipe_seconds(gateway: &Gateway, groups: usize) -> Result<(f64, f64)> {
         let began = Instant::now();
         gateway.wipe().await?;
         let wiped = began.elapsed().as_secs_f64();
-        gateway.push(key, PushMode::Replace, None, families).await?;
+        gateway.push(key, PushMode::Replace, None, families, Box::new(Unmetered)).await?;
         wipes.push(wiped);
         pushes.push(began.elapsed().as_secs_f64() - wiped);
         check(gateway, 1).await?;

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tidegate::exposition::text::parse;
 use tidegate::gateway::{Gateway, LaneHandle, Options, PushMode, Restored, ScrapeOptions, Sync};
-use tidegate::model::{GroupingKey, Label, MetricFamily, NameRules, Ttl, TtlPolicy};
+use tidegate::model::{GroupingKey, Label, MetricFamily, NameRules, Ttl, TtlPolicy, Unmetered};
 use tidegate::store::{self, OpenError, Store};
 use tidegate::telemetry::metrics::SelfMetrics;
 use tidegate::time::Clock;
@@ -94,7 +94,9 @@ pub(crate) async fn push_all(
             pushed??;
         }
         let gateway = gateway.clone();
-        under_way.spawn(async move { gateway.push(key, PushMode::Replace, ttl, families).await });
+        under_way.spawn(async move {
+            gateway.push(key, PushMode::Replace, ttl, families, Box::new(Unmetered)).await
+        });
     }
     while let Some(pushed) = under_way.join_next().await {
         pushed??;

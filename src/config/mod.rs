@@ -4,6 +4,7 @@
 mod access;
 mod args;
 mod error;
+mod memory;
 mod operate_args;
 mod settings;
 mod source;
@@ -157,6 +158,18 @@ impl Reader<'_> {
         })
     }
 
+    /// A size; `auto` is this one.
+    fn size_or_auto(&mut self, name: &str, auto: u64) -> Option<u64> {
+        if self.texts(name).0.last().is_some_and(|text| text == "auto") {
+            return Some(auto);
+        }
+        self.get(name, |text| {
+            let size: Result<ByteSize, _> = text.parse();
+            size.map(|size| size.as_u64())
+                .map_err(|_| expected(text, "a size such as 16MiB, or auto"))
+        })
+    }
+
     fn count(&mut self, name: &str) -> Option<u64> {
         self.get(name, |text| match text.replace('_', "").parse() {
             Ok(0) | Err(_) => Err(expected(text, "a whole number above zero")),
@@ -183,6 +196,10 @@ impl Reader<'_> {
             self.size("limits.metric-name-length"),
             self.count("limits.queue"),
         );
+        let (group, rendered) = (
+            self.size("limits.group-size"),
+            self.size_or_auto("limits.rendered-size", memory::rendered()),
+        );
         // Groups and series are numbered in 32 bits.
         let numbered = |count: u64| count.min(u64::from(u32::MAX));
         Some(gateway::Limits {
@@ -194,6 +211,8 @@ impl Reader<'_> {
             label_name_bytes: label_name?,
             label_value_bytes: label_value?,
             metric_name_bytes: metric_name?,
+            group_bytes: group?,
+            rendered_bytes: rendered?,
             queue: in_memory(queue?),
         })
     }
@@ -289,16 +308,10 @@ impl Reader<'_> {
         let connections = self.count("limits.connections");
         let (header_timeout, body_timeout) =
             (self.duration("limits.header-timeout"), self.duration("limits.body-timeout"));
-        let (bytes_in_flight, send_timeout) =
-            (self.size("limits.bytes-in-flight"), self.duration("limits.send-timeout"));
-        if let (Some(body), Some(decoded), Some(all)) = (body, decoded, bytes_in_flight)
-            && all < body.saturating_add(decoded)
-        {
-            let (_, place) = self.texts("limits.bytes-in-flight");
-            let what = "it is less than limits.body-size and limits.decoded-size together, so that a \
-                        single push could be too much for it";
-            self.problems.add(&place, what);
-        }
+        let bytes_in_flight =
+            self.size_or_auto("limits.bytes-in-flight", memory::bytes_in_flight());
+        let (followers, send_timeout) =
+            (self.count("limits.followers"), self.duration("limits.send-timeout"));
         let limits = http::Limits {
             body_bytes: in_memory(body?),
             decoded_bytes: in_memory(decoded?.min(DECODED_BYTES_MAX)),
@@ -306,6 +319,7 @@ impl Reader<'_> {
             header_timeout: header_timeout?,
             body_timeout: body_timeout?,
             bytes_in_flight: in_memory(bytes_in_flight?),
+            followers: in_memory(followers?),
             send_timeout: send_timeout?,
         };
         Some(http::Options {
@@ -462,7 +476,7 @@ fn validate(sources: &Sources, problems: Problems) -> Result<Config, Problems> {
     };
     let names = reader.switch("push.enable-utf8-names");
     let unchecked = reader.switch("push.disable-consistency-check");
-    let cache_bytes = reader.size("storage.cache-size");
+    let cache_bytes = reader.size_or_auto("storage.cache-size", memory::store_cache());
     let sync = reader.get("storage.sync", |text| match text {
         "always" => Ok(gateway::Sync::Always),
         text => duration(text)

@@ -125,7 +125,13 @@ pub(super) const SETTINGS: &[Setting] = &[
         "WHEN",
         "When a push is on disk: always, before it is answered; or a duration, at most that much later",
     ),
-    setting("storage.cache-size", "64MiB", "SIZE", "Page cache of the store"),
+    setting(
+        "storage.cache-size",
+        "auto",
+        "SIZE",
+        "Page cache of the store; auto is a sixteenth of the memory that the process may have, and \
+         64MiB at most",
+    ),
     setting(
         "storage.commit-timeout",
         "1m",
@@ -253,12 +259,27 @@ pub(super) const SETTINGS: &[Setting] = &[
     ),
     setting("limits.body-timeout", "1m", "DURATION", "Time for a body to arrive"),
     setting(
-        "limits.bytes-in-flight",
-        "1GiB",
+        "limits.group-size",
+        "64MiB",
         "SIZE",
-        "Most bytes of bodies, as sent and decompressed, in all requests under way; beyond it the \
-         answer is 503",
+        "Most bytes of one group, as a scrape shows them",
     ),
+    setting(
+        "limits.rendered-size",
+        "auto",
+        "SIZE",
+        "Most bytes of all groups, as a scrape shows them; auto is an eighth of the memory that the \
+         process may have",
+    ),
+    setting(
+        "limits.bytes-in-flight",
+        "auto",
+        "SIZE",
+        "Most memory that all requests under way take between them; beyond it the answer is 503, or \
+         413 for one that is too much alone; auto is an eighth of the memory that the process may \
+         have, and 1GiB at most",
+    ),
+    setting("limits.followers", "100", "N", "Most clients that follow events at a time"),
     setting(
         "limits.send-timeout",
         "1m",

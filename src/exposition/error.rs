@@ -2,6 +2,8 @@
 
 use thiserror::Error;
 
+use crate::model::OverBudget;
+
 /// A refusal of a whole body. Texts follow those of the Go parser, which people search for.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum ParseError {
@@ -9,4 +11,12 @@ pub enum ParseError {
     Text { line: usize, reason: String },
     #[error("protobuf parsing error in message {message}: {reason}")]
     Protobuf { message: usize, reason: String },
+    /// It has more of something than there may be.
+    #[error("{what}: {found} or more, and {setting} is {limit}")]
+    Limit { what: &'static str, setting: &'static str, found: u64, limit: u64 },
+    /// Something in it is longer than it may be.
+    #[error("{what} has {found}, and {setting} is {limit}")]
+    TooLong { what: &'static str, setting: &'static str, found: u64, limit: u64 },
+    #[error(transparent)]
+    OverBudget(OverBudget),
 }

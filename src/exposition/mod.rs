@@ -8,6 +8,7 @@
 //! Deliberately absent
 //! - No sockets, no store, no clock. What a push changes is none of this module's business.
 
+pub mod budget;
 pub mod error;
 pub mod gob;
 pub mod gzip;
@@ -19,6 +20,7 @@ pub mod protobuf;
 pub mod text;
 pub mod zstd;
 
+pub use budget::{Budget, ParseLimits};
 pub use error::ParseError;
 pub use negotiate::{ContentEncoding, Format, ScrapeFormat};
 
@@ -54,11 +56,65 @@ impl PushFormat {
         if protobuf && encoding && proto { Self::Protobuf } else { Self::Text }
     }
 
-    /// Parses a push body into families with names that differ, in the order of the body.
+    /// A parser of a body of this format, within a budget.
+    pub fn parser(self, names: NameRules, budget: Budget<'_>) -> PushParser<'_> {
+        match self {
+            Self::Text => PushParser::Text(text::TextParser::new(names, budget)),
+            Self::Protobuf => PushParser::Protobuf(protobuf::ProtobufParser::new(names, budget)),
+        }
+    }
+
+    /// Parses a whole body that comes from no client into families with names that differ, in the
+    /// order of the body.
     pub fn parse(self, body: &[u8], names: NameRules) -> Result<Vec<MetricFamily>, ParseError> {
         match self {
             Self::Text => text::parse(body, names),
             Self::Protobuf => protobuf::decode(body, names),
+        }
+    }
+}
+
+/// Why a body may be none of these formats, by how it begins: what it seems to be, and what to do.
+pub fn likely_cause(body: &[u8]) -> Option<&'static str> {
+    const BEGINS: [(&[u8], &str); 5] = [
+        (b"\x1f\x8b", "it begins as gzip does: send it with Content-Encoding: gzip"),
+        (b"\x28\xb5\x2f\xfd", "it begins as zstd does: send it with Content-Encoding: zstd"),
+        (
+            b"\xff\x06\x00\x00sNaPpY",
+            "it begins as snappy does: send it with Content-Encoding: snappy",
+        ),
+        (b"\xff\xfe", "it is UTF-16: send it as UTF-8"),
+        (b"\xfe\xff", "it is UTF-16: send it as UTF-8"),
+    ];
+    let begins = BEGINS.iter().find(|(begin, _)| body.starts_with(begin));
+    let wide = || body.get(..4).is_some_and(|first| matches!(first, [_, 0, _, 0] | [0, _, 0, _]));
+    match begins {
+        Some((_, cause)) => Some(cause),
+        None => wide().then_some("it is UTF-16: send it as UTF-8"),
+    }
+}
+
+/// Parses the body of a push as it comes.
+#[derive(Debug)]
+pub enum PushParser<'b> {
+    Text(text::TextParser<'b>),
+    Protobuf(protobuf::ProtobufParser<'b>),
+}
+
+impl PushParser<'_> {
+    /// Parses what is whole of what there is by now.
+    pub fn feed(&mut self, chunk: &[u8]) -> Result<(), ParseError> {
+        match self {
+            Self::Text(parser) => parser.feed(chunk),
+            Self::Protobuf(parser) => parser.feed(chunk),
+        }
+    }
+
+    /// Families with names that differ, in the order of the body.
+    pub fn finish(self) -> Result<Vec<MetricFamily>, ParseError> {
+        match self {
+            Self::Text(parser) => parser.finish(),
+            Self::Protobuf(parser) => parser.finish(),
         }
     }
 }

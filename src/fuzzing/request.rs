@@ -217,6 +217,8 @@ impl Running {
 }
 
 const LIMITS: Limits = Limits {
+    group_bytes: 1 << 20,
+    rendered_bytes: 1 << 24,
     series_per_push: 40,
     series_per_group: 60,
     series: 100,

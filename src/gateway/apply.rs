@@ -7,7 +7,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use hashbrown::{HashMap, HashSet};
 
-use super::check::Checked;
+use super::check::{Checked, PushedTypes, pushed_types};
 use super::command::{Accepted, Operation, Push, PushMode};
 use super::error::{Error, Fault, Refusal};
 use super::group::{GroupState, Policy};
@@ -64,7 +64,8 @@ impl Judge {
         push: Push,
         at: Accepted,
     ) -> Result<UnixMillis, Error> {
-        let Push { key, mode, block, asked, policy, rule, families, lenient, times } = push;
+        let Push { key, mode, block, asked, policy, rule, families, lenient, times, meter: _ } =
+            push;
         let rule = if Arc::ptr_eq(&policy, &self.policy.ttl) {
             rule
         } else {
@@ -328,6 +329,11 @@ impl Judge {
         at: Accepted,
     ) -> Option<GroupId> {
         let id = self.index.find(key)?;
+        self.alive(stage, id, at)
+    }
+
+    /// The group, unless it has expired, in which case it is gone then.
+    fn alive(&mut self, stage: &mut Stage, id: GroupId, at: Accepted) -> Option<GroupId> {
         let expired = self.index.group(id).is_some_and(|group| group.deadline <= at.now);
         if expired {
             self.remove(stage, &[id], Departure::Expired, at, 0);
@@ -416,11 +422,11 @@ impl Judge {
         mode: PushMode,
         families: &[PreparedFamily],
     ) -> Result<(), Error> {
-        let push = self.checked(found, mode, families, OnceCell::new());
+        let push = self.checked(found, mode, families, pushed_types(families, true));
         if push.group.is_none() {
             push.check_no_sibling(key)?;
         }
-        push.check_limits(&self.limits)?;
+        push.check_limits(key, &self.limits)?;
         for family in families.iter().filter(|family| family.record.series > 0) {
             push.check_family(store, &stage.batch, key, family)?;
         }
@@ -432,10 +438,12 @@ impl Judge {
         found: Option<GroupId>,
         mode: PushMode,
         families: &'a [PreparedFamily],
-        by_name: OnceCell<HashMap<&'a str, MetricType>>,
+        pushed: PushedTypes<'a>,
     ) -> Checked<'a> {
         let group = found.and_then(|id| self.index.group(id));
-        Checked { index: &self.index, self_types: &self.self_types, group, mode, families, by_name }
+        let escaped = OnceCell::new();
+        let (index, self_types) = (&self.index, &self.self_types);
+        Checked { index, self_types, group, mode, families, pushed, escaped }
     }
 
     /// The families of a push that contradict neither what is stored nor those before them.
@@ -448,11 +456,11 @@ impl Judge {
         mode: PushMode,
         families: Vec<PreparedFamily>,
     ) -> Result<Vec<PreparedFamily>, Error> {
+        let mut push = self.checked(found, mode, &families, pushed_types(&families, false));
         // The stamps of the group itself cannot be left out.
         if found.is_none() {
-            self.checked(found, mode, &families, OnceCell::new()).check_no_sibling(key)?;
+            push.check_no_sibling(key)?;
         }
-        let mut by_name = HashMap::new();
         let mut verdicts = Vec::with_capacity(families.len());
         for family in &families {
             let name = family.record.name.as_str();
@@ -460,20 +468,17 @@ impl Judge {
                 verdicts.push(true);
                 continue;
             }
-            by_name.insert(name, family.kind);
-            let push = self.checked(found, mode, &families, OnceCell::from(by_name));
-            let verdict = push.check_family(store, &stage.batch, key, family);
-            by_name = push.by_name.into_inner().unwrap_or_default();
-            match verdict {
+            push.pushed.insert(name, Some(family.kind));
+            match push.check_family(store, &stage.batch, key, family) {
                 Ok(()) => verdicts.push(true),
                 Err(Error::Refused(_)) => {
-                    by_name.remove(name);
+                    push.pushed.insert(name, None);
                     verdicts.push(false);
                 }
                 Err(fault) => return Err(fault),
             }
         }
-        drop(by_name);
+        drop(push);
         let kept = families.into_iter().zip(verdicts).filter(|(_, consistent)| *consistent);
         Ok(kept.map(|(family, _)| family).collect())
     }
@@ -504,7 +509,8 @@ impl Judge {
         } else {
             // The stamps of a new group must not collide with those of another, nor break a limit.
             // What has expired is in no way of it, reaped or not.
-            let sibling = key.sibling().and_then(|other| self.find_alive(stage, &other, at));
+            let sibling = self.index.sibling(key);
+            let sibling = sibling.and_then(|other| self.alive(stage, other, at));
             let is_full = |judge: &Self| judge.index.group_count() as u64 >= judge.limits.groups;
             if is_full(self) {
                 self.expire(stage, at, usize::MAX);
@@ -573,32 +579,33 @@ impl Judge {
         stored: impl Fn(&str) -> UnixNanos,
     ) -> Vec<(FamilyId, Rendered)> {
         let sequence = self.index.next_sequence();
-        self.index.reserve_members(id, families.len());
+        let members: Vec<_> = families
+            .iter()
+            .map(|PreparedFamily { kind, record, rendered }| NewMember {
+                name: &record.name,
+                chunk: 0,
+                kind: *kind,
+                help: record.help.as_deref(),
+                sequence,
+                series: record.series,
+                rendered,
+            })
+            .collect();
+        let set = self.index.set_members(id, &members);
         let mut lines = Vec::with_capacity(families.len());
         let mut records = Vec::with_capacity(families.len());
-        for family in families {
-            let PreparedFamily { kind, mut record, rendered } = family;
+        for ((member, changed), family) in set.into_iter().zip(families) {
+            let PreparedFamily { mut record, rendered, .. } = family;
             record.sequence = sequence;
             record.stored_ns = stored(&record.name).0;
-            let (member, changed) = self.index.set_member(
-                id,
-                &NewMember {
-                    name: &record.name,
-                    kind,
-                    help: record.help.as_deref(),
-                    sequence,
-                    series: record.series,
-                    extras: &rendered.extras,
-                },
-            );
             if changed {
                 self.publish_header(stage, member);
             }
             lines.push((member, rendered.lines));
             records.push(record);
         }
+        self.index.remove_members(id, &plan.leaving);
         for family in plan.leaving {
-            self.index.remove_member(id, family);
             stage.undecided.insert(family);
             stage.changes.push(Change::MemberRemoved { id, family });
         }
@@ -615,8 +622,9 @@ impl Judge {
         if let Some(group) = self.index.group_mut(id) {
             let stored_id = group.stored_id;
             let key = |chunk| ChunkKey { group: stored_id, chunk };
+            let numbers: HashSet<_> = chunks.iter().map(|chunk| chunk.number).collect();
             group.chunks.retain(|old| {
-                let stays = chunks.iter().any(|chunk| chunk.number == old.number);
+                let stays = numbers.contains(&old.number);
                 if !stays {
                     stage.batch.remove(key(old.number), *old);
                 }
@@ -734,7 +742,7 @@ pub fn is_bulk(go: usize, stay: usize) -> bool {
 /// What of a group a push leaves, and where its own families go.
 #[derive(Debug, Default)]
 struct Plan {
-    /// Families that the group no longer has.
+    /// Families that the group no longer has, sorted.
     leaving: Vec<FamilyId>,
     /// `None`: the push brings all families that the group then has.
     update: Option<PlannedUpdate>,

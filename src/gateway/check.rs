@@ -1,19 +1,20 @@
 //! The consistency check: what a push must not contradict of what is stored, and of itself (upstream
 //! does it in `diskmetricstore.go`, `checkConsistency`).
 
-use std::cell::OnceCell;
+use std::cell::{LazyCell, OnceCell};
 
 use hashbrown::HashMap;
 
 use super::command::PushMode;
 use super::error::{Error, Fault, Refusal};
-use super::index::{Group, Index, Member};
+use super::index::{Group, Index, Member, stamp_bytes};
 use super::options::Limits;
-use super::prepare::{PreparedFamily, encoded_labels, labels_text};
+use super::prepare::{PreparedFamily, is_one_series, labels_text, schemes};
 use super::segment::GroupId;
 use super::stamps::is_stamp;
 use super::stored::read_families;
-use crate::model::{GroupingKey, Label, MetricType, PUSH_TIME_NAME};
+use crate::model::name::is_metric_name;
+use crate::model::{Escaping, GroupingKey, Label, MetricType};
 use crate::store::{Batch, Store};
 
 /// A push as the check sees it.
@@ -25,7 +26,20 @@ pub struct Checked<'a> {
     pub group: Option<&'a Group>,
     pub mode: PushMode,
     pub families: &'a [PreparedFamily],
-    pub by_name: OnceCell<HashMap<&'a str, MetricType>>,
+    pub pushed: PushedTypes<'a>,
+    /// The pushed families whose names may be escaped, by scheme and name.
+    pub escaped: OnceCell<HashMap<(Escaping, String), Vec<&'a str>>>,
+}
+
+/// The families of a push by name: their types, or `None` where they have no series, or are not to
+/// be stored.
+pub type PushedTypes<'a> = HashMap<&'a str, Option<MetricType>>;
+
+/// The types of a push's families, or only which there are.
+pub fn pushed_types(families: &[PreparedFamily], types: bool) -> PushedTypes<'_> {
+    let of_family =
+        |family: &PreparedFamily| (types && family.record.series > 0).then_some(family.kind);
+    families.iter().map(|family| (family.record.name.as_str(), of_family(family))).collect()
 }
 
 impl<'a> Checked<'a> {
@@ -41,18 +55,17 @@ impl<'a> Checked<'a> {
         self.check_series(store, batch, key, family)
     }
 
-    /// Two groups whose keys differ by `instance=""` only would have the same two stamps.
+    /// Two groups whose keys differ by labels without a value only would have the same stamps.
     pub fn check_no_sibling(&self, key: &GroupingKey) -> Result<(), Refusal> {
-        match key.sibling().and_then(|sibling| self.index.find(&sibling)) {
-            Some(_) => Err(Refusal::Duplicate {
-                family: PUSH_TIME_NAME.into(),
-                labels: labels_text(key, &[]),
-            }),
+        match self.index.sibling(key).and_then(|sibling| self.index.group(sibling)) {
+            Some(sibling) => {
+                Err(Refusal::Sibling { key: key.to_string(), sibling: sibling.key.to_string() })
+            }
             None => Ok(()),
         }
     }
 
-    pub fn check_limits(&self, limits: &Limits) -> Result<(), Refusal> {
+    pub fn check_limits(&self, key: &GroupingKey, limits: &Limits) -> Result<(), Refusal> {
         let limit = |what, setting, found, limit| {
             if found > limit { Err(Refusal::Limit { what, setting, found, limit }) } else { Ok(()) }
         };
@@ -84,7 +97,25 @@ impl<'a> Checked<'a> {
         let series = self.index.series_count() - before + group;
         full("series", "limits.series", series, limits.series)?;
         let groups = self.index.group_count() as u64 + u64::from(self.group.is_none());
-        full("groups", "limits.groups", groups, limits.groups)
+        full("groups", "limits.groups", groups, limits.groups)?;
+        let pushed: u64 = self.families.iter().map(|family| family.rendered.bytes()).sum();
+        let (before, stamps) = (self.group.map_or(0, |group| group.rendered), stamp_bytes(key));
+        let replaced = match self.mode {
+            PushMode::Replace => before.saturating_sub(stamps),
+            PushMode::Update => {
+                let members = self.families.iter().filter_map(|f| self.member(&f.record.name));
+                members.map(|member| u64::from(member.rendered)).sum()
+            }
+        };
+        let group = before.max(stamps) - replaced + pushed;
+        limit(
+            "the group would be too many bytes in a scrape",
+            "limits.group-size",
+            group,
+            limits.group_bytes.min(Limits::GROUP_BYTES_MAX),
+        )?;
+        let all = self.index.rendered_bytes() - before + group;
+        full("bytes in a scrape", "limits.rendered-size", all, limits.rendered_bytes)
     }
 
     /// The group's present family of this name.
@@ -99,19 +130,16 @@ impl<'a> Checked<'a> {
 
     /// The type of the family of this name once the push is stored, if there is one then.
     fn type_after(&self, name: &str) -> Option<MetricType> {
-        let by_name = self.by_name.get_or_init(|| {
-            let with_series = self.families.iter().filter(|family| family.record.series > 0);
-            with_series.map(|family| (family.record.name.as_str(), family.kind)).collect()
-        });
-        if let Some(kind) = by_name.get(name).or_else(|| self.self_types.get(name)) {
-            return Some(*kind);
+        let pushed = self.pushed.get(name);
+        if let Some(kind) = pushed.copied().flatten().or_else(|| self.self_types.get(name).copied())
+        {
+            return Some(kind);
         }
         if is_stamp(name) {
             return Some(MetricType::Gauge);
         }
         let (id, family) = self.index.family_of(name)?;
-        let leaves = self.mode == PushMode::Replace
-            || self.families.iter().any(|family| family.record.name == name);
+        let leaves = self.mode == PushMode::Replace || pushed.is_some();
         let own = self.group.and_then(|group| group.member(id));
         let own_leaves = leaves && own.is_some_and(|member| member.series > 0);
         (family.holders > u32::from(own_leaves)).then_some(family.kind)
@@ -131,31 +159,106 @@ impl<'a> Checked<'a> {
     }
 
     /// No family has a name that another's exposition uses for its parts
-    /// (`checkSuffixCollisions` of `client_golang`).
+    /// (`checkSuffixCollisions` of `client_golang`), nor, to a scraper that has names escaped, that
+    /// another has.
     fn check_suffixes(&self, pushed: &PreparedFamily) -> Result<(), Refusal> {
-        let name = pushed.record.name.as_str();
+        if is_metric_name(&pushed.record.name) && !self.has_escaped_names() {
+            return self.check_suffixes_under(Escaping::AllowUtf8, pushed);
+        }
+        let schemes = [Escaping::AllowUtf8].into_iter().chain(Escaping::CHANGING);
+        schemes.into_iter().try_for_each(|scheme| {
+            let family = &pushed.record.name;
+            let escaped = scheme.apply(family);
+            let other = self.exposed_as(scheme, &escaped).find(|(other, _)| *other != *family);
+            match other.map(|(other, _)| other.to_owned()) {
+                Some(other) => {
+                    let (family, escaped) = (family.clone(), escaped.into_owned());
+                    Err(Refusal::Escaped { family, escaped, other })
+                }
+                None => self.check_suffixes_under(scheme, pushed),
+            }
+        })
+    }
+
+    fn check_suffixes_under(
+        &self,
+        scheme: Escaping,
+        pushed: &PreparedFamily,
+    ) -> Result<(), Refusal> {
+        let name = &*scheme.apply(&pushed.record.name);
         let collides = |name: &str, base: &str, kind| {
             Err(Refusal::Suffix { name: name.into(), base: base.into(), kind })
         };
         for suffix in ["_count", "_sum", "_bucket"] {
             let Some(base) = name.strip_suffix(suffix) else { continue };
-            if let Some(kind) = self.type_after(base)
-                && kind.claimed_suffixes().contains(&suffix)
+            let mut bases = self.exposed_as(scheme, base);
+            if let Some((_, kind)) =
+                bases.find(|(_, kind)| kind.claimed_suffixes().contains(&suffix))
             {
                 return collides(name, base, kind);
             }
         }
         for suffix in pushed.kind.claimed_suffixes() {
             let part = format!("{name}{suffix}");
-            if self.type_after(&part).is_some() {
+            if self.exposed_as(scheme, &part).next().is_some() {
                 return collides(&part, name, pushed.kind);
             }
         }
         Ok(())
     }
 
+    /// The families that have this name under a scheme once the push is stored.
+    fn exposed_as<'b>(
+        &'b self,
+        scheme: Escaping,
+        name: &'b str,
+    ) -> impl Iterator<Item = (&'b str, MetricType)> {
+        // A name that a scheme would change is nobody's under it.
+        let unchanged = scheme == Escaping::AllowUtf8 || is_metric_name(name);
+        let of_name = unchanged.then_some(name).into_iter();
+        let stored = self.index.escaped_to(scheme, name).map(|family| &*family.name);
+        let pushed = self.escaped_to(scheme, name);
+        let named = |name: &'b str| Some((name, self.type_after(name)?));
+        of_name.chain(stored).chain(pushed).filter_map(named)
+    }
+
+    /// Whether any name of what is stored or pushed may be escaped.
+    fn has_escaped_names(&self) -> bool {
+        self.index.has_escaped_names() || !self.escaped().is_empty()
+    }
+
+    /// Families of the push that this name stands for under a scheme.
+    fn escaped_to<'b>(
+        &'b self,
+        scheme: Escaping,
+        name: &str,
+    ) -> impl Iterator<Item = &'b str> + use<'a, 'b> {
+        let escaped = self.escaped();
+        let found = if escaped.is_empty() { None } else { escaped.get(&(scheme, name.to_owned())) };
+        found.into_iter().flatten().copied()
+    }
+
+    fn escaped(&self) -> &HashMap<(Escaping, String), Vec<&'a str>> {
+        self.escaped.get_or_init(|| {
+            let mut escaped: HashMap<_, Vec<&str>> = HashMap::new();
+            for family in self.families {
+                let name = family.record.name.as_str();
+                for scheme in schemes(is_metric_name(name)) {
+                    escaped
+                        .entry((*scheme, scheme.apply(name).into_owned()))
+                        .or_default()
+                        .push(name);
+                }
+            }
+            escaped
+        })
+    }
+
     /// No series is in two groups. Only a series that has labels beyond its group's can be: the
     /// grouping labels of one group are then all among the labels of the other's series.
+    ///
+    /// Whole hashes are compared, so that what is left to be confirmed is nearly always so; the
+    /// pushed family is decoded at most once.
     fn check_series(
         &self,
         store: &Store,
@@ -163,60 +266,74 @@ impl<'a> Checked<'a> {
         key: &GroupingKey,
         pushed: &PreparedFamily,
     ) -> Result<(), Error> {
+        let Some((family, _)) = self.index.family_of(&pushed.record.name) else { return Ok(()) };
         let rendered = &pushed.rendered;
-        let name = &pushed.record.name;
+        let refuse = |own: &[Label]| Refusal::Duplicate {
+            family: pushed.record.name.clone(),
+            labels: labels_text(key, own),
+        };
+        let holder = |id: GroupId| {
+            let group = self.index.group(id).filter(|_| !self.is_own(id))?;
+            Some((id, group, group.member(family)?))
+        };
         let series = pushed.record.series as usize;
         if series > rendered.extras.len() {
-            for id in self.index.with_extra(rendered.plain_hash).filter(|id| !self.is_own(*id)) {
-                self.refuse_if_held(store, batch, id, name, key, &[])?;
+            for (id, group, member) in self.index.with_extra(rendered.plain_hash).filter_map(holder)
+            {
+                if self.holds_extra(store, batch, (id, group, member), key, &[])? {
+                    return Err(refuse(&[]).into());
+                }
             }
         }
+        let metrics = LazyCell::new(|| pushed.record.decode_metrics().unwrap_or_default());
         for extra in &rendered.extras {
-            let with_extra = self.index.with_extra(extra.hash);
-            let mut others = with_extra
-                .chain(self.index.with_labels(extra.labels_hash))
-                .filter(|id| !self.is_own(*id))
-                .peekable();
-            if others.peek().is_none() {
-                continue;
+            let own = OnceCell::new();
+            let own = || -> &[Label] {
+                own.get_or_init(|| {
+                    metrics.get(extra.metric).map_or(&[][..], |metric| metric.labels.as_slice())
+                })
+            };
+            for (id, group, member) in self.index.with_labels(extra.labels_hash).filter_map(holder)
+            {
+                let same = || is_one_series((&group.key, &[]), (key, own()));
+                if self.index.has_plain(id, member) && same() {
+                    return Err(refuse(own()).into());
+                }
             }
-            let metrics = pushed.record.decode_metrics().unwrap_or_default();
-            let own = metrics.get(extra.metric).map_or(&[][..], |metric| metric.labels.as_slice());
-            for id in others {
-                self.refuse_if_held(store, batch, id, name, key, own)?;
+            for held in self.index.with_extra(extra.hash).filter_map(holder) {
+                if self.holds_extra(store, batch, held, key, own())? {
+                    return Err(refuse(own()).into());
+                }
+            }
+        }
+        for (hash, metric) in &rendered.also {
+            let own = || metrics.get(*metric).map_or(&[][..], |metric| metric.labels.as_slice());
+            for held in self.index.with_extra(*hash).filter_map(holder) {
+                if self.holds_extra(store, batch, held, key, own())? {
+                    return Err(refuse(own()).into());
+                }
             }
         }
         Ok(())
     }
 
-    /// Confirms what the hashes suggest: that a group has this very series.
-    fn refuse_if_held(
+    /// Confirms what a hash suggests: that a group has this very series, with labels beyond its own.
+    fn holds_extra(
         &self,
         store: &Store,
         batch: &Batch,
-        id: GroupId,
-        name: &str,
+        (id, group, member): (GroupId, &Group, &Member),
         key: &GroupingKey,
         own: &[Label],
-    ) -> Result<(), Error> {
-        let Some((family, _)) = self.index.family_of(name) else { return Ok(()) };
-        let Some(group) = self.index.group(id) else { return Ok(()) };
-        let Some(member) = group.member(family) else { return Ok(()) };
-        let labels = encoded_labels(key, own);
-        let mut held =
-            self.index.has_plain(id, member) && encoded_labels(&group.key, &[]) == labels;
-        if !held && self.index.has_extras(id, member) {
-            let families = read_families(store, batch, group, member.chunk).map_err(Fault::from)?;
-            let family = families.iter().find(|family| family.name == name);
-            let metrics =
-                family.and_then(|family| family.decode_metrics().ok()).unwrap_or_default();
-            held =
-                metrics.iter().any(|metric| encoded_labels(&group.key, &metric.labels) == labels);
+    ) -> Result<bool, Error> {
+        if !self.index.has_extras(id, member) {
+            return Ok(false);
         }
-        if held {
-            let labels = labels_text(key, own);
-            return Err(Refusal::Duplicate { family: name.into(), labels }.into());
-        }
-        Ok(())
+        let name = self.index.family(member.family).map_or("", |family| &*family.name);
+        let families = read_families(store, batch, group, member.chunk).map_err(Fault::from)?;
+        let family = families.iter().find(|family| family.name == name);
+        let metrics = family.and_then(|family| family.decode_metrics().ok()).unwrap_or_default();
+        let is_it = |held: &[Label]| is_one_series((&group.key, held), (key, own));
+        Ok(metrics.iter().any(|metric| is_it(&metric.labels)))
     }
 }

@@ -9,7 +9,7 @@ use super::error::{Error, Fault, Refusal};
 use super::history::Departed;
 use super::prepare::Prepared;
 use crate::exposition::text::LabelBlock;
-use crate::model::{GroupingKey, Ttl, TtlPolicy};
+use crate::model::{GroupingKey, Meter, Ttl, TtlPolicy};
 use crate::time::{UnixMillis, UnixNanos};
 
 /// PUT replaces the whole group, POST only the families that it brings.
@@ -37,6 +37,8 @@ pub struct Push {
     pub lenient: bool,
     /// The times to store in place of the present one.
     pub times: Option<Box<ForeignTimes>>,
+    /// Has counted what the push takes, until it is answered.
+    pub meter: Option<Box<dyn Meter>>,
 }
 
 /// When things happened to a group that another gateway has held, or that was gone.

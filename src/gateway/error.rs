@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use thiserror::Error;
 
-use crate::model::MetricType;
+use crate::model::{Invalid, MetricType, OverBudget};
 use crate::store::{CommitError, ReadError};
 
 /// A push that contradicts itself or what is stored. The texts have the fragments of the Go
@@ -28,6 +28,13 @@ pub enum Refusal {
     #[error("collected metric {family:?} must not have an explicit {label:?} label")]
     BoundLabel { family: String, label: &'static str },
     #[error(
+        "collected metric {family:?} has two labels that are {label:?} to a scraper that escapes their names"
+    )]
+    EscapedLabelTwice { family: String, label: String },
+    /// No scraper could take it.
+    #[error("collected metric {family:?} {labels} is invalid: {reason}")]
+    Invalid { family: String, labels: String, reason: Invalid },
+    #[error(
         "gathered metric family {family} has type {} but should have {}",
         pushed.as_proto_name(), stored.as_proto_name()
     )]
@@ -41,6 +48,14 @@ pub enum Refusal {
         kind.as_text()
     )]
     Suffix { name: String, base: String, kind: MetricType },
+    #[error(
+        "gathered metric family {family:?} is called {escaped:?} by a scraper that escapes names, and so is {other:?}"
+    )]
+    Escaped { family: String, escaped: String, other: String },
+    #[error(
+        "the group {key} would have the same series as the group {sibling}: a label without a value is none"
+    )]
+    Sibling { key: String, sibling: String },
     /// Of a group that was to be brought back.
     #[error("the group is there again: it was pushed since")]
     Exists,
@@ -63,6 +78,8 @@ pub enum Fault {
     Busy,
     #[error("the gateway is stopping")]
     Stopping,
+    #[error(transparent)]
+    OverBudget(#[from] OverBudget),
     #[error("cannot commit")]
     Commit(#[source] Arc<CommitError>),
     #[error("cannot read what is stored")]
@@ -87,8 +104,10 @@ impl Refusal {
             Self::LabelTwice { .. }
             | Self::LabelName { .. }
             | Self::LabelReserved { .. }
+            | Self::EscapedLabelTwice { .. }
             | Self::BoundLabel { .. } => "label",
-            Self::Duplicate { .. } => "duplicate",
+            Self::Invalid { .. } => "invalid",
+            Self::Duplicate { .. } | Self::Escaped { .. } | Self::Sibling { .. } => "duplicate",
             Self::Suffix { .. } => "suffix",
             Self::Exists | Self::AtOnce => "exists",
             Self::TooLong { .. } | Self::Limit { .. } | Self::Full { .. } => "limit",
@@ -102,12 +121,16 @@ impl Refusal {
             Self::Type { .. }
             | Self::Duplicate { .. }
             | Self::Suffix { .. }
+            | Self::Escaped { .. }
+            | Self::Sibling { .. }
             | Self::Full { .. } => true,
             Self::Timestamps
             | Self::NotA { .. }
             | Self::LabelTwice { .. }
             | Self::LabelName { .. }
             | Self::LabelReserved { .. }
+            | Self::EscapedLabelTwice { .. }
+            | Self::Invalid { .. }
             | Self::BoundLabel { .. }
             | Self::Exists
             | Self::AtOnce
@@ -133,6 +156,12 @@ impl Refusal {
 impl From<CommitError> for Fault {
     fn from(error: CommitError) -> Self {
         Self::Commit(Arc::new(error))
+    }
+}
+
+impl From<OverBudget> for Error {
+    fn from(error: OverBudget) -> Self {
+        Self::Fault(error.into())
     }
 }
 

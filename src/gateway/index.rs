@@ -4,14 +4,16 @@
 use std::mem;
 use std::sync::Arc;
 
+use hashbrown::hash_map::Entry;
 use hashbrown::{HashMap, HashTable};
 use slab::Slab;
 
 use super::deadlines::Deadlines;
 use super::group::GroupState;
-use super::prepare::{ExtraSeries, SeriesHasher};
+use super::prepare::{RenderedFamily, SeriesHasher, schemes};
 use super::segment::GroupId;
-use crate::model::{GroupingKey, MetricType};
+use crate::model::name::is_metric_name;
+use crate::model::{Escaping, GroupingKey, MetricType};
 use crate::store::{ChunkKey, ChunkRef};
 use crate::time::UnixMillis;
 
@@ -22,18 +24,24 @@ pub type FamilyId = u32;
 #[derive(Debug)]
 pub struct Index {
     groups: Slab<Group>,
-    /// By the hash of the labels that a group's metrics have.
+    /// By the hash of the labels that a group's metrics have, which each group knows.
     by_labels: HashTable<GroupId>,
     families: Slab<Family>,
     by_name: HashMap<Arc<str>, FamilyId>,
     /// Series that have labels beyond their group's, by their hash.
     extras: HashTable<(u64, GroupId)>,
-    /// Their hashes, for the members that have such. Not in the member: most have none, and there
-    /// is one for each family of each group.
-    extras_of: HashMap<(GroupId, FamilyId), Box<[u64]>>,
+    /// What is known of them, for the members that have such. Not in the member: most have none, and
+    /// there is one for each family of each group.
+    extras_of: HashMap<(GroupId, FamilyId), Extras>,
+    /// Groups whose keys have names that a scraper may have escaped, by the hashes that their labels
+    /// have then.
+    by_escaped_labels: HashTable<(u64, GroupId)>,
+    /// The same of families, by scheme and name.
+    by_escaped_name: HashMap<(Escaping, Box<str>), Vec<FamilyId>>,
     deadlines: Deadlines,
     hasher: SeriesHasher,
     series: u64,
+    rendered: u64,
     next_stored_id: u64,
     next_sequence: u64,
 }
@@ -42,6 +50,8 @@ pub struct Index {
 #[derive(Debug)]
 pub struct Group {
     pub key: GroupingKey,
+    /// The hash of the labels that its metrics have.
+    labels_hash: u64,
     pub state: Arc<GroupState>,
     /// That of the state, at hand.
     pub deadline: UnixMillis,
@@ -54,6 +64,16 @@ pub struct Group {
     /// Its families, ordered by number.
     pub members: Vec<Member>,
     pub series: u32,
+    /// Bytes of its lines, as a scrape shows them; of those that the gateway adds, about.
+    pub rendered: u64,
+}
+
+/// Series of a member that have labels beyond their group's.
+#[derive(Debug)]
+struct Extras {
+    series: u32,
+    /// More than there are series where names may be escaped.
+    hashes: Box<[u64]>,
 }
 
 /// A family of a group.
@@ -65,6 +85,8 @@ pub struct Member {
     /// Where it is stored; 0 is the head.
     pub chunk: u32,
     pub series: u32,
+    /// Bytes of its lines.
+    pub rendered: u32,
 }
 
 /// What is known of all families of one name.
@@ -98,15 +120,17 @@ struct Helps {
     changed: bool,
 }
 
-/// A family as [`Index::set_member`] takes it.
+/// A family as [`Index::set_members`] takes it.
 #[derive(Debug)]
 pub struct NewMember<'a> {
     pub name: &'a str,
+    /// Where it is stored; 0 is the head, or not known yet.
+    pub chunk: u32,
     pub kind: MetricType,
     pub help: Option<&'a str>,
     pub sequence: u64,
     pub series: u32,
-    pub extras: &'a [ExtraSeries],
+    pub rendered: &'a RenderedFamily,
 }
 
 impl Group {
@@ -146,9 +170,12 @@ impl Index {
             by_name: HashMap::new(),
             extras: HashTable::new(),
             extras_of: HashMap::new(),
+            by_escaped_labels: HashTable::new(),
+            by_escaped_name: HashMap::new(),
             deadlines: Deadlines::default(),
             hasher,
             series: 0,
+            rendered: 0,
             next_stored_id: 1,
             next_sequence: 1,
         }
@@ -175,6 +202,11 @@ impl Index {
         self.series
     }
 
+    /// Bytes of all lines, as a scrape shows them; of those that the gateway adds, about.
+    pub fn rendered_bytes(&self) -> u64 {
+        self.rendered
+    }
+
     /// The group of a number.
     pub fn group(&self, id: GroupId) -> Option<&Group> {
         self.groups.get(id as usize)
@@ -188,15 +220,49 @@ impl Index {
     /// The group of a key.
     pub fn find(&self, key: &GroupingKey) -> Option<GroupId> {
         let hash = self.hasher.group(key);
-        self.by_labels.find(hash, |id| self.group(*id).is_some_and(|g| g.key == *key)).copied()
+        let is_it = |group: &Group| group.labels_hash == hash && group.key == *key;
+        self.by_labels.find(hash, |id| self.group(*id).is_some_and(is_it)).copied()
     }
 
-    /// Groups whose metrics, by hash, may have just these labels.
+    /// Groups whose metrics have just these labels, by the whole hash.
     pub fn with_labels(&self, labels_hash: u64) -> impl Iterator<Item = GroupId> + '_ {
-        self.by_labels.iter_hash(labels_hash).copied()
+        // The table itself compares seven bits of the hash.
+        let has = move |id: &GroupId| self.group(*id).is_some_and(|g| g.labels_hash == labels_hash);
+        self.by_labels.iter_hash(labels_hash).copied().filter(has)
     }
 
-    /// Groups that, by hash, may have this series with labels beyond their own.
+    /// Another group whose metrics have the labels of those of this key, as they are or once their
+    /// names are escaped: all that either has of its own would come twice.
+    pub fn sibling(&self, key: &GroupingKey) -> Option<GroupId> {
+        let hash = self.hasher.group(key);
+        let as_they_are = self.with_labels(hash).chain(self.with_escaped_labels(hash));
+        let escaped = self.hasher.escaped_group(key);
+        let escaped =
+            escaped.flat_map(|hash| self.with_labels(hash).chain(self.with_escaped_labels(hash)));
+        as_they_are.chain(escaped).find(|id| self.group(*id).is_some_and(|group| group.key != *key))
+    }
+
+    fn with_escaped_labels(&self, hash: u64) -> impl Iterator<Item = GroupId> + '_ {
+        let entries = self.by_escaped_labels.iter_hash(hash);
+        entries.filter(move |entry| entry.0 == hash).map(|entry| entry.1)
+    }
+
+    /// Families that this name stands for under a scheme, beside the one whose name it is.
+    pub fn escaped_to(&self, scheme: Escaping, name: &str) -> impl Iterator<Item = &Family> {
+        let found = if self.by_escaped_name.is_empty() {
+            None
+        } else {
+            self.by_escaped_name.get(&(scheme, name.into()))
+        };
+        found.into_iter().flatten().filter_map(|id| self.families.get(*id as usize))
+    }
+
+    /// Whether there is a family whose name may be escaped.
+    pub fn has_escaped_names(&self) -> bool {
+        !self.by_escaped_name.is_empty()
+    }
+
+    /// Groups that have this series with labels beyond their own, by the whole hash.
     pub fn with_extra(&self, hash: u64) -> impl Iterator<Item = GroupId> + '_ {
         self.extras.iter_hash(hash).filter(move |entry| entry.0 == hash).map(|entry| entry.1)
     }
@@ -208,8 +274,8 @@ impl Index {
 
     /// Whether one of its series has the labels of the group and no others.
     pub fn has_plain(&self, id: GroupId, member: &Member) -> bool {
-        let extras = self.extras_of.get(&(id, member.family)).map_or(0, |hashes| hashes.len());
-        member.series as usize > extras
+        let extras = self.extras_of.get(&(id, member.family)).map_or(0, |extras| extras.series);
+        member.series > extras
     }
 
     /// All groups.
@@ -263,8 +329,11 @@ impl Index {
         let stored_id = stored_id.unwrap_or(self.next_stored_id);
         self.seen_stored(stored_id, 0);
         let hash = self.hasher.group(&key);
+        let rendered = stamp_bytes(&key);
+        self.rendered += rendered;
         let id = self.groups.insert(Group {
             key,
+            labels_hash: hash,
             state,
             deadline,
             stored_id,
@@ -272,25 +341,39 @@ impl Index {
             chunks: Vec::new(),
             members: Vec::new(),
             series: 0,
+            rendered,
         });
         let id = GroupId::try_from(id).expect("limits.groups keeps numbers below u32");
-        let Self { by_labels, groups, hasher, .. } = self;
-        let rehash =
-            |id: &GroupId| groups.get(*id as usize).map_or(0, |group| hasher.group(&group.key));
-        by_labels.insert_unique(hash, id, rehash);
+        let Self { by_labels, groups, .. } = self;
+        let hash_of = |id: &GroupId| groups.get(*id as usize).map_or(0, |group| group.labels_hash);
+        by_labels.insert_unique(hash, id, hash_of);
+        for hash in self.escaped_hashes(id) {
+            self.by_escaped_labels.insert_unique(hash, (hash, id), |entry| entry.0);
+        }
         self.deadlines.set(id, deadline);
         id
     }
 
+    fn escaped_hashes(&self, id: GroupId) -> Vec<u64> {
+        self.group(id)
+            .map(|group| self.hasher.escaped_group(&group.key).collect())
+            .unwrap_or_default()
+    }
+
     /// Removes a group with all that is known of it.
     pub fn remove(&mut self, id: GroupId) -> Option<Removed> {
+        for hash in self.escaped_hashes(id) {
+            if let Ok(entry) = self.by_escaped_labels.find_entry(hash, |it| *it == (hash, id)) {
+                entry.remove();
+            }
+        }
         let mut group = self.groups.try_remove(id as usize)?;
-        let hash = self.hasher.group(&group.key);
-        if let Ok(entry) = self.by_labels.find_entry(hash, |other| *other == id) {
+        if let Ok(entry) = self.by_labels.find_entry(group.labels_hash, |other| *other == id) {
             entry.remove();
         }
         self.deadlines.remove(id);
         self.series -= u64::from(group.series);
+        self.rendered -= group.rendered;
         let members = mem::take(&mut group.members);
         let mut families = Vec::with_capacity(members.len());
         for member in members {
@@ -308,9 +391,30 @@ impl Index {
         self.deadlines.set(id, group.deadline);
     }
 
-    /// Gives a group a family in place of the one of that name. Says which it is, and whether it
-    /// is new or its header has changed.
-    pub fn set_member(&mut self, id: GroupId, new: &NewMember<'_>) -> (FamilyId, bool) {
+    /// Gives a group families, each in place of the one of its name. Says of each which it is, and
+    /// whether it is new or its header has changed. The names differ.
+    pub fn set_members(&mut self, id: GroupId, new: &[NewMember<'_>]) -> Vec<(FamilyId, bool)> {
+        let mut added = Vec::with_capacity(new.len());
+        let set = new.iter().map(|new| self.set_member(id, new, &mut added)).collect();
+        let Some(group) = self.groups.get_mut(id as usize) else { return set };
+        // All at once: one by one, each would move those behind it.
+        group.members.reserve_exact(added.len());
+        let in_order = group.members.last().zip(added.first());
+        let in_order = in_order.is_none_or(|(last, first)| last.family < first.family);
+        group.members.append(&mut added);
+        if !in_order || !group.members.is_sorted_by_key(|member| member.family) {
+            group.members.sort_by_key(|member| member.family);
+        }
+        set
+    }
+
+    /// A family that the group does not have yet goes to `added`.
+    fn set_member(
+        &mut self,
+        id: GroupId,
+        new: &NewMember<'_>,
+        added: &mut Vec<Member>,
+    ) -> (FamilyId, bool) {
         let (family_id, created) = match self.by_name.get(new.name) {
             Some(family) => (*family, false),
             None => (self.create_family(new), true),
@@ -336,42 +440,40 @@ impl Index {
             sequence: new.sequence,
             family: family_id,
             help,
-            chunk: 0,
+            chunk: new.chunk,
             series: new.series,
+            rendered: u32::try_from(new.rendered.bytes()).unwrap_or(u32::MAX),
         };
         group.series += new.series;
+        group.rendered += u64::from(member.rendered);
         self.series += u64::from(new.series);
+        self.rendered += u64::from(member.rendered);
         let place = group.members.binary_search_by_key(&family_id, |member| member.family);
         let old = match place {
             Ok(at) => group.members.get_mut(at).map(|old| mem::replace(old, member)),
-            Err(at) => {
-                if group.members.capacity() == group.members.len() {
-                    group.members.reserve_exact(1);
-                }
-                group.members.insert(at, member);
+            Err(_) => {
+                added.push(member);
                 None
             }
         };
         if let Some(old) = old {
             group.series -= old.series;
+            group.rendered -= u64::from(old.rendered);
             self.series -= u64::from(old.series);
+            self.rendered -= u64::from(old.rendered);
             self.release_claims(id, &old);
         }
-        for extra in new.extras {
-            self.extras.insert_unique(extra.hash, (extra.hash, id), |entry| entry.0);
-        }
-        if !new.extras.is_empty() {
-            let hashes = new.extras.iter().map(|extra| extra.hash).collect();
-            self.extras_of.insert((id, family_id), hashes);
+        let RenderedFamily { extras, also, .. } = new.rendered;
+        if !extras.is_empty() {
+            let hashes = extras.iter().map(|extra| extra.hash).chain(also.iter().map(|it| it.0));
+            let hashes: Box<[u64]> = hashes.collect();
+            for hash in &hashes {
+                self.extras.insert_unique(*hash, (*hash, id), |entry| entry.0);
+            }
+            let series = u32::try_from(extras.len()).unwrap_or(u32::MAX);
+            self.extras_of.insert((id, family_id), Extras { series, hashes });
         }
         (family_id, changed)
-    }
-
-    /// Makes room for a group's families at once.
-    pub fn reserve_members(&mut self, id: GroupId, count: usize) {
-        if let Some(group) = self.groups.get_mut(id as usize) {
-            group.members.reserve_exact(count.saturating_sub(group.members.len()));
-        }
     }
 
     /// Notes in which chunk a group's family is stored.
@@ -385,13 +487,24 @@ impl Index {
         }
     }
 
-    /// Takes a family from a group.
-    pub fn remove_member(&mut self, id: GroupId, family: FamilyId) {
+    /// Takes families from a group, which are sorted.
+    pub fn remove_members(&mut self, id: GroupId, families: &[FamilyId]) {
         let Some(group) = self.groups.get_mut(id as usize) else { return };
-        if let Ok(at) = group.members.binary_search_by_key(&family, |member| member.family) {
-            let member = group.members.remove(at);
-            group.series -= member.series;
+        let mut removed = Vec::with_capacity(families.len());
+        group.members.retain(|member| {
+            let stays = families.binary_search(&member.family).is_err();
+            if !stays {
+                removed.push(member.clone());
+            }
+            stays
+        });
+        for member in removed {
+            if let Some(group) = self.groups.get_mut(id as usize) {
+                group.series -= member.series;
+                group.rendered -= u64::from(member.rendered);
+            }
             self.series -= u64::from(member.series);
+            self.rendered -= u64::from(member.rendered);
             self.release(id, &member);
         }
     }
@@ -431,6 +544,10 @@ impl Index {
         };
         let id = FamilyId::try_from(self.families.insert(family))
             .expect("limits.series keeps numbers below u32");
+        for scheme in schemes(is_metric_name(&name)) {
+            let escaped = scheme.apply(&name).into();
+            self.by_escaped_name.entry((*scheme, escaped)).or_default().push(id);
+        }
         self.by_name.insert(name, id);
         id
     }
@@ -443,12 +560,22 @@ impl Index {
         if family.members == 0 {
             let family = self.families.remove(member.family as usize);
             self.by_name.remove(&family.name);
+            for scheme in schemes(is_metric_name(&family.name)) {
+                let key = (*scheme, scheme.apply(&family.name).into());
+                if let Entry::Occupied(mut entry) = self.by_escaped_name.entry(key) {
+                    entry.get_mut().retain(|id| *id != member.family);
+                    if entry.get().is_empty() {
+                        entry.remove();
+                    }
+                }
+            }
         }
     }
 
     /// Takes back its series and its counts only: what a member has whose place another takes.
     fn release_claims(&mut self, group: GroupId, member: &Member) {
-        for hash in self.extras_of.remove(&(group, member.family)).unwrap_or_default() {
+        let extras = self.extras_of.remove(&(group, member.family));
+        for hash in extras.map(|extras| extras.hashes).unwrap_or_default() {
             if let Ok(entry) = self.extras.find_entry(hash, |entry| *entry == (hash, group)) {
                 entry.remove();
             }
@@ -459,6 +586,11 @@ impl Index {
             family.helps.release(member.help);
         }
     }
+}
+
+/// About how many bytes the lines have that the gateway adds to a group.
+pub fn stamp_bytes(key: &GroupingKey) -> u64 {
+    3 * (64 + key.as_bytes().len() as u64)
 }
 
 fn deadline(groups: &Slab<Group>, id: GroupId) -> UnixMillis {
@@ -535,7 +667,11 @@ impl Helps {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::LazyLock;
+
     use super::*;
+    use crate::gateway::prepare::ExtraSeries;
+    use crate::gateway::segment::Rendered;
     use crate::model::Label;
     use crate::time::UnixNanos;
 
@@ -553,7 +689,18 @@ mod tests {
     }
 
     fn member<'a>(name: &'a str, help: Option<&'a str>, sequence: u64) -> NewMember<'a> {
-        NewMember { name, kind: MetricType::Gauge, help, sequence, series: 1, extras: &[] }
+        static RENDERED: LazyLock<RenderedFamily> = LazyLock::new(|| rendered(vec![]));
+        let kind = MetricType::Gauge;
+        NewMember { name, chunk: 0, kind, help, sequence, series: 1, rendered: &RENDERED }
+    }
+
+    fn rendered(extras: Vec<ExtraSeries>) -> RenderedFamily {
+        RenderedFamily { lines: Rendered::default(), plain_hash: 0, extras, also: vec![] }
+    }
+
+    /// Gives a group one family.
+    fn set(index: &mut Index, id: GroupId, new: NewMember<'_>) -> (FamilyId, bool) {
+        index.set_members(id, &[new])[0]
     }
 
     #[test]
@@ -584,14 +731,14 @@ mod tests {
         let mut index = index();
         let (a, b) =
             (index.insert(key("a"), state(0), None), index.insert(key("b"), state(0), None));
-        let (family, created) = index.set_member(a, &member("m", None, 1));
+        let (family, created) = set(&mut index, a, member("m", None, 1));
         assert!(created);
-        assert_eq!(index.set_member(b, &member("m", None, 2)), (family, false));
-        assert_eq!(index.set_member(b, &member("m", None, 3)), (family, false));
+        assert_eq!(set(&mut index, b, member("m", None, 2)), (family, false));
+        assert_eq!(set(&mut index, b, member("m", None, 3)), (family, false));
         assert_eq!(index.family(family).unwrap().holders, 2);
         index.remove(a);
         assert_eq!(index.family(family).unwrap().holders, 1);
-        index.remove_member(b, family);
+        index.remove_members(b, &[family]);
         assert!(index.family_of("m").is_none());
         assert_eq!(index.series_count(), 0);
     }
@@ -602,9 +749,9 @@ mod tests {
         let ids: Vec<_> =
             ["a", "b", "c"].iter().map(|job| index.insert(key(job), state(0), None)).collect();
         let help = |index: &Index| index.family_of("m").unwrap().1.help().unwrap().to_string();
-        index.set_member(ids[0], &member("m", Some("one"), 1));
-        assert!(index.set_member(ids[1], &member("m", Some("two"), 2)).1);
-        let (family, changed) = index.set_member(ids[2], &member("m", Some("three"), 3));
+        set(&mut index, ids[0], member("m", Some("one"), 1));
+        assert!(set(&mut index, ids[1], member("m", Some("two"), 2)).1);
+        let (family, changed) = set(&mut index, ids[2], member("m", Some("three"), 3));
         assert!(changed);
         index.remove(ids[2]);
         assert!(index.decide_help(family));
@@ -613,9 +760,9 @@ mod tests {
         assert!(!index.decide_help(family));
         assert_eq!(help(&index), "two");
         // Restored in any order, the latest still wins.
-        assert!(!index.set_member(ids[1], &member("m", Some("two"), 9)).1);
+        assert!(!set(&mut index, ids[1], member("m", Some("two"), 9)).1);
         let old = index.insert(key("d"), state(0), None);
-        assert!(index.set_member(old, &member("m", Some("old"), 5)).1, "it is disputed now");
+        assert!(set(&mut index, old, member("m", Some("old"), 5)).1, "it is disputed now");
         assert_eq!(help(&index), "two");
     }
 
@@ -623,12 +770,12 @@ mod tests {
     fn series_with_labels_of_their_own_are_found_until_they_are_gone() {
         let mut index = index();
         let a = index.insert(key("a"), state(0), None);
-        let extras = [ExtraSeries { hash: 7, labels_hash: 1, metric: 0 }];
-        let (family, _) =
-            index.set_member(a, &NewMember { extras: &extras, ..member("m", None, 1) });
+        let rendered = rendered(vec![ExtraSeries { hash: 7, labels_hash: 1, metric: 0 }]);
+        let new = NewMember { rendered: &rendered, ..member("m", None, 1) };
+        let (family, _) = set(&mut index, a, new);
         assert_eq!(index.with_extra(7).collect::<Vec<_>>(), [a]);
         assert!(!index.has_plain(a, index.group(a).unwrap().member(family).unwrap()));
-        index.set_member(a, &member("m", None, 2));
+        set(&mut index, a, member("m", None, 2));
         assert_eq!(index.with_extra(7).count(), 0);
         assert!(index.has_plain(a, index.group(a).unwrap().member(family).unwrap()));
     }

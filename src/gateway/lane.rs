@@ -25,7 +25,7 @@ use super::outage;
 use super::pulse::Pulse;
 use super::queue::{Next, Queue};
 use super::view::{Change, View};
-use crate::model::GroupingKey;
+use crate::model::{GroupingKey, Meter};
 use crate::store::{CommitError, OpenError, Store};
 use crate::telemetry::metrics::SelfMetrics;
 use crate::time::{Clock, UnixMillis, UnixNanos};
@@ -110,7 +110,8 @@ pub enum LaneError {
 }
 
 enum Answer {
-    Push(Reply<Result<UnixMillis, Error>>, Result<UnixMillis, Error>),
+    /// With what has counted the memory of the push, which is the view's once it is published.
+    Push(Reply<Result<UnixMillis, Error>>, Result<UnixMillis, Error>, Option<Box<dyn Meter>>),
     Done(Reply<Result<(), Fault>>),
     Changed(Reply<Result<Vec<GroupingKey>, Fault>>, Result<Vec<GroupingKey>, Fault>),
 }
@@ -250,8 +251,8 @@ impl Staged {
         for (at, command) in commands.drain(..) {
             self.at = at.now;
             self.answers.push(match command {
-                Command::Push(push, reply) => {
-                    let key = push.key.clone();
+                Command::Push(mut push, reply) => {
+                    let (key, meter) = (push.key.clone(), push.meter.take());
                     let result = judge.push(store, stage, *push, at);
                     let what = match &result {
                         Ok(deadline) => Happened::Pushed {
@@ -261,7 +262,7 @@ impl Staged {
                         Err(error) => Happened::Refused { reason: error.to_string().into() },
                     };
                     self.happened.push((at.wall, key, what));
-                    Answer::Push(reply, result)
+                    Answer::Push(reply, result, meter)
                 }
                 Command::Delete(key, reply) => {
                     judge.delete(stage, &key, at);
@@ -451,7 +452,10 @@ impl Answer {
     fn send(self) {
         // Whoever has hung up needs no answer.
         match self {
-            Self::Push(reply, result) => drop(reply.send(result)),
+            Self::Push(reply, result, meter) => {
+                drop(meter);
+                drop(reply.send(result));
+            }
             Self::Done(reply) => drop(reply.send(Ok(()))),
             Self::Changed(reply, result) => drop(reply.send(result)),
         }
@@ -459,7 +463,7 @@ impl Answer {
 
     fn fail(self, fault: Fault) {
         match self {
-            Self::Push(reply, _) => drop(reply.send(Err(fault.into()))),
+            Self::Push(reply, ..) => drop(reply.send(Err(fault.into()))),
             Self::Done(reply) => drop(reply.send(Err(fault))),
             Self::Changed(reply, _) => drop(reply.send(Err(fault))),
         }

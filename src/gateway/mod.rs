@@ -73,7 +73,7 @@ use view::{Totals, View};
 use crate::exposition::persistence::ForeignGroup;
 use crate::exposition::text::LabelBlock;
 use crate::model::name::is_metric_name;
-use crate::model::{GroupingKey, MetricFamily, NameRules, Ttl, TtlPolicy};
+use crate::model::{GroupingKey, Meter, MetricFamily, NameRules, Ttl, TtlPolicy, Unmetered};
 use crate::store::{CloseError, CommitError, ImportState, OpenError, ReadError, Store};
 use crate::telemetry::metrics::{Readings, SelfMetrics};
 use crate::telemetry::recent::Slice;
@@ -206,16 +206,18 @@ impl Gateway {
     }
 
     /// Pushes families with names that differ to a group. Returns when the group will expire.
-    /// Dropping the future does not undo a push under way.
+    /// `meter` counts what the push takes, and is kept for as long as it does. Dropping the future
+    /// does not undo a push under way.
     pub async fn push(
         &self,
         key: GroupingKey,
         mode: PushMode,
         ttl: Option<Ttl>,
         families: Vec<MetricFamily>,
+        meter: Box<dyn Meter>,
     ) -> Result<Expires, Error> {
         let lenient = !self.shared.options.consistency_check;
-        self.submit(key, mode, ttl, families, lenient, None).await
+        self.submit(key, mode, ttl, families, lenient, None, meter).await
     }
 
     /// Stores a group that another gateway has held, with its times, in place of what is there. It
@@ -226,9 +228,12 @@ impl Gateway {
         let times = Box::new(ForeignTimes { created, pushed, failed, stored, departed: None });
         let families = families.into_iter().map(|(_, family)| family).collect();
         let mode = PushMode::Replace;
-        self.submit(key, mode, None, families, lenient, Some(times)).await.map(drop)
+        self.submit(key, mode, None, families, lenient, Some(times), Box::new(Unmetered))
+            .await
+            .map(drop)
     }
 
+    #[expect(clippy::too_many_arguments, reason = "all that a push is")]
     async fn submit(
         &self,
         key: GroupingKey,
@@ -237,6 +242,7 @@ impl Gateway {
         families: Vec<MetricFamily>,
         lenient: bool,
         times: Option<Box<ForeignTimes>>,
+        mut meter: Box<dyn Meter>,
     ) -> Result<Expires, Error> {
         let shared = &*self.shared;
         // What a push may bring was looked at when it was parsed. What comes from elsewhere may have
@@ -248,8 +254,8 @@ impl Gateway {
         let options = &shared.options;
         let rules = Rules { limits: &options.limits, names: options.names, lenient };
         let families = beside_other_tasks(series > SERIES_INLINE_MAX, || {
-            prepare::prepare(&key, shared.hasher, rules, families)
-        });
+            prepare::prepare(&key, shared.hasher, rules, families, &mut *meter)
+        })?;
         let policy = self.ttl_policy();
         let push = Push {
             mode,
@@ -261,6 +267,7 @@ impl Gateway {
             lenient,
             times,
             key,
+            meter: Some(meter),
         };
         let (reply, answer) = oneshot::channel();
         shared.queue.push(Command::Push(Box::new(push), reply))?;
@@ -317,7 +324,8 @@ impl Gateway {
         let families = families.into_iter().map(StoredFamily::into_family).collect();
         let departed = Some(departed);
         let times = Box::new(ForeignTimes { created, pushed, failed, stored: at, departed });
-        self.submit(key, PushMode::Replace, None, families, false, Some(times)).await
+        let meter = Box::new(Unmetered);
+        self.submit(key, PushMode::Replace, None, families, false, Some(times), meter).await
     }
 
     /// Has groups live by another policy from now on, also those that are there, but for those whose

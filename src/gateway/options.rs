@@ -73,11 +73,20 @@ pub struct Limits {
     pub label_name_bytes: u64,
     pub label_value_bytes: u64,
     pub metric_name_bytes: u64,
+    /// Of the lines of one group, and of all groups, as a scrape shows them.
+    pub group_bytes: u64,
+    pub rendered_bytes: u64,
     /// Commands that wait for the lane.
     pub queue: usize,
 }
 
 impl Limits {
+    /// What no group may have, whatever the settings: lengths of lines are kept in 32 bits.
+    pub const GROUP_BYTES_MAX: u64 = 1 << 30;
+    /// What the names and values of a grouping key may have between them: each of a group's lines has
+    /// them, and so have three that the gateway adds.
+    pub const KEY_BYTES_MAX: u64 = 16 << 10;
+
     /// No bounds but those of the types.
     pub const UNLIMITED: Self = Self {
         series_per_push: u64::MAX,
@@ -88,6 +97,8 @@ impl Limits {
         label_name_bytes: u64::MAX,
         label_value_bytes: u64::MAX,
         metric_name_bytes: u64::MAX,
+        group_bytes: u64::MAX,
+        rendered_bytes: u64::MAX,
         queue: usize::MAX,
     };
 }

@@ -15,8 +15,11 @@ use crate::exposition::protobuf::encode;
 use crate::exposition::text::{self, LabelBlock};
 use crate::model::grouping_key::push_encoded;
 use crate::model::labels::merged;
-use crate::model::name::is_reserved_label_name;
-use crate::model::{GroupingKey, Label, Metric, MetricFamily, MetricType, NameRules};
+use crate::model::name::{is_label_name, is_metric_name, is_reserved_label_name};
+use crate::model::validity;
+use crate::model::{
+    Escaping, GroupingKey, Label, Meter, Metric, MetricFamily, MetricType, NameRules, OverBudget,
+};
 use crate::store::record::{FamilyRecord, encode_metrics};
 
 /// Hashes label sets and series. The seed differs between processes, so that no client can make
@@ -43,6 +46,9 @@ pub struct RenderedFamily {
     pub plain_hash: u64,
     /// The series that have labels of their own.
     pub extras: Vec<ExtraSeries>,
+    /// Hashes that series have once their names are escaped, with the places of the metrics. Nearly
+    /// always there are none.
+    pub also: Vec<(u64, usize)>,
 }
 
 /// A series that has labels beyond those of its group, and so could be another group's too.
@@ -62,6 +68,8 @@ pub struct GroupRenderer<'a> {
     block: LabelBlock,
     labels_hash: u64,
     hasher: SeriesHasher,
+    /// Whether the names of the key's labels are of the legacy charset.
+    legacy: bool,
 }
 
 impl SeriesHasher {
@@ -72,11 +80,17 @@ impl SeriesHasher {
 
     /// The hash of the labels that every metric of a group has.
     pub fn group(self, key: &GroupingKey) -> u64 {
-        self.labels(key, &[])
+        self.labels(key, &[], Escaping::AllowUtf8)
     }
 
-    fn labels(self, key: &GroupingKey, own: &[Label]) -> u64 {
-        xxh3_64_with_seed(&encoded_labels(key, own), self.seed)
+    /// The hashes of those labels once their names are escaped; none where there is nothing to escape.
+    pub fn escaped_group(self, key: &GroupingKey) -> impl Iterator<Item = u64> {
+        let schemes = schemes(is_legacy_key(key));
+        schemes.iter().map(move |scheme| self.labels(key, &[], *scheme))
+    }
+
+    fn labels(self, key: &GroupingKey, own: &[Label], scheme: Escaping) -> u64 {
+        xxh3_64_with_seed(&encoded_labels(key, own, scheme), self.seed)
     }
 }
 
@@ -85,13 +99,34 @@ fn series_hash(family: &str, labels_hash: u64) -> u64 {
     xxh3_64_with_seed(family.as_bytes(), labels_hash)
 }
 
-/// The whole label set of a metric, in a form that is equal iff the set is.
-pub fn encoded_labels(key: &GroupingKey, own: &[Label]) -> Vec<u8> {
+/// The whole label set of a metric, as a scraper that has names escaped so takes it, in a form that is
+/// equal iff the set is: a label without a value is none.
+pub fn encoded_labels(key: &GroupingKey, own: &[Label], scheme: Escaping) -> Vec<u8> {
     let mut encoded = Vec::with_capacity(128);
-    for (name, value) in merged(key.metric_labels(), own) {
-        push_encoded(&mut encoded, name, value);
+    let labels = merged(key.metric_labels(), own).filter(|(_, value)| !value.is_empty());
+    if scheme == Escaping::AllowUtf8 {
+        for (name, value) in labels {
+            push_encoded(&mut encoded, name, value);
+        }
+        return encoded;
+    }
+    let mut labels: Vec<_> =
+        labels.map(|(name, value)| (scheme.apply_to_label(name), value)).collect();
+    labels.sort_unstable();
+    for (name, value) in labels {
+        push_encoded(&mut encoded, &name, value);
     }
     encoded
+}
+
+/// The schemes under which names change: none where all are of the legacy charset.
+pub fn schemes(legacy: bool) -> &'static [Escaping] {
+    if legacy { &[] } else { &Escaping::CHANGING }
+}
+
+/// Whether the names of a key's labels are all of the legacy charset.
+pub fn is_legacy_key(key: &GroupingKey) -> bool {
+    key.labels().all(|(name, _)| is_label_name(name))
 }
 
 /// What a push has to obey by itself.
@@ -111,21 +146,26 @@ pub struct Prepared {
     pub left_out: Option<Refusal>,
 }
 
-/// Checks the families of a push and prepares them. The gateway's own families are left out:
-/// what it says there always counts.
+/// Checks the families of a push and prepares them, within the memory of `meter`. The gateway's own
+/// families are left out: what it says there always counts.
 pub fn prepare(
     key: &GroupingKey,
     hasher: SeriesHasher,
     rules: Rules<'_>,
     mut families: Vec<MetricFamily>,
-) -> Result<Prepared, Refusal> {
-    check_lengths(key, rules.limits, &families)?;
-    let mut metrics = families.iter().flat_map(|family| &family.metrics);
-    if metrics.any(|metric| metric.timestamp_ms.is_some()) {
-        return Err(Refusal::Timestamps);
+    meter: &mut dyn Meter,
+) -> Result<Result<Prepared, Refusal>, OverBudget> {
+    if let Err(refusal) = check_alone(key, rules.limits, &families) {
+        return Ok(Err(refusal));
     }
     families.retain(|family| !is_stamp(&family.name));
     let group = GroupRenderer::new(key, hasher);
+    let least = families.iter().map(|family| text::least_bytes(family, &group.block)).sum();
+    if let Err(refusal) = check_group_bytes(least, rules.limits) {
+        return Ok(Err(refusal));
+    }
+    // The lines here and in the view; the stored form here, in the batch, and in the store's cache.
+    meter.take(usize::try_from(least).unwrap_or(usize::MAX).saturating_mul(5))?;
     let mut left_out = None;
     // One buffer for the lines of all families and one for their stored forms: a push of many small
     // families would else spend its time in the allocator.
@@ -142,7 +182,7 @@ pub fn prepare(
                 stored.truncate(begin.1);
                 continue;
             }
-            Err(refusal) => return Err(refusal),
+            Err(refusal) => return Ok(Err(refusal)),
         }
         ends.push((lines.len(), stored.len()));
     }
@@ -153,10 +193,25 @@ pub fn prepare(
         family.record.metrics = stored.split_to(end.1 - begin.1);
         begin = end;
     }
-    Ok(Prepared { families: prepared, left_out })
+    let bytes = prepared.iter().map(|family| family.rendered.bytes()).sum();
+    if let Err(refusal) = check_group_bytes(bytes, rules.limits) {
+        return Ok(Err(refusal));
+    }
+    Ok(Ok(Prepared { families: prepared, left_out }))
 }
 
-fn check_lengths(
+fn check_group_bytes(bytes: u64, limits: &Limits) -> Result<(), Refusal> {
+    let limit = limits.group_bytes.min(Limits::GROUP_BYTES_MAX);
+    if bytes > limit {
+        let (what, setting) =
+            ("the group would be too many bytes in a scrape", "limits.group-size");
+        return Err(Refusal::Limit { what, setting, found: bytes, limit });
+    }
+    Ok(())
+}
+
+/// Checks what can be told without the labels that the group gives.
+fn check_alone(
     key: &GroupingKey,
     limits: &Limits,
     families: &[MetricFamily],
@@ -171,6 +226,12 @@ fn check_lengths(
         at_most("a label value", "limits.label-value-length", value.len(), of_value)
     };
     key.labels().try_for_each(|(name, value)| label(name, value))?;
+    at_most(
+        "the grouping key",
+        "the most that a grouping key may have",
+        key.as_bytes().len(),
+        limits.group_bytes.min(Limits::KEY_BYTES_MAX),
+    )?;
     for family in families {
         let name = family.name.len();
         at_most("a metric name", "limits.metric-name-length", name, limits.metric_name_bytes)?;
@@ -185,13 +246,31 @@ fn check_lengths(
             metric.labels.iter().try_for_each(|own| label(&own.name, &own.value))?;
         }
     }
+    let mut metrics = families.iter().flat_map(|family| &family.metrics);
+    if metrics.any(|metric| metric.timestamp_ms.is_some()) {
+        return Err(Refusal::Timestamps);
+    }
     Ok(())
+}
+
+impl RenderedFamily {
+    /// How many bytes it has in a scrape, and is kept in.
+    pub fn bytes(&self) -> u64 {
+        let Rendered { text, exact } = &self.lines;
+        (text.len() + exact.as_ref().map_or(0, Bytes::len)) as u64
+    }
 }
 
 impl<'a> GroupRenderer<'a> {
     /// Gets ready to render families of the group.
     pub fn new(key: &'a GroupingKey, hasher: SeriesHasher) -> Self {
-        Self { key, block: LabelBlock::of_group(key), labels_hash: hasher.group(key), hasher }
+        let (block, legacy) = (LabelBlock::of_group(key), is_legacy_key(key));
+        Self { key, block, labels_hash: hasher.group(key), hasher, legacy }
+    }
+
+    /// The labels that every metric of the group has.
+    pub fn block(&self) -> &LabelBlock {
+        &self.block
     }
 
     /// Renders a family whose labels are sanitized.
@@ -205,18 +284,8 @@ impl<'a> GroupRenderer<'a> {
     /// The same, but for the lines, which are appended to `lines`.
     fn render_into(&self, lines: &mut Vec<u8>, family: &MetricFamily) -> RenderedFamily {
         text::lines(lines, family, &self.block);
-        let extras = family
-            .metrics
-            .iter()
-            .enumerate()
-            .filter(|(_, metric)| !metric.labels.is_empty())
-            .map(|(at, metric)| {
-                let labels_hash = self.hasher.labels(self.key, &metric.labels);
-                let hash = series_hash(&family.name, labels_hash);
-                ExtraSeries { hash, labels_hash, metric: at }
-            })
-            .collect();
         let plain_hash = series_hash(&family.name, self.labels_hash);
+        let (extras, also) = self.claims(family);
         let exact = (!family.metrics.iter().all(encode::is_whole_in_text)).then(|| {
             let mut exact = Vec::with_capacity(256 * family.metrics.len());
             for metric in &family.metrics {
@@ -225,7 +294,33 @@ impl<'a> GroupRenderer<'a> {
             }
             Bytes::from(exact)
         });
-        RenderedFamily { lines: Rendered { text: Bytes::new(), exact }, plain_hash, extras }
+        let lines = Rendered { text: Bytes::new(), exact };
+        RenderedFamily { lines, plain_hash, extras, also }
+    }
+
+    /// The series that could be another group's too, and the hashes that those have beside their own
+    /// once names are escaped. Where names change, that is every series.
+    fn claims(&self, family: &MetricFamily) -> (Vec<ExtraSeries>, Vec<(u64, usize)>) {
+        let legacy = self.legacy && is_metric_name(&family.name);
+        let mut also = Vec::new();
+        let extras = family
+            .metrics
+            .iter()
+            .enumerate()
+            .filter(|(_, metric)| !legacy || !metric.labels.is_empty())
+            .map(|(at, metric)| {
+                let hash_of = |scheme| self.hasher.labels(self.key, &metric.labels, scheme);
+                let labels_hash = hash_of(Escaping::AllowUtf8);
+                let legacy = legacy && metric.labels.iter().all(|own| is_label_name(&own.name));
+                for scheme in schemes(legacy) {
+                    let hash = series_hash(&scheme.apply(&family.name), hash_of(*scheme));
+                    also.push((hash, at));
+                }
+                let hash = series_hash(&family.name, labels_hash);
+                ExtraSeries { hash, labels_hash, metric: at }
+            })
+            .collect();
+        (extras, also)
     }
 
     /// Prepares a family, but for its lines and its stored metrics, which are appended to the
@@ -246,6 +341,11 @@ impl<'a> GroupRenderer<'a> {
                 return Err(Refusal::NotA { family: family.name, kind: family.kind });
             }
             self.sanitize(&family.name, family.kind, names, metric)?;
+            validity::settle(metric, names).map_err(|reason| Refusal::Invalid {
+                family: family.name.clone(),
+                labels: labels_text(self.key, &metric.labels),
+                reason,
+            })?;
         }
         let rendered = self.render_into(lines, &family);
         self.check_unique(&family, &rendered)?;
@@ -284,17 +384,19 @@ impl<'a> GroupRenderer<'a> {
             return Err(refusal);
         }
         for label in &metric.labels {
-            let (family, label) = (family.to_owned(), label.name.clone());
-            if !names.is_label_name(&label) {
+            let name = || (family.to_owned(), label.name.clone());
+            if !names.is_label_name(&label.name) {
+                let (family, label) = name();
                 return Err(Refusal::LabelName { family, label });
             }
-            if is_reserved_label_name(&label) {
+            if is_reserved_label_name(&label.name) {
+                let (family, label) = name();
                 return Err(Refusal::LabelReserved { family, label });
             }
             // For histograms, too, unlike the Go Pushgateway: with two labels of one name, Prometheus
             // refuses all that it has scraped.
-            if let Some(bound) = kind.bound_label().filter(|bound| *bound == label) {
-                return Err(Refusal::BoundLabel { family, label: bound });
+            if let Some(bound) = kind.bound_label().filter(|bound| *bound == label.name) {
+                return Err(Refusal::BoundLabel { family: family.to_owned(), label: bound });
             }
         }
         let key = self.key;
@@ -305,9 +407,28 @@ impl<'a> GroupRenderer<'a> {
             });
             !given
         });
-        Ok(())
+        self.check_escaped_labels(family, kind, metric)
     }
 
+    /// No two labels of a metric have one name once they are escaped, nor one that is the metric's.
+    fn check_escaped_labels(
+        &self,
+        family: &str,
+        kind: MetricType,
+        metric: &Metric,
+    ) -> Result<(), Refusal> {
+        if self.legacy && metric.labels.iter().all(|own| is_label_name(&own.name)) {
+            return Ok(());
+        }
+        let names = merged(self.key.metric_labels(), &metric.labels).map(|(name, _)| name);
+        let names: Vec<_> = names.chain(kind.bound_label()).chain(["__name__"]).collect();
+        match Escaping::collision(names.into_iter()) {
+            Some(label) => Err(Refusal::EscapedLabelTwice { family: family.to_owned(), label }),
+            None => Ok(()),
+        }
+    }
+
+    /// No series comes twice, however a scraper has names escaped.
     fn check_unique(
         &self,
         family: &MetricFamily,
@@ -317,20 +438,41 @@ impl<'a> GroupRenderer<'a> {
             family: family.name.clone(),
             labels: labels_text(self.key, labels),
         };
+        if family.metrics.len() < 2 {
+            return Ok(());
+        }
         if family.metrics.len() - rendered.extras.len() > 1 {
             return Err(duplicate(&[]));
         }
-        if rendered.extras.len() < 2 {
-            return Ok(());
-        }
-        let mut sets: Vec<&[Label]> =
-            family.metrics.iter().map(|metric| metric.labels.as_slice()).collect();
-        sets.sort_unstable();
-        match sets.iter().zip(sets.iter().skip(1)).find(|(a, b)| a == b) {
-            Some((labels, _)) => Err(duplicate(labels)),
+        let plain = (family.metrics.len() > rendered.extras.len()).then(|| {
+            (rendered.plain_hash, family.metrics.iter().position(|m| m.labels.is_empty()))
+        });
+        let plain = plain.and_then(|(hash, at)| Some((hash, at?)));
+        let extras = rendered.extras.iter().map(|extra| (extra.hash, extra.metric));
+        let also = rendered.also.iter().copied();
+        let mut hashes: Vec<(u64, usize)> = extras.chain(plain).chain(also).collect();
+        hashes.sort_unstable();
+        let own = |at: usize| family.metrics.get(at).map_or(&[][..], |metric| &*metric.labels);
+        let pairs = hashes.iter().zip(hashes.iter().skip(1));
+        let is_twice = |((a, one), (b, other)): &(&(u64, usize), &(u64, usize))| {
+            a == b && one != other && is_one_series((self.key, own(*one)), (self.key, own(*other)))
+        };
+        match pairs.clone().find(is_twice) {
+            Some((_, (_, at))) => Err(duplicate(own(*at))),
             None => Ok(()),
         }
     }
+}
+
+/// Whether two series of one name are one to some scraper: grouping keys, and labels beyond them.
+pub fn is_one_series(one: (&GroupingKey, &[Label]), other: (&GroupingKey, &[Label])) -> bool {
+    let same = |scheme: &Escaping| {
+        encoded_labels(one.0, one.1, *scheme) == encoded_labels(other.0, other.1, *scheme)
+    };
+    let legacy = |(key, own): (&GroupingKey, &[Label])| {
+        is_legacy_key(key) && own.iter().all(|label| is_label_name(&label.name))
+    };
+    same(&Escaping::AllowUtf8) || schemes(legacy(one) && legacy(other)).iter().any(same)
 }
 
 /// A label set for a message.
@@ -344,6 +486,7 @@ pub fn labels_text(key: &GroupingKey, own: &[Label]) -> String {
 mod tests {
     use super::*;
     use crate::exposition::text::parse;
+    use crate::model::Unmetered;
 
     fn key(labels: &[(&str, &str)]) -> GroupingKey {
         let labels = labels.iter().map(|(name, value)| Label::new(*name, *value)).collect();
@@ -358,7 +501,16 @@ mod tests {
     }
 
     fn prepared(key: &GroupingKey, body: &str) -> Result<Vec<PreparedFamily>, Refusal> {
-        prepare(key, SeriesHasher::random(), RULES, parsed(body)).map(|push| push.families)
+        prepare_all(key, SeriesHasher::random(), RULES, parsed(body)).map(|push| push.families)
+    }
+
+    fn prepare_all(
+        key: &GroupingKey,
+        hasher: SeriesHasher,
+        rules: Rules<'_>,
+        families: Vec<MetricFamily>,
+    ) -> Result<Prepared, Refusal> {
+        prepare(key, hasher, rules, families, &mut Unmetered).unwrap()
     }
 
     fn lines(key: &GroupingKey, body: &str) -> String {
@@ -405,7 +557,11 @@ mod tests {
         ] {
             assert_eq!(prepared(&key, body).expect_err(body).reason(), reason, "{body}");
         }
-        assert!(prepared(&key, "m{a=\"\"} 1\nm 2\n").is_ok(), "{{a=\"\"}} and {{}} differ");
+        for body in ["m{a=\"\"} 1\nm 2\n", "m{b=\"1\"} 1\nm{a=\"\",b=\"1\"} 2\n"] {
+            let refusal = prepared(&key, body).expect_err("a label without a value is none");
+            assert_eq!(refusal.reason(), "duplicate", "{body}");
+        }
+        assert!(prepared(&key, "m{a=\"\"} 1\n").is_ok());
     }
 
     #[test]
@@ -427,7 +583,7 @@ mod tests {
         ] {
             let families = parsed(body);
             let key = key(&[("job", value)]);
-            let refusal = prepare(&key, SeriesHasher::random(), rules, families).unwrap_err();
+            let refusal = prepare_all(&key, SeriesHasher::random(), rules, families).unwrap_err();
             assert!(refusal.to_string().contains(setting), "{refusal}");
             assert!(!refusal.marks_the_group());
         }
@@ -437,7 +593,7 @@ mod tests {
     fn a_lenient_push_is_left_without_what_contradicts_itself() {
         let rules = Rules { lenient: true, ..RULES };
         let body = "a 1\nb{x=\"1\"} 1\nb{x=\"1\"} 2\nc 3\n";
-        let push = prepare(&key(&[("job", "j")]), SeriesHasher::random(), rules, parsed(body));
+        let push = prepare_all(&key(&[("job", "j")]), SeriesHasher::random(), rules, parsed(body));
         let push = push.unwrap();
         let lines = |family: &PreparedFamily| {
             String::from_utf8(family.rendered.lines.text.to_vec()).unwrap()
@@ -461,7 +617,7 @@ mod tests {
     fn a_series_has_one_hash_whichever_group_it_is_pushed_to() {
         let hasher = SeriesHasher::random();
         let families = |key: &GroupingKey, body: &str| {
-            prepare(key, hasher, RULES, parsed(body)).unwrap().families.remove(0).rendered
+            prepare_all(key, hasher, RULES, parsed(body)).unwrap().families.remove(0).rendered
         };
         let wide = families(&key(&[("job", "j")]), "m{instance=\"i\",zone=\"z\"} 1\n");
         let narrow = key(&[("job", "j"), ("instance", "i"), ("zone", "z")]);

@@ -10,10 +10,11 @@ use super::command::Accepted;
 use super::group::GroupState;
 use super::history::{Departed, Departure};
 use super::index::NewMember;
+use super::options::Limits;
 use super::prepare::{GroupRenderer, SeriesHasher};
 use super::stored::chunk_sum;
 use super::view::{Change, View};
-use crate::exposition::text::LabelBlock;
+use crate::exposition::text::{self, LabelBlock};
 use crate::model::name::{is_label_name, is_metric_name};
 use crate::model::{GroupingKey, LatestIntervals, MetricFamily, Rhythm, Ttl};
 use crate::store::record::{ChunkRecord, FamilyRecord, GroupRecord, TombstoneRecord};
@@ -149,37 +150,60 @@ fn insert(
         families.into_iter().map(move |family| (chunk.number, family))
     });
     let families: Vec<_> = inline.chain(beside).collect();
-    judge.index.reserve_members(id, families.len());
-    let mut lines = Vec::with_capacity(families.len());
+    let mut rendered = Vec::with_capacity(families.len());
     let stamps = judge.stamps.lines(&state, &block, at);
     let mut quoted = key.labels().any(|(name, _)| !is_label_name(name));
+    let limits = &judge.limits;
+    let room = limits.rendered_bytes.saturating_sub(judge.index.rendered_bytes());
+    let room = room.min(limits.group_bytes).min(Limits::GROUP_BYTES_MAX);
+    let mut bytes = 0_u64;
     for (chunk, record) in families {
         let metrics = record.decode_metrics().map_err(|error| broken(error.to_string()))?;
         let kind = record.metric_type().ok_or_else(|| broken("a family has no type".into()))?;
+        judge.index.seen_stored(stored_id, record.sequence);
         let family =
             MetricFamily { name: record.name, help: record.help, kind, unit: None, metrics };
-        let rendered = group.render(&family);
+        // Looked at before it is rendered: a start that takes more memory than there is would be
+        // followed by another.
+        if bytes.saturating_add(text::least_bytes(&family, &block)) > room {
+            tracing::error!(
+                group = %key,
+                room,
+                "a stored group is set aside: its series are more bytes in a scrape than there may be \
+                 (limits.group-size, limits.rendered-size); it is kept until it is pushed again or \
+                 deleted, and shown at a start with larger limits"
+            );
+            rendered.clear();
+            break;
+        }
+        let lines = group.render(&family);
+        bytes += lines.bytes();
         quoted |= !is_metric_name(&family.name);
         let mut own = family.metrics.iter().flat_map(|metric| &metric.labels);
         quoted |= own.any(|label| !is_label_name(&label.name));
-        let member = NewMember {
-            name: &family.name,
-            kind,
-            help: family.help.as_deref(),
-            sequence: record.sequence,
-            series: record.series,
-            extras: &rendered.extras,
-        };
-        judge.index.seen_stored(stored_id, record.sequence);
-        let (member, changed) = judge.index.set_member(id, &member);
-        if chunk != 0 {
-            judge.index.set_chunk(id, &family.name, chunk);
-        }
-        if changed && let Some(family) = judge.index.family(member) {
-            view.publish(header_change(member, family));
-        }
-        lines.push((member, rendered.lines));
+        let MetricFamily { name, help, .. } = family;
+        rendered.push((name, help, kind, chunk, record.sequence, record.series, lines));
     }
+    let members: Vec<_> = rendered
+        .iter()
+        .map(|(name, help, kind, chunk, sequence, series, lines)| NewMember {
+            name,
+            chunk: *chunk,
+            kind: *kind,
+            help: help.as_deref(),
+            sequence: *sequence,
+            series: *series,
+            rendered: lines,
+        })
+        .collect();
+    let set = judge.index.set_members(id, &members);
+    for (member, _) in set.iter().filter(|(_, changed)| *changed) {
+        if let Some(family) = judge.index.family(*member) {
+            view.publish(header_change(*member, family));
+        }
+    }
+    let of_family = set.into_iter().zip(rendered);
+    let lines = of_family.map(|((member, _), (.., lines))| (member, lines.lines)).collect();
     if let Some(group) = judge.index.group_mut(id) {
         group.head = Some(head);
         group.chunks = refs;

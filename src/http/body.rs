@@ -13,7 +13,9 @@ use hyper::header::CONTENT_ENCODING;
 use super::Limits;
 use super::bounds::Reservation;
 use super::rejection::Rejection;
+use crate::exposition::{Budget, ParseLimits, PushFormat, likely_cause};
 use crate::gateway::beside_other_tasks;
+use crate::model::{Meter, MetricFamily, NameRules};
 
 /// Larger bodies are decompressed and parsed where it does not hold up other requests.
 const INLINE_BYTES_MAX: usize = 128 * 1024;
@@ -61,15 +63,8 @@ where
     B: Body<Data = Bytes> + Unpin,
     B::Error: Display,
 {
-    let encoding = Encoding::of(headers);
-    let limit = limits.body_bytes;
-    if body.size_hint().lower() > limit as u64 {
-        return Err(too_large(limit));
-    }
-    let seconds = limits.body_timeout.as_secs();
-    let bytes = timed(limits.body_timeout, collect(body, limit, held))
-        .await
-        .ok_or(Rejection::BodyTimeout { seconds })??;
+    let encoding = Encoding::of(headers)?;
+    let bytes = receive(body, limits, held).await?;
     if encoding == Encoding::Identity {
         return Ok(bytes);
     }
@@ -77,29 +72,112 @@ where
     working_on(bytes.len(), || decode(encoding, &bytes, decoded_max, held))
 }
 
+/// Reads a body and parses it as it is decompressed, so that the first that is too much ends it.
+pub(super) async fn parse<B>(
+    headers: &HeaderMap,
+    body: &mut B,
+    format: PushFormat,
+    names: NameRules,
+    parse_limits: ParseLimits,
+    Bounds { limits, held }: &mut Bounds,
+) -> Result<Vec<MetricFamily>, Rejection>
+where
+    B: Body<Data = Bytes> + Unpin,
+    B::Error: Display,
+{
+    let encoding = Encoding::of(headers)?;
+    let bytes = receive(body, limits, held).await?;
+    let decoded_max = limits.decoded_bytes;
+    let families = working_on(bytes.len(), || {
+        let whole = match encoding {
+            Encoding::Identity => Some(bytes.clone()),
+            // A block is known when it is whole, and expands by a known factor at most.
+            Encoding::Snappy if !bytes.starts_with(SNAPPY_STREAM) => {
+                Some(decode(encoding, &bytes, decoded_max, held)?)
+            }
+            _ => {
+                held.take(CHUNK_BYTES)?;
+                None
+            }
+        };
+        let mut parser = format.parser(names, Budget::new(parse_limits, held));
+        let mut cause = None;
+        let mut feed = |chunk: &[u8]| {
+            parser.feed(chunk).map_err(|error| {
+                let cause = *cause.get_or_insert_with(|| likely_cause(chunk));
+                Rejection::Parse { error, cause }
+            })
+        };
+        match &whole {
+            Some(whole) => feed(whole)?,
+            None => decompress(encoding, &bytes, decoded_max, feed)?,
+        }
+        let first = whole.as_deref().unwrap_or_default();
+        let ended = parser.finish();
+        ended.map_err(|error| Rejection::Parse { error, cause: likely_cause(first) })
+    })?;
+    // What was sent is not there any more.
+    let sent = bytes.len();
+    drop(bytes);
+    held.give_back(sent);
+    Ok(families)
+}
+
+/// Reads a body as it was sent.
+async fn receive<B>(
+    body: &mut B,
+    limits: &Limits,
+    held: &mut Reservation,
+) -> Result<Bytes, Rejection>
+where
+    B: Body<Data = Bytes> + Unpin,
+    B::Error: Display,
+{
+    let limit = limits.body_bytes;
+    if body.size_hint().lower() > limit as u64 {
+        return Err(too_large(limit));
+    }
+    let seconds = limits.body_timeout.as_secs();
+    let received = timed(limits.body_timeout, collect(body, limit, held)).await;
+    received.ok_or(Rejection::BodyTimeout { seconds })?
+}
+
 /// Refuses what says that it is gzip and does not begin so, of a body that is of no use otherwise: the
-/// Go Pushgateway begins to decode whatever it is asked.
+/// Go Pushgateway begins to decode whatever it is asked. The begin is all that is read for it.
 pub(super) async fn check_encoding<B>(
     headers: &HeaderMap,
     body: &mut B,
-    Bounds { limits, held }: &mut Bounds,
+    limits: &Limits,
 ) -> Result<(), Rejection>
 where
     B: Body<Data = Bytes> + Unpin,
     B::Error: Display,
 {
-    if Encoding::of(headers) != Encoding::Gzip {
+    /// Of a gzip header without what is optional.
+    const HEADER_BYTES: usize = 10;
+    if !Encoding::of(headers).is_ok_and(|encoding| encoding == Encoding::Gzip) {
         return Ok(());
     }
     let seconds = limits.body_timeout.as_secs();
-    let bytes = timed(limits.body_timeout, collect(body, limits.body_bytes, held))
-        .await
-        .ok_or(Rejection::BodyTimeout { seconds })??;
-    let decoder = flate2::read::GzDecoder::new(&bytes[..]);
-    if decoder.header().is_some() {
+    let begin = async {
+        let mut begin = Vec::with_capacity(HEADER_BYTES);
+        while begin.len() < HEADER_BYTES
+            && let Some(frame) = body.frame().await
+        {
+            let frame = frame.map_err(|error| Rejection::BodyBroken(error.to_string()))?;
+            let data = frame.into_data().unwrap_or_default();
+            let wanted = HEADER_BYTES - begin.len();
+            begin.extend_from_slice(data.get(..wanted).unwrap_or(&data));
+        }
+        Ok::<_, Rejection>(begin)
+    };
+    let begin = timed(limits.body_timeout, begin).await;
+    let begin = begin.ok_or(Rejection::BodyTimeout { seconds })??;
+    // Deflate is the one method that there is.
+    if begin.len() == HEADER_BYTES && begin.starts_with(b"\x1f\x8b\x08") {
         return Ok(());
     }
-    let reason = if bytes.is_empty() { "EOF" } else { "invalid gzip header" };
+    let reason = if begin.is_empty() { "EOF" } else { "invalid gzip header" };
     Err(Rejection::Encoding { encoding: "gzip", reason: reason.to_owned() })
 }
 
@@ -156,7 +234,7 @@ where
         if first.len() + whole.len() + data.len() > limit {
             return Err(too_large(limit));
         }
-        held.grow(data.len())?;
+        held.take(data.len())?;
         if first.is_empty() && whole.is_empty() {
             // Most bodies are one frame: no copy.
             first = data;
@@ -175,93 +253,121 @@ where
 }
 
 impl Encoding {
-    /// As the Go Pushgateway: one name, in any case; an unknown one is ignored.
-    fn of(headers: &HeaderMap) -> Self {
+    /// One name, in any case. Unlike the Go Pushgateway, which parses what is in an encoding that it
+    /// does not know as if it were in none.
+    fn of(headers: &HeaderMap) -> Result<Self, Rejection> {
         let name = headers.get(CONTENT_ENCODING).map_or(&b""[..], |value| value.as_bytes());
-        match name.to_ascii_lowercase().as_slice() {
-            b"gzip" => Self::Gzip,
-            b"snappy" => Self::Snappy,
-            b"zstd" => Self::Zstd,
-            _ => Self::Identity,
+        match name.trim_ascii().to_ascii_lowercase().as_slice() {
+            b"" | b"identity" => Ok(Self::Identity),
+            b"gzip" | b"x-gzip" => Ok(Self::Gzip),
+            b"snappy" => Ok(Self::Snappy),
+            b"zstd" => Ok(Self::Zstd),
+            other => {
+                let name = String::from_utf8_lossy(other).chars().take(64).collect();
+                Err(Rejection::UnknownEncoding { name })
+            }
         }
     }
 }
 
+/// So much is decompressed at a time.
+const CHUNK_BYTES: usize = 64 * 1024;
+
+/// A copy in a snappy block, of three bytes at least, stands for 64 bytes at most.
+const SNAPPY_FACTOR_MAX: usize = 22;
+
+/// All of a body, decompressed.
 fn decode(
     encoding: Encoding,
     bytes: &[u8],
     limit: usize,
     held: &mut Reservation,
 ) -> Result<Bytes, Rejection> {
-    let failed = |name, error: &dyn ToString| Rejection::Encoding {
-        encoding: name,
-        reason: error.to_string(),
-    };
     match encoding {
         Encoding::Identity => Ok(Bytes::copy_from_slice(bytes)),
-        Encoding::Gzip => {
-            let decoder = flate2::read::MultiGzDecoder::new(bytes);
-            bounded(decoder, bytes.len(), limit, held)?.map_err(|error| failed("gzip", &error))
-        }
-        // No stream at all.
-        Encoding::Snappy if bytes.is_empty() => Ok(Bytes::new()),
-        Encoding::Snappy if bytes.starts_with(SNAPPY_STREAM) => {
-            let decoder = snap::read::FrameDecoder::new(bytes);
-            bounded(decoder, bytes.len(), limit, held)?.map_err(|error| failed("snappy", &error))
-        }
-        Encoding::Snappy => {
-            let len = snap::raw::decompress_len(bytes).map_err(|error| failed("snappy", &error))?;
+        Encoding::Snappy if !bytes.starts_with(SNAPPY_STREAM) => {
+            let failed = |reason: String| Rejection::Encoding { encoding: "snappy", reason };
+            // No stream at all.
+            if bytes.is_empty() {
+                return Ok(Bytes::new());
+            }
+            let len =
+                snap::raw::decompress_len(bytes).map_err(|error| failed(error.to_string()))?;
             if len > limit {
                 return Err(too_large_once_decoded(limit));
             }
-            held.grow(len)?;
+            if len > bytes.len().saturating_mul(SNAPPY_FACTOR_MAX) {
+                let sent = bytes.len();
+                return Err(failed(format!(
+                    "{sent} bytes cannot be {len} bytes once decompressed"
+                )));
+            }
+            held.take(len)?;
             let decoded = snap::raw::Decoder::new().decompress_vec(bytes);
-            decoded.map(Bytes::from).map_err(|error| failed("snappy", &error))
+            decoded.map(Bytes::from).map_err(|error| failed(error.to_string()))
         }
+        _ => {
+            let mut whole = Vec::new();
+            decompress(encoding, bytes, limit, |chunk| {
+                // What grows is there twice while it does.
+                held.take(2 * chunk.len())?;
+                whole.extend_from_slice(chunk);
+                Ok(())
+            })?;
+            Ok(whole.into())
+        }
+    }
+}
+
+/// Decompresses a stream, and hands it on part by part; no more than the limit.
+fn decompress(
+    encoding: Encoding,
+    bytes: &[u8],
+    limit: usize,
+    each: impl FnMut(&[u8]) -> Result<(), Rejection>,
+) -> Result<(), Rejection> {
+    match encoding {
+        Encoding::Gzip => parts("gzip", flate2::read::MultiGzDecoder::new(bytes), limit, each),
         Encoding::Zstd => {
             let decoder =
                 zstd::stream::read::Decoder::with_buffer(bytes).and_then(|mut decoder| {
                     decoder.window_log_max(ZSTD_WINDOW_LOG_MAX)?;
                     Ok(decoder)
                 });
-            let decoder = decoder.map_err(|error| failed("zstd", &error))?;
-            bounded(decoder, bytes.len(), limit, held)?.map_err(|error| failed("zstd", &error))
+            let failed = |error: io::Error| Rejection::Encoding {
+                encoding: "zstd",
+                reason: error.to_string(),
+            };
+            parts("zstd", decoder.map_err(failed)?, limit, each)
         }
+        Encoding::Snappy => parts("snappy", snap::read::FrameDecoder::new(bytes), limit, each),
+        Encoding::Identity => parts("identity", bytes, limit, each),
     }
 }
 
-/// Reads to the end, or to the limit and no further, and takes little more memory than that.
-fn bounded(
+fn parts(
+    encoding: &'static str,
     mut decoder: impl Read,
-    encoded: usize,
     limit: usize,
-    held: &mut Reservation,
-) -> Result<io::Result<Bytes>, Rejection> {
-    /// What text such as this is compressed by, mostly.
-    const RATIO: usize = 16;
-    // One more, to tell a full body from one that goes on.
-    let most = limit.saturating_add(1);
-    let mut text = vec![0; encoded.saturating_mul(RATIO).clamp(4096, most.max(4096))];
-    held.grow(text.len())?;
-    let mut len = 0;
+    mut each: impl FnMut(&[u8]) -> Result<(), Rejection>,
+) -> Result<(), Rejection> {
+    let mut chunk = vec![0; CHUNK_BYTES];
+    let mut len = 0_usize;
     loop {
-        match decoder.read(text.get_mut(len..).unwrap_or_default()) {
-            Ok(0) => break,
-            Ok(read) => len += read,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Ok(Err(error)),
-        }
+        let read = match decoder.read(&mut chunk) {
+            Ok(0) => return Ok(()),
+            Ok(read) => read,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) => {
+                return Err(Rejection::Encoding { encoding, reason: error.to_string() });
+            }
+        };
+        len = len.saturating_add(read);
         if len > limit {
             return Err(too_large_once_decoded(limit));
         }
-        if len == text.len() {
-            let more = len.min(most - len);
-            held.grow(more)?;
-            text.resize(len + more, 0);
-        }
+        each(chunk.get(..read).unwrap_or_default())?;
     }
-    text.truncate(len);
-    Ok(Ok(text.into()))
 }
 
 #[cfg(test)]
@@ -270,6 +376,7 @@ mod tests {
 
     use super::*;
     use crate::http::bounds::Budget;
+    use crate::model::OverBudget;
 
     const TEXT: &[u8] = b"metric 1\nmetric_two 2\n";
 
@@ -296,7 +403,8 @@ mod tests {
         let bomb = gzip(&vec![b'\n'; 1_000_000]);
         let mut held = budget.reservation();
         let result = super::decode(Encoding::Gzip, &bomb, 10_000_000, &mut held);
-        assert!(matches!(result, Err(Rejection::Overload { limit: 10_000 })));
+        let alone = OverBudget::Alone { limit: 10_000 };
+        assert!(matches!(result, Err(Rejection::OverBudget(error)) if error == alone));
         drop(held);
         let mut held = budget.reservation();
         assert_eq!(super::decode(Encoding::Gzip, &gzip(TEXT), 100, &mut held).unwrap(), TEXT);
@@ -340,6 +448,14 @@ mod tests {
         let claims_4_gib = [0xff, 0xff, 0xff, 0xff, 0x0f, 0];
         let result = decode(Encoding::Snappy, &claims_4_gib, 1_000_000);
         assert!(matches!(result, Err(Rejection::BodyTooLarge { .. })));
+        let claims_255_mib = [0x80, 0x80, 0xc0, 0x7f, 0];
+        let result = decode(Encoding::Snappy, &claims_255_mib, 1 << 30);
+        assert!(
+            matches!(result, Err(Rejection::Encoding { .. })),
+            "it takes no memory: {result:?}"
+        );
+        let zeros = snap::raw::Encoder::new().compress_vec(&vec![0; 1 << 20]).unwrap();
+        assert_eq!(decode(Encoding::Snappy, &zeros, 1 << 20).unwrap().len(), 1 << 20);
     }
 
     #[test]
@@ -363,10 +479,15 @@ mod tests {
         let of = |value: &str| {
             let mut headers = HeaderMap::new();
             headers.insert(CONTENT_ENCODING, value.parse().unwrap());
-            Encoding::of(&headers)
+            Encoding::of(&headers).map_err(|error| error.to_string())
         };
-        assert_eq!(of("GZip"), Encoding::Gzip);
-        assert_eq!(of("gzip, gzip"), Encoding::Identity);
-        assert_eq!(of("deflate"), Encoding::Identity);
+        for name in ["GZip", "x-gzip", " gzip "] {
+            assert_eq!(of(name), Ok(Encoding::Gzip), "{name}");
+        }
+        assert_eq!(of("identity"), Ok(Encoding::Identity));
+        for name in ["gzip, gzip", "deflate", "br"] {
+            let error = of(name).unwrap_err();
+            assert!(error.contains(name) && error.contains("zstd"), "{error}");
+        }
     }
 }

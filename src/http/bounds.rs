@@ -11,7 +11,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::{Instant, Sleep};
 
-use super::rejection::Rejection;
+use crate::model::{Meter, OverBudget};
 
 /// How many connections there may be at a time.
 #[derive(Clone, Debug)]
@@ -71,16 +71,38 @@ impl Budget {
     }
 }
 
-impl Reservation {
+impl Meter for Reservation {
     /// Takes more. Refused where that is more than is left: whoever waited for others to give back
     /// might wait for one that waits for it.
-    pub(super) fn grow(&mut self, bytes: usize) -> Result<(), Rejection> {
+    fn take(&mut self, bytes: usize) -> Result<(), OverBudget> {
         let Budget { used, limit } = &self.budget;
         let sum = |used: usize| used.checked_add(bytes).filter(|sum| sum <= limit);
         let taken = used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, sum);
-        taken.map_err(|_| Rejection::Overload { limit: *limit })?;
+        if taken.is_err() {
+            let limit = *limit;
+            let alone = self.bytes.checked_add(bytes).is_none_or(|sum| sum > limit);
+            return Err(if alone {
+                OverBudget::Alone { limit }
+            } else {
+                OverBudget::Together { limit }
+            });
+        }
         self.bytes += bytes;
         Ok(())
+    }
+}
+
+impl Reservation {
+    /// Gives some of it back: as much of it as was taken, at most.
+    pub(super) fn give_back(&mut self, bytes: usize) {
+        let bytes = bytes.min(self.bytes);
+        self.bytes -= bytes;
+        self.budget.used.fetch_sub(bytes, Ordering::Relaxed);
+    }
+
+    /// Hands over all that was taken, and has taken nothing then.
+    pub(super) fn hand_over(&mut self) -> Self {
+        Self { budget: self.budget.clone(), bytes: std::mem::take(&mut self.bytes) }
     }
 }
 
@@ -237,13 +259,13 @@ mod tests {
     fn a_budget_is_shared_and_given_back() {
         let budget = Budget::new(10);
         let (mut one, mut other) = (budget.reservation(), budget.reservation());
-        one.grow(6).unwrap();
-        assert!(other.grow(5).is_err());
-        other.grow(4).unwrap();
+        one.take(6).unwrap();
+        assert!(other.take(5).is_err());
+        other.take(4).unwrap();
         drop(one);
-        other.grow(6).unwrap();
-        assert!(budget.reservation().grow(1).is_err());
-        assert!(other.grow(usize::MAX).is_err(), "it does not wrap around");
+        other.take(6).unwrap();
+        assert!(budget.reservation().take(1).is_err());
+        assert!(other.take(usize::MAX).is_err(), "it does not wrap around");
     }
 
     #[tokio::test(start_paused = true)]

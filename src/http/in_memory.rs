@@ -106,6 +106,7 @@ pub(crate) fn options(prefix: &str) -> Options {
             header_timeout: timeout,
             body_timeout: timeout,
             bytes_in_flight: 512 << 10,
+            followers: 4,
             send_timeout: timeout,
         },
     }

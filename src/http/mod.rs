@@ -124,6 +124,8 @@ pub struct Limits {
     pub body_timeout: Duration,
     /// Of the bodies of all requests under way.
     pub bytes_in_flight: usize,
+    /// Clients that follow events.
+    pub followers: usize,
     /// Until an exposition, or a list of all groups, was taken; for anything else, until some of it
     /// was.
     pub send_timeout: Duration,

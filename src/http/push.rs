@@ -10,10 +10,10 @@ use hyper::header::{CONTENT_TYPE, HeaderName, HeaderValue};
 use hyper::http::request::Parts;
 use hyper::{HeaderMap, Response, StatusCode};
 
-use super::body::{self, Bounds, working_on};
+use super::body::{self, Bounds};
 use super::rejection::Rejection;
 use super::route::PushPath;
-use crate::exposition::PushFormat;
+use crate::exposition::{ParseLimits, PushFormat};
 use crate::gateway::{Error, Expires, Gateway, PushMode};
 use crate::model::{Clamped, GroupingKey, MetricFamily, MetricType, MetricValue, Ttl};
 
@@ -41,9 +41,11 @@ where
     let asked = asked_beside_the_body(head, path_ttl)?;
     let content_type = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
     let format = PushFormat::from_content_type(content_type);
-    let body = body::read(headers, incoming, bounds).await?;
-    let mut families = working_on(body.len(), || format.parse(&body, gateway.names()))?;
-    drop(body);
+    let limits = gateway.limits();
+    let limits =
+        ParseLimits { series: limits.series_per_push, labels_per_series: limits.labels_per_series };
+    let mut families =
+        body::parse(headers, incoming, format, gateway.names(), limits, bounds).await?;
     settle_ttl_gauge(&mut families);
     let asked = match asked {
         Some(asked) => Some(asked),
@@ -59,7 +61,8 @@ where
     if let Some(Err(clamped)) = clamped {
         response.headers_mut().insert(CLAMPED, clamped_value(clamped));
     }
-    match gateway.push(key.clone(), mode, ttl, families).await {
+    let meter = Box::new(bounds.held.hand_over());
+    match gateway.push(key.clone(), mode, ttl, families, meter).await {
         Ok(expires) => {
             response.headers_mut().insert(EXPIRES, expires_value(expires));
             Ok(response)

@@ -4,7 +4,8 @@ use bytes::Bytes;
 use http_body_util::Full;
 use hyper::body::Body as _;
 use hyper::header::{
-    ALLOW, CONTENT_TYPE, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
+    ACCEPT_ENCODING, ALLOW, CONTENT_TYPE, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE,
+    X_CONTENT_TYPE_OPTIONS,
 };
 use hyper::{HeaderMap, Response, StatusCode};
 use thiserror::Error;
@@ -13,6 +14,7 @@ use super::api_v2;
 use super::route::RouteError;
 use crate::exposition::ParseError;
 use crate::gateway::{Error, Fault, Refusal};
+use crate::model::OverBudget;
 
 /// Why a request is not served.
 #[derive(Debug, Error)]
@@ -30,19 +32,19 @@ pub(super) enum Rejection {
     Ttl(String),
     #[error("the body is larger than {limit} bytes, {when} ({setting})")]
     BodyTooLarge { when: &'static str, setting: &'static str, limit: usize },
-    #[error(
-        "the requests under way have too many bytes, and limits.bytes-in-flight is {limit}; try \
-         again later"
-    )]
-    Overload { limit: usize },
+    #[error(transparent)]
+    OverBudget(OverBudget),
     #[error("the body did not arrive within {seconds} s (limits.body-timeout)")]
     BodyTimeout { seconds: u64 },
     #[error("the body broke off: {0}")]
     BodyBroken(String),
     #[error("cannot decompress the body as {encoding}: {reason}")]
     Encoding { encoding: &'static str, reason: String },
-    #[error(transparent)]
-    Parse(#[from] ParseError),
+    #[error("Content-Encoding: {name:?} is not known here; expected gzip, snappy or zstd, or none")]
+    UnknownEncoding { name: String },
+    /// With what the body seems to be, where that can be told.
+    #[error("{error}{}", cause.map(|cause| format!(" ({cause})")).unwrap_or_default())]
+    Parse { error: ParseError, cause: Option<&'static str> },
     #[error(transparent)]
     Gateway(#[from] Error),
     #[error("Unauthorized")]
@@ -51,6 +53,12 @@ pub(super) enum Rejection {
     Forbidden(String),
     #[error("the gateway is starting: it is restoring what is stored")]
     Starting,
+}
+
+impl From<OverBudget> for Rejection {
+    fn from(error: OverBudget) -> Self {
+        Self::OverBudget(error)
+    }
 }
 
 impl From<Fault> for Rejection {
@@ -70,18 +78,34 @@ impl Rejection {
             | Self::Ttl(_)
             | Self::BodyBroken(_)
             | Self::Encoding { .. }
-            | Self::Parse(_) => StatusCode::BAD_REQUEST,
+            | Self::Parse {
+                error: ParseError::Text { .. } | ParseError::Protobuf { .. }, ..
+            }
+            | Self::Parse { error: ParseError::TooLong { .. }, .. } => StatusCode::BAD_REQUEST,
+            Self::UnknownEncoding { .. } => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::Unauthorized => StatusCode::UNAUTHORIZED,
             Self::Forbidden(_) => StatusCode::FORBIDDEN,
-            Self::BodyTooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::BodyTooLarge { .. } | Self::Parse { error: ParseError::Limit { .. }, .. } => {
+                StatusCode::PAYLOAD_TOO_LARGE
+            }
+            Self::OverBudget(error)
+            | Self::Parse { error: ParseError::OverBudget(error), .. }
+            | Self::Gateway(Error::Fault(Fault::OverBudget(error))) => match error {
+                OverBudget::Alone { .. } => StatusCode::PAYLOAD_TOO_LARGE,
+                OverBudget::Together { .. } => StatusCode::SERVICE_UNAVAILABLE,
+            },
             Self::BodyTimeout { .. } => StatusCode::REQUEST_TIMEOUT,
-            Self::Starting | Self::Overload { .. } => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Starting => StatusCode::SERVICE_UNAVAILABLE,
             Self::Gateway(Error::Refused(refusal)) => match refusal {
                 Refusal::Timestamps
                 | Refusal::NotA { .. }
                 | Refusal::LabelTwice { .. }
                 | Refusal::LabelName { .. }
                 | Refusal::LabelReserved { .. }
+                | Refusal::EscapedLabelTwice { .. }
+                | Refusal::Invalid { .. }
+                | Refusal::Escaped { .. }
+                | Refusal::Sibling { .. }
                 | Refusal::BoundLabel { .. }
                 | Refusal::Type { .. }
                 | Refusal::Duplicate { .. }
@@ -93,7 +117,9 @@ impl Rejection {
             },
             Self::Gateway(Error::Fault(fault)) => match fault {
                 Fault::Commit(error) if error.is_full() => StatusCode::INSUFFICIENT_STORAGE,
-                Fault::Busy | Fault::Stopping | Fault::Commit(_) => StatusCode::SERVICE_UNAVAILABLE,
+                Fault::Busy | Fault::Stopping | Fault::Commit(_) | Fault::OverBudget(_) => {
+                    StatusCode::SERVICE_UNAVAILABLE
+                }
                 Fault::Read(_) => StatusCode::INTERNAL_SERVER_ERROR,
             },
         }
@@ -112,11 +138,29 @@ impl Rejection {
             | Self::MethodNotAllowed { .. }
             | Self::Route(_) => "path",
             Self::Ttl(_) => "ttl",
-            Self::BodyTooLarge { .. } => "limit",
+            Self::BodyTooLarge { .. }
+            | Self::OverBudget(OverBudget::Alone { .. })
+            | Self::Parse {
+                error:
+                    ParseError::Limit { .. }
+                    | ParseError::TooLong { .. }
+                    | ParseError::OverBudget(OverBudget::Alone { .. }),
+                ..
+            }
+            | Self::Gateway(Error::Fault(Fault::OverBudget(OverBudget::Alone { .. }))) => "limit",
             Self::Unauthorized | Self::Forbidden(_) => "access",
-            Self::Overload { .. } => "overload",
-            Self::BodyTimeout { .. } | Self::BodyBroken(_) | Self::Encoding { .. } => "encoding",
-            Self::Parse(_) => "parse",
+            Self::OverBudget(OverBudget::Together { .. })
+            | Self::Parse { error: ParseError::OverBudget(OverBudget::Together { .. }), .. }
+            | Self::Gateway(Error::Fault(Fault::OverBudget(OverBudget::Together { .. }))) => {
+                "overload"
+            }
+            Self::BodyTimeout { .. }
+            | Self::BodyBroken(_)
+            | Self::Encoding { .. }
+            | Self::UnknownEncoding { .. } => "encoding",
+            Self::Parse {
+                error: ParseError::Text { .. } | ParseError::Protobuf { .. }, ..
+            } => "parse",
             Self::Gateway(Error::Refused(refusal)) => refusal.reason(),
             Self::Gateway(Error::Fault(Fault::Busy)) => "busy",
             Self::Gateway(Error::Fault(Fault::Commit(error))) if error.is_full() => "full",
@@ -128,9 +172,15 @@ impl Rejection {
     pub(super) fn limit(&self) -> Option<&'static str> {
         match self {
             Self::BodyTimeout { .. } => Some("limits.body-timeout"),
-            Self::Overload { .. } => Some("limits.bytes-in-flight"),
+            Self::OverBudget(_)
+            | Self::Parse { error: ParseError::OverBudget(_), .. }
+            | Self::Gateway(Error::Fault(Fault::OverBudget(_))) => Some("limits.bytes-in-flight"),
             Self::Gateway(Error::Fault(Fault::Busy)) => Some("limits.queue"),
             Self::BodyTooLarge { setting, .. }
+            | Self::Parse {
+                error: ParseError::Limit { setting, .. } | ParseError::TooLong { setting, .. },
+                ..
+            }
             | Self::Gateway(Error::Refused(
                 Refusal::TooLong { setting, .. }
                 | Refusal::Limit { setting, .. }
@@ -186,6 +236,9 @@ impl Rejection {
         if let Some(seconds) = self.retry_after() {
             headers.insert(RETRY_AFTER, HeaderValue::from_static(seconds));
         }
+        if matches!(self, Self::UnknownEncoding { .. }) {
+            headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("gzip, snappy, zstd"));
+        }
         response
     }
 
@@ -199,9 +252,12 @@ impl Rejection {
     /// After how many seconds the same request may succeed, where that is worth a try.
     fn retry_after(&self) -> Option<&'static str> {
         match self {
-            Self::Starting | Self::Overload { .. } | Self::Gateway(Error::Fault(Fault::Busy)) => {
-                Some("1")
-            }
+            Self::Starting
+            | Self::OverBudget(OverBudget::Together { .. })
+            | Self::Parse { error: ParseError::OverBudget(OverBudget::Together { .. }), .. }
+            | Self::Gateway(Error::Fault(
+                Fault::Busy | Fault::OverBudget(OverBudget::Together { .. }),
+            )) => Some("1"),
             Self::Gateway(Error::Fault(Fault::Commit(_))) => Some("10"),
             // Until something has expired or was deleted.
             Self::Gateway(Error::Refused(Refusal::Full { .. })) => Some("60"),

@@ -248,13 +248,15 @@ impl Service {
         // Also where nothing is there: the Go Pushgateway decodes before it looks. A push is decoded
         // where it is read.
         let undecoded = match &routed {
-            Ok(Route::Push(..) | Route::V2(_)) | Err(Rejection::BadTarget { .. }) => false,
+            // A client may say so of a body that it has not.
+            Ok(Route::Push(..) | Route::Delete(_) | Route::V2(_))
+            | Err(Rejection::BadTarget { .. }) => false,
             Ok(Route::Page(_)) if head.method == Method::POST => false,
             Ok(Route::Redirect { clean, .. }) => !clean,
             _ => !self.router.is_api(head.uri.path()),
         };
         if undecoded {
-            body::check_encoding(&head.headers, body, &mut bounds).await?;
+            body::check_encoding(&head.headers, body, &limits).await?;
         }
         let response = match routed? {
             Route::Push(path, mode) => {

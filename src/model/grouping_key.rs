@@ -101,16 +101,6 @@ impl GroupingKey {
         let after = self.labels().skip_while(|label| label.0 < INSTANCE);
         before.chain(missing.then_some((INSTANCE, ""))).chain(after)
     }
-
-    /// The key whose groups have metrics with the same labels as this key's: without
-    /// `instance=""`, or with it.
-    pub fn sibling(&self) -> Option<Self> {
-        match self.get(INSTANCE) {
-            None => Some(Self::encode(self.metric_labels())),
-            Some("") => Some(Self::encode(self.labels().filter(|label| label.0 != INSTANCE))),
-            Some(_) => None,
-        }
-    }
 }
 
 /// Appends one label in the form that [`GroupingKey::as_bytes`] has.
@@ -180,14 +170,6 @@ mod tests {
         assert_eq!(labels(&key(&[("job", "a"), ("b", "1")])), "b=1,instance=,job=a");
         assert_eq!(labels(&key(&[("job", "a"), ("instance", "i")])), "instance=i,job=a");
         assert_eq!(labels(&key(&[("job", "a"), ("zone", "z")])), "instance=,job=a,zone=z");
-    }
-
-    #[test]
-    fn a_sibling_differs_by_an_empty_instance_only() {
-        let (with, without) = (key(&[("instance", ""), ("job", "a")]), key(&[("job", "a")]));
-        assert_eq!(with.sibling(), Some(without.clone()));
-        assert_eq!(without.sibling(), Some(with));
-        assert_eq!(key(&[("instance", "i"), ("job", "a")]).sibling(), None);
     }
 
     #[test]

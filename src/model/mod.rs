@@ -3,9 +3,11 @@
 pub mod family;
 pub mod grouping_key;
 pub mod labels;
+pub mod meter;
 pub mod name;
 pub mod selector;
 pub mod ttl;
+pub mod validity;
 
 pub use family::{
     Bucket, BucketSpan, Exemplar, Histogram, Metric, MetricFamily, MetricType, MetricValue,
@@ -13,11 +15,13 @@ pub use family::{
 };
 pub use grouping_key::{GroupingKey, GroupingKeyError};
 pub use labels::Label;
+pub use meter::{Meter, OverBudget, Unmetered};
 pub use name::{Escaping, NameRules};
 pub use selector::Selector;
 pub use ttl::{
     AutoTtl, Clamped, LatestIntervals, Rhythm, RuleTtl, Ttl, TtlPolicy, TtlRule, TtlSource,
 };
+pub use validity::Invalid;
 
 /// The gauge that says when a group was last changed by a push.
 pub const PUSH_TIME_NAME: &str = "push_time_seconds";

@@ -48,6 +48,21 @@ impl NameRules {
 }
 
 impl Escaping {
+    /// Those under which names beyond the legacy charset change.
+    pub const CHANGING: [Self; 3] = [Self::Underscores, Self::Dots, Self::Values];
+
+    /// A label name that two of these have, as they are or once they are escaped.
+    pub fn collision<'a>(names: impl Iterator<Item = &'a str> + Clone) -> Option<String> {
+        let legacy = names.clone().all(is_label_name);
+        let schemes = if legacy { &[Self::AllowUtf8][..] } else { &Self::CHANGING[..] };
+        schemes.iter().find_map(|scheme| {
+            let mut names: Vec<_> = names.clone().map(|name| scheme.apply_to_label(name)).collect();
+            names.sort_unstable();
+            let twice = names.iter().zip(names.iter().skip(1)).find(|(a, b)| a == b);
+            twice.map(|(name, _)| name.clone().into_owned())
+        })
+    }
+
     /// The scheme of this name in an `escaping=` parameter.
     pub fn from_name(name: &str) -> Option<Self> {
         [Self::AllowUtf8, Self::Underscores, Self::Dots, Self::Values]

@@ -4,61 +4,271 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
 use prost::Message;
+use prost::encoding::{DecodeContext, WireType, decode_key, decode_varint, skip_field};
 
 use super::messages as wire;
+use crate::exposition::budget::{Budget, ParseLimits};
 use crate::exposition::error::ParseError;
+use crate::model::validity::PARTS_MAX;
 use crate::model::{
     Bucket, BucketSpan, Exemplar, Histogram, Label, Metric, MetricFamily, MetricType, MetricValue,
-    NameRules, NativeBuckets, Quantile, Summary, Timestamp,
+    NameRules, NativeBuckets, Quantile, Summary, Timestamp, Unmetered,
 };
 
-/// Decodes a whole body. A family whose name occurs again replaces the earlier one, as in the Go
-/// Pushgateway. Names obey the rules of the text format, unlike there: a name that text cannot
-/// carry would break every text scrape.
+/// Decodes a whole body that comes from no client.
 pub fn decode(body: &[u8], names: NameRules) -> Result<Vec<MetricFamily>, ParseError> {
-    let mut families: Vec<MetricFamily> = Vec::new();
-    let mut by_name = HashMap::new();
-    let mut rest = body;
-    let mut message = 0;
-    while !rest.is_empty() {
-        message += 1;
-        let failed = |reason: String| ParseError::Protobuf { message, reason };
-        let decoded = wire::MetricFamily::decode_length_delimited(&mut rest)
-            .map_err(|error| failed(error.to_string()))?;
-        let family = family(decoded, names).map_err(failed)?;
-        match by_name.entry(family.name.clone()) {
-            Entry::Vacant(entry) => {
-                entry.insert(families.len());
-                families.push(family);
-            }
-            Entry::Occupied(entry) => {
-                if let Some(earlier) = families.get_mut(*entry.get()) {
-                    *earlier = family;
+    let mut meter = Unmetered;
+    let budget = Budget::new(ParseLimits::UNLIMITED, &mut meter);
+    let mut parser = ProtobufParser::new(names, budget);
+    parser.feed(body)?;
+    parser.finish()
+}
+
+/// Decodes one family, without a length in front of it, that comes from no client.
+pub fn decode_one(message: &[u8], names: NameRules) -> Result<MetricFamily, String> {
+    let mut meter = Unmetered;
+    let mut budget = Budget::new(ParseLimits::UNLIMITED, &mut meter);
+    family(message, names, &mut budget).map_err(|stop| match stop {
+        Stop::Reason(reason) => reason,
+        Stop::Bound(error) => error.to_string(),
+    })
+}
+
+/// Decodes a body as it comes, within a budget, one metric at a time. A family whose name occurs again
+/// replaces the earlier one, as in the Go Pushgateway. Names obey the rules of the text format, unlike
+/// there: a name that text cannot carry would break every text scrape.
+#[derive(Debug)]
+pub struct ProtobufParser<'b> {
+    budget: Budget<'b>,
+    names: NameRules,
+    families: Vec<MetricFamily>,
+    /// Places in `families`.
+    by_name: HashMap<String, usize>,
+    /// Messages that are done.
+    messages: usize,
+    /// The begin of a message whose end is yet to come.
+    begun: Vec<u8>,
+    /// How much of that was there at most.
+    begun_max: usize,
+}
+
+/// Why decoding ends.
+enum Stop {
+    /// What is wrong with the message.
+    Reason(String),
+    /// There is too much.
+    Bound(ParseError),
+}
+
+impl From<prost::DecodeError> for Stop {
+    fn from(error: prost::DecodeError) -> Self {
+        Self::Reason(error.to_string())
+    }
+}
+
+impl From<ParseError> for Stop {
+    fn from(error: ParseError) -> Self {
+        Self::Bound(error)
+    }
+}
+
+impl<'b> ProtobufParser<'b> {
+    /// Of nothing yet.
+    pub fn new(names: NameRules, budget: Budget<'b>) -> Self {
+        Self {
+            budget,
+            names,
+            families: Vec::new(),
+            by_name: HashMap::new(),
+            messages: 0,
+            begun: Vec::new(),
+            begun_max: 0,
+        }
+    }
+
+    /// Decodes the messages that end here, and keeps the begin of the next.
+    pub fn feed(&mut self, chunk: &[u8]) -> Result<(), ParseError> {
+        if self.begun.is_empty() {
+            let rest = self.messages(chunk)?;
+            return self.keep(rest);
+        }
+        self.keep(chunk)?;
+        if !is_whole(&self.begun) {
+            return Ok(());
+        }
+        let begun = std::mem::take(&mut self.begun);
+        let rest = self.messages(&begun)?.len();
+        self.begun = begun;
+        self.begun.drain(..self.begun.len() - rest);
+        Ok(())
+    }
+
+    /// All that was there.
+    pub fn finish(self) -> Result<Vec<MetricFamily>, ParseError> {
+        if self.begun.is_empty() {
+            return Ok(self.families);
+        }
+        // It is known to fail, and says how.
+        let failed = wire::MetricFamily::decode_length_delimited(&*self.begun);
+        let reason = failed.err().map_or_else(|| "it is cut off".into(), |error| error.to_string());
+        Err(ParseError::Protobuf { message: self.messages + 1, reason })
+    }
+
+    fn keep(&mut self, begun: &[u8]) -> Result<(), ParseError> {
+        let len = self.begun.len() + begun.len();
+        // What grows is there twice while it does.
+        self.budget.take(2 * len.saturating_sub(self.begun_max))?;
+        self.begun_max = self.begun_max.max(len);
+        self.begun.extend_from_slice(begun);
+        Ok(())
+    }
+
+    /// Decodes the messages that are whole. Returns what is left.
+    fn messages<'a>(&mut self, mut rest: &'a [u8]) -> Result<&'a [u8], ParseError> {
+        while let Some((message, after)) = delimited(rest) {
+            let number = self.messages + 1;
+            let family = match family(message, self.names, &mut self.budget) {
+                Ok(family) => family,
+                Err(Stop::Reason(reason)) => {
+                    return Err(ParseError::Protobuf { message: number, reason });
+                }
+                Err(Stop::Bound(error)) => return Err(error),
+            };
+            self.messages = number;
+            rest = after;
+            self.budget.take(2 * size_of::<MetricFamily>() + 2 * family.name.len() + 64)?;
+            match self.by_name.entry(family.name.clone()) {
+                Entry::Vacant(entry) => {
+                    entry.insert(self.families.len());
+                    self.families.push(family);
+                }
+                Entry::Occupied(entry) => {
+                    if let Some(earlier) = self.families.get_mut(*entry.get()) {
+                        *earlier = family;
+                    }
                 }
             }
         }
+        Ok(rest)
     }
-    Ok(families)
 }
 
-/// Decodes one family, without a length in front of it.
-pub fn decode_one(message: &[u8], names: NameRules) -> Result<MetricFamily, String> {
-    let decoded = wire::MetricFamily::decode(message).map_err(|error| error.to_string())?;
-    family(decoded, names)
+/// The message that a text begins with, behind its length, and what follows it.
+fn delimited(mut bytes: &[u8]) -> Option<(&[u8], &[u8])> {
+    let len = usize::try_from(decode_varint(&mut bytes).ok()?).ok()?;
+    bytes.split_at_checked(len)
 }
 
-fn family(from: wire::MetricFamily, names: NameRules) -> Result<MetricFamily, String> {
-    let name = from.name.unwrap_or_default();
+/// Whether the message that a text begins with is there to its end.
+fn is_whole(bytes: &[u8]) -> bool {
+    delimited(bytes).is_some()
+}
+
+/// The fields of a message: their numbers, and what those that have a length have.
+fn fields(mut message: &[u8]) -> impl Iterator<Item = Result<(u32, &[u8]), prost::DecodeError>> {
+    let mut next = move || {
+        if message.is_empty() {
+            return Ok(None);
+        }
+        let (number, wire_type) = decode_key(&mut message)?;
+        if wire_type == WireType::LengthDelimited {
+            let len = usize::try_from(decode_varint(&mut message)?).unwrap_or(usize::MAX);
+            let Some((value, rest)) = message.split_at_checked(len) else {
+                // As prost says it.
+                return Err(wire::Timestamp::decode_length_delimited(&b"\x01"[..]).unwrap_err());
+            };
+            message = rest;
+            return Ok(Some((number, value)));
+        }
+        skip_field(wire_type, number, &mut message, DecodeContext::default())?;
+        Ok(Some((number, &[][..])))
+    };
+    let mut failed = false;
+    std::iter::from_fn(move || {
+        if failed {
+            return None;
+        }
+        let field = next().transpose();
+        failed = matches!(field, Some(Err(_)));
+        field
+    })
+}
+
+/// How many parts a metric has, at whatever depth; labels of the metric itself apart.
+fn parts_of(metric: &[u8]) -> Result<(usize, usize), prost::DecodeError> {
+    /// Which fields of a message are messages that have parts, and what those are.
+    #[derive(Clone, Copy)]
+    enum Of {
+        Metric,
+        Counter,
+        Summary,
+        Histogram,
+        Bucket,
+        Exemplar,
+    }
+    fn count(of: Of, message: &[u8], parts: &mut usize) -> Result<(), prost::DecodeError> {
+        for field in fields(message) {
+            let (number, value) = field?;
+            let inner = match (of, number) {
+                (Of::Metric, 3) => Of::Counter,
+                (Of::Metric, 4) => Of::Summary,
+                (Of::Metric, 7) => Of::Histogram,
+                (Of::Counter, 2) | (Of::Bucket, 3) | (Of::Histogram, 16) => Of::Exemplar,
+                (Of::Histogram, 3) => Of::Bucket,
+                _ => {
+                    // Numbers may be packed, a byte each.
+                    let packed = matches!((of, number), (Of::Histogram, 10 | 11 | 13 | 14));
+                    *parts += if packed { value.len().max(1) } else { 1 };
+                    continue;
+                }
+            };
+            *parts += 1;
+            count(inner, value, parts)?;
+        }
+        Ok(())
+    }
+    let mut labels = 0;
+    for field in fields(metric) {
+        labels += usize::from(field?.0 == 1);
+    }
+    let mut parts = 0;
+    count(Of::Metric, metric, &mut parts)?;
+    Ok((labels, parts.saturating_sub(labels)))
+}
+
+fn family(message: &[u8], names: NameRules, budget: &mut Budget<'_>) -> Result<MetricFamily, Stop> {
+    let head = wire::FamilyHead::decode(message)?;
+    let name = head.name.unwrap_or_default();
     if !names.is_metric_name(&name) {
-        return Err(format!("invalid metric name {name:?}"));
+        return Err(Stop::Reason(format!("invalid metric name {name:?}")));
     }
     // proto2: an unset enum is its first value.
-    let number = from.kind.unwrap_or(0);
+    let number = head.kind.unwrap_or(0);
     let kind = MetricType::from_number(number)
-        .ok_or_else(|| format!("metric family {name:?} has unknown type {number}"))?;
-    let metrics = from.metric.into_iter().map(|from| metric(kind, from)).collect();
-    Ok(MetricFamily { name, help: from.help, kind, unit: from.unit, metrics })
+        .ok_or_else(|| Stop::Reason(format!("metric family {name:?} has unknown type {number}")))?;
+    budget.take(2 * (name.len() + head.help.as_ref().map_or(0, String::len)))?;
+    let mut metrics = Vec::new();
+    for field in fields(message) {
+        let (METRIC, encoded) = field? else { continue };
+        // Looked at before it is decoded: a part of two bytes takes a hundred.
+        let (labels, parts) = parts_of(encoded)?;
+        budget.series()?;
+        budget.labels(labels)?;
+        if parts > PARTS_OF_METRIC_MAX {
+            return Err(Stop::Reason(format!(
+                "a metric of {name:?} has {parts} parts; expected at most {PARTS_OF_METRIC_MAX}"
+            )));
+        }
+        budget.parts_of_metric(labels, parts, encoded.len())?;
+        metrics.push(metric(kind, wire::Metric::decode(encoded)?));
+    }
+    Ok(MetricFamily { name, help: head.help, kind, unit: head.unit, metrics })
 }
+
+/// The field of a family that each metric is.
+const METRIC: u32 = 4;
+/// Fields of a metric at whatever depth: some for each bucket or exemplar that there may be.
+const PARTS_OF_METRIC_MAX: usize = 16 * PARTS_MAX;
 
 /// A metric with its value of the family's type. Where it has none, with a value of another type:
 /// the consistency check refuses that, as the Go Pushgateway's does.

@@ -137,8 +137,20 @@ fn push_bytes_field(out: &mut Vec<u8>, field: u32, bytes: &[u8]) {
 /// Appends metrics that were encoded as fields of a family, with the names of their labels escaped.
 pub fn push_escaped_metrics(out: &mut Vec<u8>, metrics: &[u8], escaping: Escaping) {
     let Ok(mut family) = wire::MetricFamily::decode(metrics) else { return };
-    for pair in family.metric.iter_mut().flat_map(|metric| &mut metric.label) {
+    let escape = |pair: &mut wire::LabelPair| {
         pair.name = pair.name.take().map(|name| escaping.apply_to_label(&name).into_owned());
+    };
+    for metric in &mut family.metric {
+        metric.label.iter_mut().for_each(escape);
+        let of_counter = metric.counter.iter_mut().filter_map(|counter| counter.exemplar.as_mut());
+        let histogram = metric.histogram.iter_mut();
+        let of_histogram = histogram.flat_map(|histogram| {
+            let of_buckets = histogram.bucket.iter_mut().filter_map(|it| it.exemplar.as_mut());
+            of_buckets.chain(&mut histogram.exemplars)
+        });
+        for exemplar in of_counter.chain(of_histogram) {
+            exemplar.label.iter_mut().for_each(escape);
+        }
     }
     family.encode(out).expect("a vector grows as needed");
 }

@@ -17,6 +17,19 @@ pub(super) struct MetricFamily {
     pub(super) unit: Option<String>,
 }
 
+/// A family without its metrics, which are decoded one by one.
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct FamilyHead {
+    #[prost(string, optional, tag = "1")]
+    pub(super) name: Option<String>,
+    #[prost(string, optional, tag = "2")]
+    pub(super) help: Option<String>,
+    #[prost(int32, optional, tag = "3")]
+    pub(super) kind: Option<i32>,
+    #[prost(string, optional, tag = "5")]
+    pub(super) unit: Option<String>,
+}
+
 #[derive(Clone, PartialEq, Message)]
 pub(super) struct LabelPair {
     #[prost(string, optional, tag = "1")]

@@ -5,4 +5,4 @@ pub mod encode;
 mod messages;
 pub mod prototext;
 
-pub use decode::{decode, decode_one};
+pub use decode::{ProtobufParser, decode, decode_one};

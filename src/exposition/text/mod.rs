@@ -4,5 +4,7 @@ pub mod line;
 mod parse;
 mod render;
 
-pub use parse::parse;
-pub use render::{LabelBlock, gauge_line, header, lines, push_escaped, push_label, push_name};
+pub use parse::{TextParser, parse};
+pub use render::{
+    LabelBlock, gauge_line, header, least_bytes, lines, push_escaped, push_label, push_name,
+};

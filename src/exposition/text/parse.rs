@@ -8,42 +8,158 @@ use std::borrow::Cow;
 use std::hash::BuildHasher as _;
 
 use hashbrown::{DefaultHashBuilder, HashMap, HashTable};
-use memchr::{memchr, memchr3};
+use memchr::{memchr, memchr3, memrchr};
 
+use crate::exposition::budget::{Budget, ParseLimits};
 use crate::exposition::error::ParseError;
 use crate::exposition::number::parse_float;
 use crate::model::name::quoted;
 use crate::model::{
     Bucket, Histogram, Label, Metric, MetricFamily, MetricType, MetricValue, NameRules, Quantile,
+    Unmetered,
 };
 
-/// Parses a whole body. Families come in the order of their first line, without those that have no
-/// sample.
+/// Parses a whole body that comes from no client. Families come in the order of their first line,
+/// without those that have no sample.
 pub fn parse(body: &[u8], names: NameRules) -> Result<Vec<MetricFamily>, ParseError> {
-    let families = Families { names, ..Families::default() };
-    let mut parser = Parser { input: body, at: 0, families };
-    match parser.body() {
-        Ok(()) => Ok(parser.families.finish()),
-        Err(Reason(reason)) => Err(ParseError::Text { line: parser.line(), reason }),
+    let mut meter = Unmetered;
+    let mut parser = TextParser::new(names, Budget::new(ParseLimits::UNLIMITED, &mut meter));
+    parser.feed(body)?;
+    parser.finish()
+}
+
+/// Parses a body as it comes, within a budget.
+#[derive(Debug)]
+pub struct TextParser<'b> {
+    families: Families<'b>,
+    /// The begin of a line whose end is yet to come.
+    begun: Vec<u8>,
+    /// Lines that are done.
+    lines: usize,
+    /// Whether the first of them was seen.
+    started: bool,
+}
+
+/// What some editors put before a text in UTF-8.
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+
+impl<'b> TextParser<'b> {
+    /// Of nothing yet.
+    pub fn new(names: NameRules, budget: Budget<'b>) -> Self {
+        let families = Families::new(names, budget);
+        Self { families, begun: Vec::new(), lines: 0, started: false }
+    }
+
+    /// Parses the lines that end here, and keeps the begin of the next.
+    pub fn feed(&mut self, mut chunk: &[u8]) -> Result<(), ParseError> {
+        if !self.begun.is_empty() {
+            let end = memchr(b'\n', chunk).map_or(chunk.len(), |at| at + 1);
+            let (rest, next) = chunk.split_at(end);
+            self.keep(rest)?;
+            chunk = next;
+            if rest.last() != Some(&b'\n') {
+                return Ok(());
+            }
+            let line = std::mem::take(&mut self.begun);
+            self.parse(&line)?;
+        }
+        let end = memrchr(b'\n', chunk).map_or(0, |at| at + 1);
+        let (lines, begun) = chunk.split_at(end);
+        self.parse(lines)?;
+        self.keep(begun)
+    }
+
+    /// All that was there.
+    pub fn finish(mut self) -> Result<Vec<MetricFamily>, ParseError> {
+        let line = std::mem::take(&mut self.begun);
+        match self.parse(&line) {
+            Ok(()) => Ok(self.families.finish()),
+            Err(ParseError::Text { line, reason }) if reason == END => {
+                let reason = format!("{END}: the last line does not end in a newline");
+                Err(ParseError::Text { line, reason })
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    fn keep(&mut self, begun: &[u8]) -> Result<(), ParseError> {
+        // What grows is there twice while it does.
+        self.families.budget.take(2 * begun.len())?;
+        self.begun.extend_from_slice(begun);
+        Ok(())
+    }
+
+    fn parse(&mut self, lines: &[u8]) -> Result<(), ParseError> {
+        let lines = if self.started {
+            lines
+        } else {
+            self.started = !lines.is_empty();
+            lines.strip_prefix(BYTE_ORDER_MARK).unwrap_or(lines)
+        };
+        let mut input = Cow::Borrowed(lines);
+        if memchr::memmem::find(lines, b"\r\n").is_some() {
+            self.families.budget.take(lines.len())?;
+            input = without_carriage_returns(lines).into();
+        }
+        let mut parser = Parser { input: &input, at: 0, families: &mut self.families };
+        match parser.body() {
+            Ok(()) => {
+                self.lines += memchr::memchr_iter(b'\n', lines).count();
+                Ok(())
+            }
+            Err(Stop::Reason(reason)) => {
+                Err(ParseError::Text { line: self.lines + parser.line(), reason })
+            }
+            Err(Stop::Bound(error)) => Err(error),
+        }
     }
 }
 
-/// What is wrong with the current line.
-struct Reason(String);
+/// Lines that end as on Windows, as they end elsewhere.
+fn without_carriage_returns(lines: &[u8]) -> Vec<u8> {
+    let mut plain = Vec::with_capacity(lines.len());
+    for line in lines.split_inclusive(|byte| *byte == b'\n') {
+        let text = line.strip_suffix(b"\n").unwrap_or(line);
+        if text.len() == line.len() {
+            plain.extend_from_slice(line);
+            continue;
+        }
+        let end = text.iter().rposition(|byte| *byte != b'\r').map_or(0, |last| last + 1);
+        plain.extend_from_slice(text.get(..end).unwrap_or_default());
+        plain.push(b'\n');
+    }
+    plain
+}
 
-type Parsed<T> = Result<T, Reason>;
+/// Why parsing ends.
+enum Stop {
+    /// What is wrong with the current line.
+    Reason(String),
+    /// There is too much.
+    Bound(ParseError),
+}
 
-struct Parser<'a> {
+impl From<ParseError> for Stop {
+    fn from(error: ParseError) -> Self {
+        Self::Bound(error)
+    }
+}
+
+type Parsed<T> = Result<T, Stop>;
+
+struct Parser<'a, 'f, 'b> {
+    /// Whole lines, but for the last of a body.
     input: &'a [u8],
     /// Offset of the next byte. Where a line is wrong, not past its newline, so that the newlines
     /// before it tell the line's number.
     at: usize,
-    families: Families,
+    families: &'f mut Families<'b>,
 }
 
 /// Families under construction.
-#[derive(Default)]
-struct Families {
+#[derive(Debug)]
+struct Families<'b> {
+    budget: Budget<'b>,
     names: NameRules,
     list: Vec<Building>,
     /// Of the latest line that named one.
@@ -56,6 +172,7 @@ struct Families {
     metrics: HashMap<(usize, Vec<Label>), usize>,
 }
 
+#[derive(Debug)]
 struct Building {
     family: MetricFamily,
     /// Whether a TYPE line or a sample has fixed the type.
@@ -79,12 +196,14 @@ struct LabelList {
 }
 
 fn fail<T>(reason: impl Into<String>) -> Parsed<T> {
-    Err(Reason(reason.into()))
+    Err(Stop::Reason(reason.into()))
 }
 
 fn ended<T>() -> Parsed<T> {
-    fail("unexpected end of input stream")
+    fail(END)
 }
+
+const END: &str = "unexpected end of input stream";
 
 /// The text with a replacement character for each byte that is none, as Go's JSON has it.
 fn replaced(bytes: &[u8]) -> String {
@@ -102,7 +221,7 @@ fn is_blank(byte: u8) -> bool {
 
 // === impl Parser: lines ===
 
-impl Parser<'_> {
+impl Parser<'_, '_, '_> {
     fn body(&mut self) -> Parsed<()> {
         loop {
             self.skip_blanks();
@@ -165,6 +284,7 @@ impl Parser<'_> {
         match unescape(line) {
             Ok(help) => {
                 family.help = Some(replaced(&help));
+                self.families.budget.take(2 * help.len())?;
                 Ok(())
             }
             Err(reason) => {
@@ -178,6 +298,7 @@ impl Parser<'_> {
         let start = self.at;
         let line = self.until_newline()?;
         // The Go parser takes backslashes out here, with no regard to what follows them.
+        let line = line.trim_ascii_end();
         let line: Vec<u8> = line.iter().copied().filter(|byte| *byte != b'\\').collect();
         let kind = parse_kind(&line);
         let building = self.families.building(index);
@@ -222,6 +343,7 @@ impl Parser<'_> {
         let Some(value) = parse_float(text) else {
             return fail(format!("expected float as value, got {}", quoted(text)));
         };
+        self.skip_blanks();
         let timestamp_ms = if self.take(b'\n') { None } else { Some(self.timestamp()?) };
         match self.families.add(index, part, list.labels, value, timestamp_ms) {
             Ok(()) => Ok(()),
@@ -234,7 +356,6 @@ impl Parser<'_> {
     }
 
     fn timestamp(&mut self) -> Parsed<i64> {
-        self.skip_blanks();
         let token = self.until_whitespace()?;
         let parsed = std::str::from_utf8(token).ok().and_then(|token| token.parse().ok());
         let Some(timestamp) = parsed else {
@@ -242,7 +363,7 @@ impl Parser<'_> {
         };
         let start = self.at;
         let rest = self.until_newline()?;
-        if !rest.is_empty() {
+        if !rest.trim_ascii_end().is_empty() {
             self.at = start;
             return fail(format!("spurious string after timestamp: {}", quoted(rest)));
         }
@@ -328,6 +449,8 @@ impl Parser<'_> {
         match self.peek() {
             None => ended(),
             Some(b',' | b'}') => {
+                self.families.budget.labels(list.labels.len() + 1)?;
+                self.families.budget.label(name.len() + value.len())?;
                 list.labels.push(Label { name: name.into_owned(), value });
                 Ok(())
             }
@@ -336,7 +459,7 @@ impl Parser<'_> {
     }
 }
 
-impl Parser<'_> {
+impl Parser<'_, '_, '_> {
     /// A quantile or bound has to be a number: looked at as soon as it is read.
     fn check_bound(
         &self,
@@ -362,7 +485,7 @@ impl Parser<'_> {
 
 // === impl Parser: tokens ===
 
-impl<'a> Parser<'a> {
+impl<'a> Parser<'a, '_, '_> {
     fn line(&self) -> usize {
         memchr::memchr_iter(b'\n', self.input.get(..self.at).unwrap_or(self.input)).count() + 1
     }
@@ -477,7 +600,7 @@ impl<'a> Parser<'a> {
 
 fn utf8(what: &str, name: Vec<u8>) -> Parsed<String> {
     String::from_utf8(name)
-        .map_err(|error| Reason(format!("invalid {what} {}", quoted(error.as_bytes()))))
+        .map_err(|error| Stop::Reason(format!("invalid {what} {}", quoted(error.as_bytes()))))
 }
 
 /// The byte that a backslash and `byte` stand for.
@@ -522,7 +645,19 @@ fn parse_kind(text: &[u8]) -> Option<MetricType> {
 
 // === impl Families ===
 
-impl Families {
+impl<'b> Families<'b> {
+    fn new(names: NameRules, budget: Budget<'b>) -> Self {
+        Self {
+            budget,
+            names,
+            list: Vec::new(),
+            current: None,
+            by_name: HashTable::new(),
+            hasher: DefaultHashBuilder::default(),
+            metrics: HashMap::new(),
+        }
+    }
+
     fn building(&mut self, index: usize) -> &mut Building {
         self.list.get_mut(index).expect("indices come from find_or_create")
     }
@@ -571,6 +706,7 @@ impl Families {
                 return Ok((index, part));
             }
         }
+        self.budget.take(2 * size_of::<Building>() + 2 * name.len() + 64)?;
         let index = self.list.len();
         let family = MetricFamily { name: name.to_owned(), ..MetricFamily::default() };
         self.list.push(Building { family, typed: false });
@@ -597,8 +733,7 @@ impl Families {
         value: f64,
         timestamp_ms: Option<i64>,
     ) -> Parsed<()> {
-        let family = self.family(index);
-        let simple = match family.kind {
+        let simple = match self.family(index).kind {
             MetricType::Counter => {
                 Some(MetricValue::Counter { value, exemplar: None, created: None })
             }
@@ -607,10 +742,11 @@ impl Families {
             MetricType::Summary | MetricType::Histogram | MetricType::GaugeHistogram => None,
         };
         if let Some(value) = simple {
-            family.metrics.push(Metric { labels, value, timestamp_ms });
+            self.budget.series()?;
+            self.family(index).metrics.push(Metric { labels, value, timestamp_ms });
             return Ok(());
         }
-        let summary = family.kind == MetricType::Summary;
+        let summary = self.family(index).kind == MetricType::Summary;
         let special = if summary { "quantile" } else { "le" };
         let bound = match labels.iter().position(|label| label.name == special) {
             None => f64::NAN,
@@ -625,61 +761,78 @@ impl Families {
                 bound
             }
         };
-        let name = family.name.clone();
-        let metric = self.metric(index, labels, summary);
+        self.budget.part()?;
+        let metric = self.metric(index, labels, summary)?;
         if timestamp_ms.is_some() {
             metric.timestamp_ms = timestamp_ms;
         }
-        match &mut metric.value {
+        let wrong = match &mut metric.value {
             MetricValue::Summary(summary) => match part {
-                #[expect(
-                    clippy::cast_possible_truncation,
-                    clippy::cast_sign_loss,
-                    reason = "Go's parser cuts the count to a whole number too"
-                )]
-                Part::Count => summary.count = Some(value as u64),
-                Part::Sum => summary.sum = Some(value),
-                Part::Plain if !bound.is_nan() => {
-                    summary.quantiles.push(Quantile { quantile: bound, value });
+                Part::Count if !is_whole(value) => Some("no whole number as count for summary"),
+                Part::Count => {
+                    summary.count = Some(whole(value));
+                    None
                 }
-                Part::Plain => {}
+                Part::Sum => {
+                    summary.sum = Some(value);
+                    None
+                }
+                Part::Plain => {
+                    if !bound.is_nan() {
+                        summary.quantiles.push(Quantile { quantile: bound, value });
+                    }
+                    None
+                }
             },
             MetricValue::Histogram(histogram) => match part {
-                Part::Count if value < 0.0 => {
-                    return fail(format!("negative count for histogram {}", quoted(name)));
+                Part::Count if value < 0.0 => Some("negative count for histogram"),
+                Part::Count => {
+                    histogram.count_float = Some(value);
+                    None
                 }
-                Part::Count => histogram.count_float = Some(value),
-                Part::Sum => histogram.sum = Some(value),
-                Part::Plain if bound.is_nan() => {}
-                Part::Plain if value < 0.0 => {
-                    return fail(format!(
-                        "negative bucket population for histogram {}",
-                        quoted(name)
-                    ));
+                Part::Sum => {
+                    histogram.sum = Some(value);
+                    None
                 }
-                Part::Plain => histogram.buckets.push(Bucket {
-                    cumulative_count_float: Some(value),
-                    upper_bound: bound,
-                    ..Bucket::default()
-                }),
+                Part::Plain if bound.is_nan() => None,
+                Part::Plain if value < 0.0 => Some("negative bucket population for histogram"),
+                Part::Plain => {
+                    histogram.buckets.push(Bucket {
+                        cumulative_count_float: Some(value),
+                        upper_bound: bound,
+                        ..Bucket::default()
+                    });
+                    None
+                }
             },
-            _ => {}
+            _ => None,
+        };
+        match wrong {
+            Some(what) => fail(format!("{what} {}", quoted(&self.family(index).name))),
+            None => Ok(()),
         }
-        Ok(())
     }
 
     /// The summary or histogram of these labels, created where it is not there.
-    fn metric(&mut self, index: usize, labels: Vec<Label>, summary: bool) -> &mut Metric {
+    fn metric(&mut self, index: usize, labels: Vec<Label>, summary: bool) -> Parsed<&mut Metric> {
         let metrics = &self.list.get(index).expect("indices come from find_or_create").family;
         let last = metrics.metrics.last().filter(|last| last.labels == labels);
         let at = if last.is_some() {
             metrics.metrics.len() - 1
         } else {
+            // Kept a second time, to be found by.
+            for label in &labels {
+                self.budget.label(label.name.len() + label.value.len())?;
+            }
             let mut sorted = labels.clone();
             sorted.sort();
             let new = metrics.metrics.len();
             *self.metrics.entry((index, sorted)).or_insert(new)
         };
+        if at == self.family(index).metrics.len() {
+            self.budget.series()?;
+            self.budget.parts()?;
+        }
         let metrics = &mut self.family(index).metrics;
         if at == metrics.len() {
             let value = if summary {
@@ -689,7 +842,7 @@ impl Families {
             };
             metrics.push(Metric { labels, value, timestamp_ms: None });
         }
-        metrics.get_mut(at).expect("found or just pushed")
+        Ok(metrics.get_mut(at).expect("found or just pushed"))
     }
 
     fn finish(self) -> Vec<MetricFamily> {
@@ -710,12 +863,15 @@ fn whole_counts(histogram: &mut Histogram) {
     if !counts.chain([histogram.count_float]).flatten().all(is_whole) {
         return;
     }
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "they are whole")]
-    let whole = |count: f64| count as u64;
     histogram.count = histogram.count_float.take().map(whole);
     for bucket in &mut histogram.buckets {
         bucket.cumulative_count = bucket.cumulative_count_float.take().map(whole);
     }
+}
+
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "it is whole")]
+fn whole(count: f64) -> u64 {
+    count as u64
 }
 
 /// Whether `count` is a `u64`.

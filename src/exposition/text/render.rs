@@ -44,6 +44,24 @@ pub fn lines(out: &mut Vec<u8>, family: &MetricFamily, block: &LabelBlock) {
     }
 }
 
+/// At least so many bytes the lines of a family's metrics have: all but the numbers, and what has to
+/// be escaped. What it says is known before anything is rendered.
+pub fn least_bytes(family: &MetricFamily, block: &LabelBlock) -> u64 {
+    let of_metric = |metric: &Metric| {
+        let own = metric.labels.iter().map(|own| own.name.len() + own.value.len() + 4);
+        let line = family.name.len() + block.joined.len() + own.sum::<usize>() + 3;
+        let parts = match &metric.value {
+            MetricValue::Counter { .. } | MetricValue::Gauge(_) | MetricValue::Untyped(_) => 0,
+            MetricValue::Summary(summary) => summary.quantiles.len() + 1,
+            MetricValue::Histogram(histogram) => histogram.buckets.len() + 2,
+        };
+        // Once more in protobuf, which says what text does not.
+        let parts = parts + usize::from(parts > 0);
+        (line as u64).saturating_mul(parts as u64 + 1)
+    };
+    family.metrics.iter().map(of_metric).fold(0, u64::saturating_add)
+}
+
 /// Appends the line of a gauge that has the block's labels only.
 pub fn gauge_line(out: &mut Vec<u8>, name: &str, value: f64, block: &LabelBlock) {
     Sample { out, name, quoted: false, labels: &[], block }.line("", None, value, None);
@@ -343,14 +361,17 @@ mod tests {
         });
         let value = any::<f64>().prop_filter("NaN equals nothing", |value| !value.is_nan());
         let metric = (labels, value).prop_map(|(labels, value)| Metric::gauge(labels, value));
-        ("[a-z:_]{1,8}", prop::option::of("[^ \t].{0,12}"), prop::collection::vec(metric, 1..4))
-            .prop_map(|(name, help, metrics)| MetricFamily {
+        // What ends in a carriage return ends before it.
+        let help = "[^ \t\r\n].{0,12}[^\r\n]";
+        ("[a-z:_]{1,8}", prop::option::of(help), prop::collection::vec(metric, 1..4)).prop_map(
+            |(name, help, metrics)| MetricFamily {
                 name,
                 help,
                 kind: MetricType::Gauge,
                 unit: None,
                 metrics,
-            })
+            },
+        )
     }
 
     proptest! {

@@ -8,7 +8,7 @@ use super::*;
 use crate::exposition::text::parse;
 use crate::gateway::history::HistoryLimits;
 use crate::gateway::prepare::{Rules, SeriesHasher, prepare};
-use crate::model::{Label, NameRules};
+use crate::model::{Label, NameRules, Unmetered};
 use crate::store::{ChunkKey, Options};
 
 use PushMode::{Replace, Update};
@@ -83,7 +83,15 @@ impl Bench {
             asked: None,
             policy: Arc::clone(&self.judge.policy.ttl),
             rule: None,
-            families: prepare(&key, self.hasher, rules(&self.judge, self.lenient), families),
+            families: prepare(
+                &key,
+                self.hasher,
+                rules(&self.judge, self.lenient),
+                families,
+                &mut Unmetered,
+            )
+            .unwrap(),
+            meter: None,
             lenient: self.lenient,
             times: None,
             key,
@@ -204,7 +212,13 @@ fn a_push_is_refused_where_the_whole_would_be_inconsistent_and_only_there() {
         ((&[], Replace, "job=a", "# TYPE own summary\nown_sum 1\n"), None),
         // No series is there twice: in one push.
         ((&[], Replace, "job=a", "m 1\nm 2\n"), Some("duplicate")),
-        ((&[], Replace, "job=a", "m{x=\"\"} 1\nm 2\n"), None),
+        // A label without a value is none.
+        ((&[], Replace, "job=a", "m{x=\"\"} 1\nm 2\n"), Some("duplicate")),
+        ((&[], Replace, "job=a", "m{x=\"\"} 1\n"), None),
+        ((&[("job=j,x=", "n 1\n")], Replace, "job=j", "m 1\n"), Some("duplicate")),
+        ((&[("job=j", "n 1\n")], Replace, "job=j,x=,y=", "m 1\n"), Some("duplicate")),
+        ((&[("job=j,x=", "m 1\n")], Replace, "job=j,x=", "m{y=\"\"} 1\n"), None),
+        ((&[("job=j,a=1", "m 1\n")], Replace, "job=j", "m{a=\"1\",b=\"\"} 1\n"), Some("duplicate")),
         // In two groups, of which one brings as labels what the other has in its key.
         ((&[("job=j", "m{zone=\"z\"} 1\n")], Replace, "job=j,zone=z", "m 1\n"), Some("duplicate")),
         ((&[("job=j,zone=z", "m 1\n")], Replace, "job=j", "m{zone=\"z\"} 1\n"), Some("duplicate")),
@@ -503,7 +517,9 @@ fn a_record_that_cannot_be_read_fails_the_push_and_changes_nothing() {
         asked: None,
         policy: Arc::clone(&bench.judge.policy.ttl),
         rule: None,
-        families: prepare(&key, bench.hasher, rules(&bench.judge, false), families),
+        families: prepare(&key, bench.hasher, rules(&bench.judge, false), families, &mut Unmetered)
+            .unwrap(),
+        meter: None,
         lenient: false,
         times: None,
         key,

@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 
+use crate::exposition::openmetrics::Stance;
 use crate::exposition::protobuf::{encode, prototext};
 use crate::exposition::text::{self, LabelBlock, line};
 use crate::exposition::{Format, ScrapeFormat, openmetrics};
@@ -14,17 +15,19 @@ pub(super) struct FamilyName<'a> {
     pub(super) name: &'a str,
     pub(super) help: Option<&'a str>,
     pub(super) kind: MetricType,
+    /// How it is said in OpenMetrics.
+    pub(super) stance: Stance,
 }
 
 impl FamilyName<'_> {
     /// What comes before the metrics; in protobuf without the length of the whole.
     pub(super) fn header(self, to: ScrapeFormat) -> Bytes {
-        let Self { name, help, kind } = self;
+        let Self { name, help, kind, stance } = self;
         let mut out = Vec::new();
         match to.format {
             Format::Text => return text::header(&to.escaping.apply(name), help, kind).into(),
             Format::OpenMetrics(_) => {
-                return openmetrics::header(name, help, kind, to.escaping).into();
+                return openmetrics::header(name, help, kind, to.escaping, stance).into();
             }
             Format::Protobuf => return encode::header(name, help, kind, to.escaping).into(),
             Format::ProtobufText => {
@@ -91,7 +94,7 @@ impl FamilyName<'_> {
         match to.format {
             Format::OpenMetrics(_) => {
                 if let Ok(family) = encode::family(self.name, None, self.kind, metrics) {
-                    openmetrics::lines(out, &family, to.escaping);
+                    openmetrics::lines(out, &family, to.escaping, self.stance);
                 }
             }
             Format::ProtobufText | Format::ProtobufCompact => {
@@ -125,5 +128,6 @@ pub(super) fn own_metrics(to: ScrapeFormat, family: &MetricFamily) -> Bytes {
 }
 
 pub(super) fn own_name(family: &MetricFamily) -> FamilyName<'_> {
-    FamilyName { name: &family.name, help: family.help.as_deref(), kind: family.kind }
+    let help = family.help.as_deref();
+    FamilyName { name: &family.name, help, kind: family.kind, stance: Stance::Itself }
 }

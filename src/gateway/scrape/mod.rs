@@ -21,6 +21,7 @@ use super::beside_other_tasks;
 use super::segment::{GroupId, Segment};
 use super::view::{FamilySnapshot, Header, Snapshot};
 use crate::exposition::gzip::Effort;
+use crate::exposition::openmetrics::Stance;
 use crate::exposition::protobuf::encode::length_prefix;
 use crate::exposition::text::line::may_have_quoted_names;
 use crate::exposition::{ContentEncoding, Format, ScrapeFormat, gzip, openmetrics, zstd};
@@ -55,6 +56,8 @@ pub struct Exposition {
     len: Option<u64>,
     /// Cut but not yet in a run.
     pending: VecDeque<Piece>,
+    /// The names that there are by now, where families may be in each other's way.
+    names: Option<openmetrics::Names>,
     /// What comes behind all families.
     end: Option<Piece>,
     cache: Arc<ScrapeCache>,
@@ -156,18 +159,22 @@ impl Exposition {
         quoted: bool,
         cache: Arc<ScrapeCache>,
     ) -> Self {
-        let mut to = options.format;
-        // The Go client library says in delimited protobuf how names are escaped, and does not do it.
-        if to.format == Format::Protobuf {
-            to.escaping = Escaping::AllowUtf8;
-        }
+        let to = options.format;
         let ticket = cache.begin(to, options.encoding);
         let own = cache.own(own, ticket);
         let escapes = quoted && to.escaping != Escaping::AllowUtf8;
         let as_kept = to.format == Format::Text && !escapes && snapshot.expired.is_empty();
         let len = as_kept.then(|| text_len(&snapshot, &own));
-        let end = matches!(to.format, Format::OpenMetrics(_))
-            .then(|| Piece::once(Bytes::from_static(openmetrics::EOF)));
+        let openmetrics = matches!(to.format, Format::OpenMetrics(_));
+        let end = openmetrics.then(|| Piece::once(Bytes::from_static(openmetrics::EOF)));
+        let names = openmetrics.then(|| {
+            let mut names = openmetrics::Names::default();
+            // The gateway's own come first: whatever was pushed, they are there.
+            for own in own.iter() {
+                names.take(own.name(), own.kind());
+            }
+            names
+        });
         Self {
             families: snapshot.families.into_iter().peekable(),
             own,
@@ -177,6 +184,7 @@ impl Exposition {
             escapes,
             len,
             pending: VecDeque::new(),
+            names,
             end,
             ticket,
             cache,
@@ -257,8 +265,17 @@ impl Exposition {
         }
         let (stored, header) = match stored {
             Some(FamilySnapshot { name, header, segments }) => {
-                let family = family_name(&name, &header);
-                (self.cut_segments(family, segments), Some((name, header)))
+                let stance = match &mut self.names {
+                    Some(names) if own.is_none() => {
+                        names.take(&self.to.escaping.apply(&name), header.kind)
+                    }
+                    _ => Stance::Itself,
+                };
+                if stance == Stance::LeftOut {
+                    return true;
+                }
+                let family = family_name(&name, &header, stance);
+                (self.cut_segments(family, segments), Some((name, header, stance)))
             }
             None => (Vec::new(), None),
         };
@@ -269,9 +286,9 @@ impl Exposition {
             let header = self.own_header(own.header(), &all);
             self.next_own += 1;
             self.push_family(header, all);
-        } else if let Some((name, header)) = header.filter(|_| !stored.is_empty()) {
+        } else if let Some((name, header, stance)) = header.filter(|_| !stored.is_empty()) {
             // Not without a line: a family whose groups have all expired is not there.
-            let header = self.header(&name, &header, &stored);
+            let header = self.header(&name, &header, stance, &stored);
             self.push_family(header, stored);
         }
         true
@@ -286,12 +303,12 @@ impl Exposition {
         }
     }
 
-    fn header(&self, name: &str, header: &Header, metrics: &[Piece]) -> Piece {
+    fn header(&self, name: &str, header: &Header, stance: Stance, metrics: &[Piece]) -> Piece {
         let Header { text, generation, .. } = header;
         if self.to.format == Format::Text && (!self.escapes || is_metric_name(name)) {
             return Piece::new(text.clone(), *generation);
         }
-        let bytes = self.with_length(family_name(name, header).header(self.to), metrics);
+        let bytes = self.with_length(family_name(name, header, stance).header(self.to), metrics);
         self.cache.keep_converted(*generation, bytes, self.ticket).into()
     }
 
@@ -340,7 +357,8 @@ impl Exposition {
             return Piece { content, generation, own: false };
         }
         let convert = || beside_other_tasks(true, || family.segment(self.to, &segment));
-        if generation == 0 {
+        // What a family gives way to may be gone at the next scrape.
+        if generation == 0 || family.stance != Stance::Itself {
             return Piece::once(convert());
         }
         match self.cache.converted(generation, self.ticket) {
@@ -350,8 +368,8 @@ impl Exposition {
     }
 }
 
-fn family_name<'a>(name: &'a str, header: &'a Header) -> FamilyName<'a> {
-    FamilyName { name, help: header.help.as_deref(), kind: header.kind }
+fn family_name<'a>(name: &'a str, header: &'a Header, stance: Stance) -> FamilyName<'a> {
+    FamilyName { name, help: header.help.as_deref(), kind: header.kind, stance }
 }
 
 /// How long an exposition is whose segments are sent as they are.

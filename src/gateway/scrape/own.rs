@@ -7,7 +7,7 @@ use super::cache::Converted;
 use super::convert::{own_metrics, own_name};
 use crate::exposition::ScrapeFormat;
 use crate::gateway::segment::next_generation;
-use crate::model::MetricFamily;
+use crate::model::{MetricFamily, MetricType};
 
 /// After so many scrapes that have had the same, what is there is taken to stay. Before that it may be
 /// that two scrapes have come at once.
@@ -60,6 +60,10 @@ impl OwnFamily {
 
     pub(super) fn name(&self) -> &str {
         &self.family.name
+    }
+
+    pub(super) fn kind(&self) -> MetricType {
+        self.family.kind
     }
 
     pub(super) fn len(&self) -> usize {

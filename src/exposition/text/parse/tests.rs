@@ -64,6 +64,9 @@ fn malformed_text_is_refused_with_its_line_and_the_reason() {
             3,
             "expected float as value for 'le' label, got \"bla\"",
         ),
+        ("# TYPE s summary\ns_count 1.5\n", 2, "no whole number as count for summary \"s\""),
+        ("# TYPE s summary\ns_count -1\n", 2, "no whole number as count for summary \"s\""),
+        ("# TYPE s summary\ns_count NaN\n", 2, "no whole number as count for summary \"s\""),
         ("foo 1_2\n", 1, "expected float as value, got \"1_2\""),
         ("foo 0x1p-3\n", 1, "expected float as value, got \"0x1p-3\""),
         ("foo 0X1\n", 1, "expected float as value, got \"0X1\""),
@@ -89,8 +92,6 @@ fn malformed_text_is_refused_with_its_line_and_the_reason() {
         ("{} 3.14\n", 1, "invalid metric name"),
         ("# HELP m a\\tb\n", 1, "invalid escape sequence '\\t'"),
         ("m\n", 1, "expected float as value, got \"\""),
-        ("m 1 \n", 1, "expected integer as timestamp, got \"\""),
-        ("m 1\r\n", 1, "expected float as value, got \"1\\r\""),
         ("m{a=\"b", 1, "unexpected end of input stream"),
         ("# only a comment", 1, "unexpected end of input stream"),
         ("1m 1\n", 1, "invalid metric name"),
@@ -154,7 +155,7 @@ fn names_may_be_quoted_and_stand_inside_the_braces() {
 #[test]
 fn the_lines_of_a_summary_merge_even_when_mixed() {
     let family = one("# TYPE s summary\n\
-         s_count{n=\"1\",m=\"x\"} 42.7\n\
+         s_count{n=\"1\",m=\"x\"} 42\n\
          s_sum{n=\"2\"} 4711\n\
          s{n=\"1\",m=\"x\",quantile=\"0.5\"} 110\n\
          s{n=\"2\",quantile=\"0.9\"} 140\n\
@@ -226,5 +227,47 @@ proptest! {
         )
     ) {
         let _ = parse(tokens.concat().as_bytes(), NameRules::Legacy);
+    }
+}
+
+/// Trailing blanks, a byte order mark and lines as Windows ends them are no part of what is said.
+#[test]
+fn what_editors_and_shells_add_is_passed_over() {
+    let plain = one("# HELP m help\n# TYPE m gauge\n\nm{a=\"b\"} 1\n");
+    for body in [
+        "# HELP m help\n# TYPE m gauge \n\nm{a=\"b\"} 1 \n",
+        "# HELP m help\n# TYPE m gauge\t\n\nm{a=\"b\"} 1\t \n",
+        "\u{feff}# HELP m help\n# TYPE m gauge\n\nm{a=\"b\"} 1\n",
+        "# HELP m help\r\n# TYPE m gauge\r\n\r\nm{a=\"b\"} 1\r\n",
+        "\u{feff}# HELP m help\r\n# TYPE m gauge\r\n\r\nm{a=\"b\"} 1 \r\n",
+    ] {
+        assert_eq!(one(body), plain, "{body:?}");
+    }
+    assert_eq!(one("m 1 1000 \n"), one("m 1 1000\n"));
+}
+
+proptest! {
+    /// Wherever a body is cut while it comes, it is the same.
+    #[test]
+    fn a_body_in_parts_is_parsed_as_the_whole(
+        lines in prop::collection::vec("(# (HELP|TYPE) [ab] (gauge|x)|[ab]\\{c=\"[^\n]{0,3}\"\\} [0-9]{1,3})?[ \r]?", 0..8),
+        cuts in prop::collection::vec(any::<prop::sample::Index>(), 0..6),
+        ended: bool,
+    ) {
+        let mut body = lines.join("\n");
+        if ended {
+            body.push('\n');
+        }
+        let body = body.as_bytes();
+        let mut cuts: Vec<_> = cuts.iter().map(|cut| cut.index(body.len() + 1)).collect();
+        cuts.extend([0, body.len()]);
+        cuts.sort_unstable();
+        let mut meter = Unmetered;
+        let budget = Budget::new(ParseLimits::UNLIMITED, &mut meter);
+        let mut parser = TextParser::new(NameRules::Legacy, budget);
+        let fed = cuts.windows(2).try_for_each(|cut| parser.feed(&body[cut[0]..cut[1]]));
+        let in_parts = fed.and_then(|()| parser.finish());
+        let whole = parse(body, NameRules::Legacy);
+        prop_assert_eq!(in_parts, whole);
     }
 }
