@@ -23,7 +23,7 @@ use tidegate::gateway::{
 };
 use tidegate::model::{
     BucketSpan, Exemplar, GroupingKey, Histogram, Label, Metric, MetricFamily, MetricType,
-    MetricValue, NameRules, NativeBuckets, Timestamp, Ttl, TtlPolicy,
+    MetricValue, NameRules, NativeBuckets, Timestamp, Ttl, TtlPolicy, Unmetered,
 };
 use tidegate::store::{self, OpenError, SCHEMA_VERSION, Store};
 use tidegate::telemetry::metrics::SelfMetrics;

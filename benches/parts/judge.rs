@@ -7,14 +7,14 @@ use std::time::{Duration, Instant};
 use criterion::{Bencher, Criterion};
 use tempfile::TempDir;
 use tidegate::exposition::text::{LabelBlock, parse};
-use tidegate::gateway::apply::{Judge, Stage};
+use tidegate::gateway::apply::{self, Judge, Stage};
 use tidegate::gateway::command::{Accepted, Push};
 use tidegate::gateway::history::History;
 use tidegate::gateway::index::Index;
 use tidegate::gateway::prepare::{SeriesHasher, prepare};
 use tidegate::gateway::stamps::Stamps;
-use tidegate::gateway::{Error, HistoryLimits, Limits, Policy, PushMode, Refusal};
-use tidegate::model::{GroupingKey, Label, MetricFamily, NameRules, TtlPolicy};
+use tidegate::gateway::{Error, Fault, HistoryLimits, Limits, Policy, PushMode, Refusal};
+use tidegate::model::{GroupingKey, Label, MetricFamily, NameRules, TtlPolicy, Unmetered};
 use tidegate::store::Store;
 use tidegate::time::{UnixMillis, UnixNanos};
 
@@ -112,7 +112,10 @@ impl Court {
             asked: None,
             policy: Arc::clone(&self.judge.policy.ttl),
             rule: None,
-            families: prepare(&key, self.hasher, RULES, families),
+            families: prepare(&key, self.hasher, RULES, families, &mut Unmetered)
+                .expect("nothing is counted"),
+            waited: false,
+            meter: None,
             lenient: false,
             times: None,
             key,
@@ -121,7 +124,11 @@ impl Court {
 
     fn judge(&mut self, stage: &mut Stage, push: Push) -> Verdict {
         let wall = UnixNanos(i64::try_from(self.now).unwrap_or(i64::MAX).saturating_mul(1_000_000));
-        self.judge.push(&self.store, stage, push, Accepted { now: UnixMillis(self.now), wall })
+        let at = Accepted { now: UnixMillis(self.now), wall };
+        match self.judge.push(&self.store, stage, Box::new(push), at) {
+            apply::Verdict::Done(done) => done,
+            apply::Verdict::Later(_) => Err(Fault::Busy.into()),
+        }
     }
 
     /// Times what the lane does with a push in a batch of its own, but for the store: the batch is

@@ -8,7 +8,7 @@ use tidegate::exposition::text::{LabelBlock, gauge_line};
 use tidegate::gateway::Limits;
 use tidegate::gateway::prepare::{Rules, SeriesHasher, prepare};
 use tidegate::gateway::segment::{GroupId, Rendered, Segments};
-use tidegate::model::NameRules;
+use tidegate::model::{NameRules, Unmetered};
 
 use crate::running::Result;
 use crate::samples::{key, samples};
@@ -30,7 +30,7 @@ fn preparation(criterion: &mut Criterion) -> Result<()> {
     let (key, hasher) = (key(1), SeriesHasher::random());
     let mut group = criterion.benchmark_group("prepare");
     for sample in samples()? {
-        let prepared = prepare(&key, hasher, RULES, sample.families.clone())?;
+        let prepared = prepare(&key, hasher, RULES, sample.families.clone(), &mut Unmetered)??;
         assert!(prepared.left_out.is_none());
         let series: u32 = prepared.families.iter().map(|family| family.record.series).sum();
         assert_eq!(series as usize, sample.series);
@@ -38,7 +38,7 @@ fn preparation(criterion: &mut Criterion) -> Result<()> {
         group.bench_function(sample.name, |bencher| {
             bencher.iter_batched(
                 || sample.families.clone(),
-                |families| prepare(&key, hasher, RULES, families),
+                |families| prepare(&key, hasher, RULES, families, &mut Unmetered),
                 BatchSize::SmallInput,
             );
         });

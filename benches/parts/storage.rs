@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use criterion::{Criterion, SamplingMode, Throughput};
 use tidegate::gateway::prepare::{SeriesHasher, prepare};
 use tidegate::gateway::{ScrapeOptions, Sync};
-use tidegate::model::Ttl;
+use tidegate::model::{Ttl, Unmetered};
 use tidegate::store::record::ChunkRecord;
 use tidegate::store::{Batch, ChunkKey, Frame};
 use tidegate::time::{ManualClock, SystemClock, UnixNanos};
@@ -61,7 +61,7 @@ fn commit(criterion: &mut Criterion) -> Result<()> {
 /// The families of a group as they are stored.
 fn frame(group: usize) -> Result<(ChunkKey, Frame)> {
     let Push { key, families } = Push::new(group, 0);
-    let prepared = prepare(&key, SeriesHasher::random(), RULES, families)?;
+    let prepared = prepare(&key, SeriesHasher::random(), RULES, families, &mut Unmetered)??;
     let families = prepared.families.into_iter().map(|family| family.record).collect();
     let key = ChunkKey { group: group as u64, chunk: 0 };
     Ok((key, Frame::new(key, &ChunkRecord { families })))

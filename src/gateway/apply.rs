@@ -44,6 +44,16 @@ pub struct Judge {
     pub self_types: HashMap<String, MetricType>,
 }
 
+/// What becomes of a push.
+#[derive(Debug)]
+pub enum Verdict {
+    /// With the group's deadline.
+    Done(Result<UnixMillis, Error>),
+    /// It is to be judged again: what is in its way may have expired, and there is more of that than is
+    /// removed in one go.
+    Later(Box<Push>),
+}
+
 /// What a batch of commands changes.
 #[derive(Debug, Default)]
 pub struct Stage {
@@ -56,22 +66,63 @@ pub struct Stage {
 }
 
 impl Judge {
-    /// Stages a push. Returns the group's deadline.
+    /// Stages a push.
     pub fn push(
+        &mut self,
+        store: &Store,
+        stage: &mut Stage,
+        mut push: Box<Push>,
+        at: Accepted,
+    ) -> Verdict {
+        if push.waited && self.has_more_expired(stage, at) {
+            return Verdict::Later(push);
+        }
+        // What is in the way may have expired without having been reaped: then it is in no way.
+        if !push.waited
+            && self.index.due(at.now).next().is_some()
+            && self.is_in_conflict(store, stage, &push, at)
+        {
+            push.waited = true;
+            if self.has_more_expired(stage, at) {
+                return Verdict::Later(push);
+            }
+        }
+        Verdict::Done(self.judge(store, stage, *push, at))
+    }
+
+    fn is_in_conflict(
+        &mut self,
+        store: &Store,
+        stage: &mut Stage,
+        push: &Push,
+        at: Accepted,
+    ) -> bool {
+        let Ok(prepared) = &push.families else { return false };
+        let found = self.find_alive(stage, &push.key, at);
+        let verdict = self.check(store, stage, found, &push.key, push.mode, &prepared.families);
+        matches!(verdict, Err(Error::Refused(refusal)) if refusal.is_conflict())
+    }
+
+    /// Removes some of what has expired. Returns whether there is more.
+    fn has_more_expired(&mut self, stage: &mut Stage, at: Accepted) -> bool {
+        self.expire(stage, at);
+        self.index.due(at.now).next().is_some()
+    }
+
+    fn judge(
         &mut self,
         store: &Store,
         stage: &mut Stage,
         push: Push,
         at: Accepted,
     ) -> Result<UnixMillis, Error> {
-        let Push { key, mode, block, asked, policy, rule, families, lenient, times, meter: _ } =
-            push;
+        let Push { key, mode, block, asked, policy, rule, families, lenient, times, .. } = push;
         let rule = if Arc::ptr_eq(&policy, &self.policy.ttl) {
             rule
         } else {
             self.policy.ttl.rule_of(&key)
         };
-        let mut found = self.find_alive(stage, &key, at);
+        let found = self.find_alive(stage, &key, at);
         // What is imported or brought back and refused leaves nothing behind.
         let is_push = times.is_none();
         let Prepared { mut families, mut left_out } = match families {
@@ -87,15 +138,7 @@ impl Judge {
         if found.is_some() && times.as_ref().is_some_and(|times| times.departed.is_some()) {
             return Err(Refusal::Exists.into());
         }
-        let mut verdict = self.check(store, stage, found, &key, mode, &families);
-        // What is in the way may have expired without having been reaped: then it is in no way.
-        if matches!(&verdict, Err(Error::Refused(refusal)) if refusal.is_conflict())
-            && self.index.due(at.now).next().is_some()
-        {
-            self.expire(stage, at, usize::MAX);
-            found = self.index.find(&key);
-            verdict = self.check(store, stage, found, &key, mode, &families);
-        }
+        let verdict = self.check(store, stage, found, &key, mode, &families);
         match verdict {
             Ok(()) => {}
             Err(Error::Refused(refusal)) if lenient && refusal.marks_the_group() => {
@@ -258,12 +301,13 @@ impl Judge {
     /// Decides by this policy from now on, also on the groups that are there. Nothing is stored of
     /// that: the next start decides anew.
     pub fn set_policy(&mut self, stage: &mut Stage, policy: Arc<TtlPolicy>, at: Accepted) {
-        // What has expired stays so, reaped or not.
-        self.expire(stage, at, usize::MAX);
         self.policy.ttl = policy;
         let mut changed = Vec::new();
         for (id, group) in self.index.groups() {
-            if matches!(group.state.ttl_source, TtlSource::Rule | TtlSource::Default) {
+            // What has expired stays so, reaped or not.
+            if group.deadline > at.now
+                && matches!(group.state.ttl_source, TtlSource::Rule | TtlSource::Default)
+            {
                 let mut state = (*group.state).clone();
                 self.policy.decide_for(&group.key, &mut state);
                 if state != *group.state {
@@ -306,7 +350,7 @@ impl Judge {
 
     /// Stages the removal of groups that have expired, a bounded number of them.
     pub fn reap(&mut self, stage: &mut Stage, at: Accepted) {
-        self.expire(stage, at, REAP_GROUPS_MAX);
+        self.expire(stage, at);
         // Of what was there at the start there may be too much for the settings of now.
         self.trim_history(stage);
     }
@@ -341,7 +385,9 @@ impl Judge {
         (!expired).then_some(id)
     }
 
-    fn expire(&mut self, stage: &mut Stage, at: Accepted, max: usize) {
+    /// A bounded number of groups, so that others get in between.
+    fn expire(&mut self, stage: &mut Stage, at: Accepted) {
+        let max = REAP_GROUPS_MAX;
         let seen = max.saturating_add(self.history.groups_max());
         let mut due: Vec<_> = self.index.due(at.now).take(seen).collect();
         let following = due.len().saturating_sub(max);
@@ -513,7 +559,7 @@ impl Judge {
             let sibling = sibling.and_then(|other| self.alive(stage, other, at));
             let is_full = |judge: &Self| judge.index.group_count() as u64 >= judge.limits.groups;
             if is_full(self) {
-                self.expire(stage, at, usize::MAX);
+                self.expire(stage, at);
             }
             if sibling.is_some() || is_full(self) {
                 return Ok(());

@@ -37,6 +37,9 @@ pub struct Push {
     pub lenient: bool,
     /// The times to store in place of the present one.
     pub times: Option<Box<ForeignTimes>>,
+    /// Whether it was in conflict with what was there, and waits for what has expired of that to be
+    /// removed.
+    pub waited: bool,
     /// Has counted what the push takes, until it is answered.
     pub meter: Option<Box<dyn Meter>>,
 }
@@ -89,7 +92,39 @@ pub enum Operation {
 /// Where an answer goes. Nobody need be waiting: a client that hangs up does not undo its push.
 pub type Reply<T> = oneshot::Sender<T>;
 
+/// A push of more series is large: it takes the lane some time.
+pub const LARGE_SERIES: usize = 10_000;
+
 impl Command {
+    /// The group that it is about; `None` where that may be any.
+    pub(super) fn key(&self) -> Option<&GroupingKey> {
+        match self {
+            Self::Push(push, _) => Some(&push.key),
+            Self::Delete(key, _) => Some(key),
+            Self::Wipe(_) | Self::Change(..) | Self::SetPolicy(..) | Self::Reap(_) => None,
+        }
+    }
+
+    /// What the lane does with it, for the log.
+    pub(super) fn as_str(&self) -> &'static str {
+        match self {
+            Self::Push(..) => "judging a push to",
+            Self::Delete(..) => "deleting",
+            Self::Wipe(_) => "deleting all groups",
+            Self::Change(..) => "changing groups",
+            Self::SetPolicy(..) => "deciding the TTL of all groups",
+            Self::Reap(_) => "removing groups that have expired",
+        }
+    }
+
+    /// Whether it takes the lane some time.
+    pub(super) fn is_large(&self) -> bool {
+        let Self::Push(push, _) = self else { return false };
+        let Ok(prepared) = &push.families else { return false };
+        let series = prepared.families.iter().map(|family| family.record.series as usize);
+        series.sum::<usize>() > LARGE_SERIES
+    }
+
     /// Answers that it was not carried out.
     pub(super) fn fail(self, fault: Fault) {
         // Whoever has hung up needs no answer.

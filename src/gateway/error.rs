@@ -53,7 +53,7 @@ pub enum Refusal {
     )]
     Escaped { family: String, escaped: String, other: String },
     #[error(
-        "the group {key} would have the same series as the group {sibling}: a label without a value is none"
+        "collected metric \"push_time_seconds\" of the group {key} was collected before with the same name and label values, in the group {sibling}: a label without a value is none"
     )]
     Sibling { key: String, sibling: String },
     /// Of a group that was to be brought back.
@@ -80,6 +80,8 @@ pub enum Fault {
     Stopping,
     #[error(transparent)]
     OverBudget(#[from] OverBudget),
+    #[error("the write lane has been busy for {seconds} s with {doing}")]
+    Stuck { seconds: u64, doing: Arc<str> },
     #[error("cannot commit")]
     Commit(#[source] Arc<CommitError>),
     #[error("cannot read what is stored")]

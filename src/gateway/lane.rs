@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{oneshot, watch};
 
-use super::apply::{Judge, Stage};
+use super::apply::{Judge, Stage, Verdict};
 use super::command::{Accepted, Command, Reply};
 use super::error::{Error, Fault};
 use super::events::{EventLog, Happened};
@@ -75,6 +75,8 @@ struct Staged {
     began: Option<Instant>,
     /// When the last of its commands was accepted.
     at: UnixMillis,
+    /// Whether there is a large push among them.
+    has_large: bool,
 }
 
 /// A batch in the store, not yet synced.
@@ -198,10 +200,13 @@ impl Lane {
             let mut commands = Vec::new();
             let mut staged = Staged::default();
             let result = loop {
-                let next = queue.next(staged.answers.len(), BATCH_COMMANDS_MAX, &mut commands);
+                let count = staged.count();
+                let next = queue.next(count, staged.has_large, BATCH_COMMANDS_MAX, &mut commands);
                 let stops = match next {
                     Next::Judge => {
-                        staged.judge(judge, store, clock.offset_ms(), &mut commands);
+                        let later =
+                            staged.judge(judge, store, clock.offset_ms(), pulse, &mut commands);
+                        queue.put_back(later);
                         continue;
                     }
                     Next::Commit => false,
@@ -211,7 +216,7 @@ impl Lane {
                         break Err(error);
                     }
                 };
-                let busy = pulse.busy();
+                let busy = pulse.busy("writing a batch to the store", None);
                 let kept = kept_time.keep(store, &**clock, stops);
                 let applied = kept.and_then(|()| staged.apply(judge, store));
                 drop(busy);
@@ -239,21 +244,48 @@ impl Lane {
 }
 
 impl Staged {
+    /// How much is staged: commands that are to be answered, or what they have brought about.
+    fn count(&self) -> usize {
+        self.answers.len().max(usize::from(!self.stage.batch.is_empty()))
+    }
+
+    /// Judges commands, in order. Returns those that are to be judged again, and what has to wait for
+    /// them.
     fn judge(
         &mut self,
         judge: &mut Judge,
         store: &Store,
         offset_ms: i64,
+        pulse: &Pulse,
         commands: &mut Vec<(Accepted, Command)>,
-    ) {
+    ) -> Vec<(Accepted, Command)> {
         self.began.get_or_insert_with(Instant::now);
         let stage = &mut self.stage;
+        let mut later: Vec<(Accepted, Command)> = Vec::new();
         for (at, command) in commands.drain(..) {
+            let waits = |before: &(Accepted, Command)| {
+                before.1.key().zip(command.key()).is_none_or(|(before, own)| before == own)
+            };
+            if later.iter().any(waits) {
+                later.push((at, command));
+                continue;
+            }
+            let _busy = pulse.busy(command.as_str(), command.key());
+            self.has_large |= command.is_large();
             self.at = at.now;
-            self.answers.push(match command {
-                Command::Push(mut push, reply) => {
-                    let (key, meter) = (push.key.clone(), push.meter.take());
-                    let result = judge.push(store, stage, *push, at);
+            let answer = match command {
+                Command::Push(push, reply) => {
+                    let key = push.key.clone();
+                    let mut push = push;
+                    let meter = push.meter.take();
+                    let result = match judge.push(store, stage, push, at) {
+                        Verdict::Done(result) => result,
+                        Verdict::Later(mut push) => {
+                            push.meter = meter;
+                            later.push((at, Command::Push(push, reply)));
+                            continue;
+                        }
+                    };
                     let what = match &result {
                         Ok(deadline) => Happened::Pushed {
                             expires: (*deadline != UnixMillis::MAX)
@@ -285,8 +317,10 @@ impl Staged {
                     judge.reap(stage, at);
                     Answer::Done(reply)
                 }
-            });
+            };
+            self.answers.push(answer);
         }
+        later
     }
 
     /// Applies what is staged as one batch, and leaves nothing staged; where that fails, the answers.
@@ -296,7 +330,7 @@ impl Staged {
         if wrote {
             store.apply(&self.stage.batch)?;
         }
-        let Self { stage, happened, answers, began, at } = mem::take(self);
+        let Self { stage, happened, answers, began, at, has_large: _ } = mem::take(self);
         let Stage { changes, departed, .. } = stage;
         let began = began.unwrap_or_else(Instant::now);
         Ok(Applied { changes, departed, happened, answers, began, at, wrote })
@@ -368,7 +402,7 @@ impl Committer {
                 None => applied.recv().map_err(|_| RecvTimeoutError::Disconnected),
                 Some(by) => applied.recv_timeout(by.saturating_duration_since(Instant::now())),
             };
-            let busy = self.pulse.busy();
+            let busy = self.pulse.busy("syncing the store", None);
             let mut batch = match batch {
                 Ok(batch) => batch,
                 Err(RecvTimeoutError::Disconnected) => return self.store.sync(),
@@ -484,7 +518,7 @@ mod tests {
     #[test]
     fn a_full_lane_does_not_wait_for_a_committer_that_is_gone() {
         let queue = Arc::new(Queue::new(10, Arc::new(ManualClock::at(UnixNanos(0)))));
-        assert!(matches!(queue.next(1, 2, &mut Vec::new()), Next::Commit), "it is busy now");
+        assert!(matches!(queue.next(1, false, 2, &mut Vec::new()), Next::Commit), "it is busy now");
         queue.push(Command::Reap(oneshot::channel().0)).unwrap();
         let close = Close(Arc::clone(&queue));
         let committer = thread::spawn(move || {
@@ -494,7 +528,9 @@ mod tests {
         assert!(committer.join().is_err());
         let (send, next) = mpsc::channel();
         // With as much staged as a batch may have, and more waiting.
-        thread::spawn(move || send.send(matches!(queue.next(2, 2, &mut Vec::new()), Next::Commit)));
+        thread::spawn(move || {
+            send.send(matches!(queue.next(2, false, 2, &mut Vec::new()), Next::Commit))
+        });
         assert_eq!(next.recv_timeout(Duration::from_secs(10)), Ok(true));
     }
 }

@@ -38,7 +38,7 @@ mod stored;
 pub mod view;
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
 use std::time::{Duration, Instant};
 
 use tokio::runtime::{Handle, RuntimeFlavor};
@@ -98,6 +98,8 @@ struct Shared {
     clock: Arc<dyn Clock>,
     metrics: Arc<SelfMetrics>,
     pulses: [Arc<Pulse>; 2],
+    /// Why the lane does not come round, where it does not. Held to read or to replace it.
+    stuck: Mutex<Option<Fault>>,
     hasher: SeriesHasher,
     options: Options,
     /// What pushes are prepared with. Held to replace or clone it. The lane has its own.
@@ -178,6 +180,7 @@ impl Gateway {
             store_bytes: Remembered::default(),
             metrics,
             pulses,
+            stuck: Mutex::default(),
             hasher,
             options,
             policy: RwLock::new(policy),
@@ -267,6 +270,7 @@ impl Gateway {
             lenient,
             times,
             key,
+            waited: false,
             meter: Some(meter),
         };
         let (reply, answer) = oneshot::channel();
@@ -402,7 +406,15 @@ impl Gateway {
 
     /// Why nothing can be stored at present; `None` if all is well.
     pub fn trouble(&self) -> Option<Fault> {
-        self.shared.queue.failing().map(Fault::Commit)
+        let stuck = || self.shared.stuck.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        self.shared.queue.failing().map(Fault::Commit).or_else(stuck)
+    }
+
+    /// Notes that the lane does not come round, and what it is busy with; `None`: it does.
+    pub fn note_stuck(&self, busy: Option<(Duration, String)>) {
+        let stuck =
+            busy.map(|(time, doing)| Fault::Stuck { seconds: time.as_secs(), doing: doing.into() });
+        *self.shared.stuck.lock().unwrap_or_else(PoisonError::into_inner) = stuck;
     }
 
     /// Watches over the lane.
@@ -589,18 +601,31 @@ fn has_quoted_names(key: &GroupingKey, families: &[MetricFamily]) -> bool {
     names.chain(families).any(|name| !is_metric_name(name))
 }
 
-/// Notices when the lane is stuck in the store, by looking at equal intervals.
+/// Notices when the lane is stuck, by looking at equal intervals.
 #[derive(Debug)]
 pub struct Watch {
     pulses: [Arc<Pulse>; 2],
     watched: [Watched; 2],
 }
 
+/// Work that is under way for longer than one look.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Stuck {
+    /// For how many looks it has been.
+    pub looks: u32,
+    /// What is being done.
+    pub doing: String,
+}
+
 impl Watch {
-    /// Takes a look. Returns for how many looks the same work on the store has been under way.
-    pub fn look(&mut self) -> u32 {
+    /// Takes a look. Returns what has been under way for longest.
+    pub fn look(&mut self) -> Stuck {
         let pairs = self.watched.iter_mut().zip(&self.pulses);
-        pairs.map(|(watched, pulse)| watched.look(pulse.count())).max().unwrap_or(0)
+        let looks = pairs.map(|(watched, pulse)| (watched.look(pulse.count()), pulse));
+        match looks.max_by_key(|(looks, _)| *looks) {
+            Some((looks, pulse)) if looks > 0 => Stuck { looks, doing: pulse.doing() },
+            _ => Stuck::default(),
+        }
     }
 }
 

@@ -1,10 +1,24 @@
 //! Whether the lane and the committer get on with what they do, for whoever watches over them.
 
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 
-/// Counts how often work on the store has begun and ended: odd while it is under way.
+use crate::model::GroupingKey;
+
+/// Counts how often work has begun and ended: odd while it is under way.
 #[derive(Debug, Default)]
-pub(super) struct Pulse(AtomicU64);
+pub(super) struct Pulse {
+    count: AtomicU64,
+    /// Held to note or to read what is being done.
+    doing: Mutex<Doing>,
+}
+
+/// What is being done, and to which group.
+#[derive(Clone, Debug, Default)]
+struct Doing {
+    what: &'static str,
+    group: Option<GroupingKey>,
+}
 
 /// Work under way, until it is dropped.
 pub(super) struct Busy<'a>(&'a Pulse);
@@ -17,20 +31,32 @@ pub(super) struct Watched {
 }
 
 impl Pulse {
-    /// Work on the store begins.
-    pub(super) fn busy(&self) -> Busy<'_> {
-        self.0.fetch_add(1, Ordering::Relaxed);
+    /// Work begins.
+    pub(super) fn busy(&self, what: &'static str, group: Option<&GroupingKey>) -> Busy<'_> {
+        *self.doing.lock().unwrap_or_else(PoisonError::into_inner) =
+            Doing { what, group: group.cloned() };
+        self.count.fetch_add(1, Ordering::Relaxed);
         Busy(self)
     }
 
     pub(super) fn count(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
+        self.count.load(Ordering::Relaxed)
+    }
+
+    /// What is being done, or was done last.
+    pub(super) fn doing(&self) -> String {
+        let Doing { what, group } =
+            self.doing.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        match group {
+            Some(group) => format!("{what} {group}"),
+            None => what.to_owned(),
+        }
     }
 }
 
 impl Drop for Busy<'_> {
     fn drop(&mut self) {
-        self.0.0.fetch_add(1, Ordering::Relaxed);
+        self.0.count.fetch_add(1, Ordering::Relaxed);
     }
 }
 
@@ -56,12 +82,12 @@ mod tests {
         let mut look = || watched.look(pulse.count());
         assert_eq!((look(), look()), (0, 0), "idle");
         for _ in 0..3 {
-            let busy = pulse.busy();
+            let busy = pulse.busy("work", None);
             assert_eq!((look(), look()), (0, 1), "busy");
             drop(busy);
         }
         assert_eq!(look(), 0);
-        let _busy = pulse.busy();
+        let _busy = pulse.busy("work", None);
         assert_eq!((look(), look(), look()), (0, 1, 2), "stuck");
     }
 }

@@ -4,8 +4,11 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use hashbrown::HashMap;
+
 use super::command::{Accepted, Command};
 use super::error::Fault;
+use crate::model::GroupingKey;
 use crate::store::CommitError;
 use crate::time::Clock;
 
@@ -26,6 +29,9 @@ pub(super) struct Queue {
 #[derive(Debug)]
 struct State {
     commands: VecDeque<(Accepted, Command)>,
+    /// What waits behind a large push, or has to be judged again later, in the order in which it was
+    /// accepted: the lane takes at most one large push a batch, and others before it.
+    slow: Slow,
     closed: bool,
     /// Why nothing can be committed at present.
     failing: Option<Arc<CommitError>>,
@@ -45,10 +51,82 @@ pub(super) enum Next {
     Fail(Arc<CommitError>),
 }
 
+/// Commands that others may go before, as long as they have nothing to do with them.
+#[derive(Debug, Default)]
+struct Slow {
+    commands: VecDeque<(Accepted, Command)>,
+    /// How many of the commands are about each group.
+    keys: HashMap<GroupingKey, usize>,
+    /// How many of them are about no single group.
+    others: usize,
+}
+
+impl Slow {
+    /// Whether a command has to wait for what is here.
+    fn is_before(&self, command: &Command) -> bool {
+        if self.commands.is_empty() {
+            return false;
+        }
+        command.key().is_none_or(|key| self.others > 0 || self.keys.contains_key(key))
+    }
+
+    fn push(&mut self, accepted: Accepted, command: Command) {
+        self.count(&command);
+        self.commands.push_back((accepted, command));
+    }
+
+    fn put_back(&mut self, accepted: Accepted, command: Command) {
+        self.count(&command);
+        self.commands.push_front((accepted, command));
+    }
+
+    fn count(&mut self, command: &Command) {
+        match command.key() {
+            Some(key) => *self.keys.entry(key.clone()).or_default() += 1,
+            None => self.others += 1,
+        }
+    }
+
+    /// Moves commands on, in their order, up to a large push that has to wait for the next batch.
+    fn take(&mut self, max: usize, mut has_large: bool, to: &mut Vec<(Accepted, Command)>) {
+        for _ in 0..max {
+            let is_large = self.commands.front().is_some_and(|(_, command)| command.is_large());
+            if is_large && has_large {
+                return;
+            }
+            has_large |= is_large;
+            let Some((accepted, command)) = self.commands.pop_front() else { return };
+            match command.key() {
+                Some(key) => {
+                    if let Some(count) = self.keys.get_mut(key) {
+                        *count -= 1;
+                        if *count == 0 {
+                            self.keys.remove(key);
+                        }
+                    }
+                }
+                None => self.others -= 1,
+            }
+            to.push((accepted, command));
+        }
+    }
+}
+
+impl State {
+    fn len(&self) -> usize {
+        self.commands.len() + self.slow.commands.len()
+    }
+}
+
 impl Queue {
     pub(super) fn new(capacity: usize, clock: Arc<dyn Clock>) -> Self {
-        let state =
-            State { commands: VecDeque::new(), closed: false, failing: None, committer_idle: true };
+        let state = State {
+            commands: VecDeque::new(),
+            slow: Slow::default(),
+            closed: false,
+            failing: None,
+            committer_idle: true,
+        };
         Self { state: Mutex::new(state), filled: Condvar::new(), clock, capacity }
     }
 
@@ -62,12 +140,22 @@ impl Queue {
             return Err(Fault::Commit(Arc::clone(error)));
         }
         // Reaping makes room; it is never refused for the lack of it.
-        if state.commands.len() >= self.capacity && !matches!(command, Command::Reap(_)) {
+        if state.len() >= self.capacity && !matches!(command, Command::Reap(_)) {
             return Err(Fault::Busy);
         }
-        let accepted = Accepted { now: self.clock.now(), wall: self.clock.wall() };
-        let was_empty = state.commands.is_empty();
-        state.commands.push_back((accepted, command));
+        let mut accepted = Accepted { now: self.clock.now(), wall: self.clock.wall() };
+        let was_empty = state.len() == 0;
+        if matches!(command, Command::Reap(_)) {
+            // What was accepted before a deadline is applied before it.
+            if let Some((oldest, _)) = state.slow.commands.front() {
+                accepted.now = accepted.now.min(oldest.now);
+            }
+            state.commands.push_back((accepted, command));
+        } else if command.is_large() || state.slow.is_before(&command) {
+            state.slow.push(accepted, command);
+        } else {
+            state.commands.push_back((accepted, command));
+        }
         drop(state);
         if was_empty {
             self.filled.notify_one();
@@ -75,9 +163,17 @@ impl Queue {
         Ok(())
     }
 
+    /// Has commands wait that were taken, in front of all that is slow: they are to be judged again.
+    pub(super) fn put_back(&self, commands: Vec<(Accepted, Command)>) {
+        let mut state = self.lock();
+        for (accepted, command) in commands.into_iter().rev() {
+            state.slow.put_back(accepted, command);
+        }
+    }
+
     /// How many commands wait.
     pub(super) fn len(&self) -> usize {
-        self.lock().commands.len()
+        self.lock().len()
     }
 
     /// Accepts no more commands; what waits is still carried out.
@@ -91,9 +187,10 @@ impl Queue {
         let mut state = self.lock();
         state.failing.get_or_insert_with(|| Arc::clone(error));
         let commands = std::mem::take(&mut state.commands);
+        let slow = std::mem::take(&mut state.slow).commands;
         drop(state);
         self.filled.notify_one();
-        for (_, command) in commands {
+        for (_, command) in commands.into_iter().chain(slow) {
             command.fail(Fault::Commit(Arc::clone(error)));
         }
     }
@@ -121,16 +218,18 @@ impl Queue {
         let mut state = self.lock();
         state.closed = true;
         state.commands.clear();
+        state.slow = Slow::default();
     }
 
     /// Waits for what the lane is to do next, when it has staged this many commands. Moves further
-    /// commands to `to`, up to `max` in all.
+    /// commands to `to`, up to `max` in all, and at most one large push a batch, which comes last.
     ///
     /// What comes while the committer syncs is judged at once, but goes to the store as one batch
     /// when that is done: a batch costs the disk the same whatever its size.
     pub(super) fn next(
         &self,
         staged: usize,
+        has_large: bool,
         max: usize,
         to: &mut Vec<(Accepted, Command)>,
     ) -> Next {
@@ -144,11 +243,13 @@ impl Queue {
                 return Next::Commit;
             }
             let count = state.commands.len().min(max.saturating_sub(staged));
-            if count > 0 {
-                to.extend(state.commands.drain(..count));
+            to.extend(state.commands.drain(..count));
+            let room = max.saturating_sub(staged + count);
+            state.slow.take(room, has_large, to);
+            if !to.is_empty() {
                 return Next::Judge;
             }
-            if state.closed && state.commands.is_empty() {
+            if state.closed && state.len() == 0 {
                 return Next::End;
             }
             state = self.filled.wait(state).unwrap_or_else(PoisonError::into_inner);
@@ -163,5 +264,99 @@ impl Queue {
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::sync::oneshot;
+
+    use super::*;
+    use crate::gateway::command::LARGE_SERIES;
+    use crate::gateway::prepare::{Rules, SeriesHasher, prepare};
+    use crate::gateway::{Limits, PushMode};
+    use crate::model::{Label, NameRules, Ttl, TtlPolicy, Unmetered};
+    use crate::time::{ManualClock, UnixNanos};
+
+    fn key(job: &str) -> GroupingKey {
+        GroupingKey::new(vec![Label::new("job", job)]).unwrap()
+    }
+
+    fn push(job: &str, series: usize) -> Command {
+        let key = key(job);
+        let body: String = (0..series).map(|n| format!("m{{n=\"{n}\"}} 1\n")).collect();
+        let families = crate::exposition::text::parse(body.as_bytes(), NameRules::Legacy).unwrap();
+        let rules = Rules { limits: &Limits::UNLIMITED, names: NameRules::Legacy, lenient: false };
+        let prepared = prepare(&key, SeriesHasher::random(), rules, families, &mut Unmetered);
+        let push = super::super::command::Push {
+            mode: PushMode::Replace,
+            block: crate::exposition::text::LabelBlock::of_group(&key),
+            asked: None,
+            policy: Arc::new(TtlPolicy::new(Ttl::Never)),
+            rule: None,
+            families: prepared.unwrap(),
+            lenient: false,
+            times: None,
+            waited: false,
+            meter: None,
+            key,
+        };
+        Command::Push(Box::new(push), oneshot::channel().0)
+    }
+
+    fn queue(commands: Vec<Command>) -> Queue {
+        let queue = Queue::new(100, Arc::new(ManualClock::at(UnixNanos(0))));
+        for command in commands {
+            queue.push(command).unwrap();
+        }
+        queue
+    }
+
+    /// What the lane gets as the next batch.
+    fn batch(queue: &Queue) -> Vec<String> {
+        let mut commands = Vec::new();
+        if queue.len() > 0 {
+            queue.next(0, false, 100, &mut commands);
+        }
+        let name = |command: &Command| match command.key() {
+            Some(key) => key.get("job").unwrap().to_owned(),
+            None => "all".to_owned(),
+        };
+        commands.iter().map(|(_, command)| name(command)).collect()
+    }
+
+    #[test]
+    fn a_batch_has_one_large_push_and_others_go_before_it() {
+        let large = |job| push(job, LARGE_SERIES + 1);
+        let queue = queue(vec![large("a"), push("b", 1), large("c"), push("d", 1)]);
+        assert_eq!(batch(&queue), ["b", "d", "a"]);
+        queue.push(push("e", 1)).unwrap();
+        assert_eq!(batch(&queue), ["e", "c"]);
+        assert_eq!(queue.len(), 0);
+    }
+
+    #[test]
+    fn nothing_goes_before_what_it_has_to_do_with() {
+        let large = |job| push(job, LARGE_SERIES + 1);
+        let commands = vec![
+            large("a"),
+            push("b", 1),
+            push("a", 1),
+            Command::Wipe(oneshot::channel().0),
+            push("b", 1),
+        ];
+        let queue = queue(commands);
+        assert_eq!(batch(&queue), ["b", "a", "a", "all", "b"]);
+    }
+
+    #[test]
+    fn what_was_put_back_comes_before_what_came_since() {
+        let queue = queue(vec![push("a", 1), push("a", 1)]);
+        let mut taken = Vec::new();
+        queue.next(0, false, 100, &mut taken);
+        queue.put_back(taken);
+        queue.push(push("a", 1)).unwrap();
+        queue.push(push("b", 1)).unwrap();
+        assert_eq!(batch(&queue), ["b", "a", "a", "a"]);
     }
 }

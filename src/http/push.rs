@@ -44,8 +44,13 @@ where
     let limits = gateway.limits();
     let limits =
         ParseLimits { series: limits.series_per_push, labels_per_series: limits.labels_per_series };
-    let mut families =
-        body::parse(headers, incoming, format, gateway.names(), limits, bounds).await?;
+    let parsed = body::parse(headers, incoming, format, gateway.names(), limits, bounds).await;
+    let mut families = parsed.map_err(|rejection| match rejection {
+        Rejection::Parse { error, cause: None } => {
+            Rejection::Parse { error, cause: content_type.and_then(likely_sender) }
+        }
+        other => other,
+    })?;
     settle_ttl_gauge(&mut families);
     let asked = match asked {
         Some(asked) => Some(asked),
@@ -75,6 +80,14 @@ where
         }
         Err(error) => Err(error.into()),
     }
+}
+
+/// Whose push a body that cannot be parsed seems to be, by its type.
+fn likely_sender(content_type: &str) -> Option<&'static str> {
+    content_type.trim_start().starts_with("application/x-protobuf").then_some(
+        "it says that it is remote write, which is not taken here: send text, or delimited \
+         io.prometheus.client.MetricFamily messages",
+    )
 }
 
 /// Notes that a push was refused, and has the answer say when the group that it was for expires, if

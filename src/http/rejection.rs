@@ -117,9 +117,11 @@ impl Rejection {
             },
             Self::Gateway(Error::Fault(fault)) => match fault {
                 Fault::Commit(error) if error.is_full() => StatusCode::INSUFFICIENT_STORAGE,
-                Fault::Busy | Fault::Stopping | Fault::Commit(_) | Fault::OverBudget(_) => {
-                    StatusCode::SERVICE_UNAVAILABLE
-                }
+                Fault::Busy
+                | Fault::Stopping
+                | Fault::Commit(_)
+                | Fault::OverBudget(_)
+                | Fault::Stuck { .. } => StatusCode::SERVICE_UNAVAILABLE,
                 Fault::Read(_) => StatusCode::INTERNAL_SERVER_ERROR,
             },
         }

@@ -1,4 +1,5 @@
-//! Watches over the write lane: one that is stuck in the store must not look alive.
+//! Watches over the write lane: one that does not come round, in the store or in what it judges, must
+//! not look alive.
 
 use std::time::Duration;
 
@@ -10,8 +11,11 @@ use crate::gateway::Gateway;
 /// From one look to the next.
 const LOOK: Duration = Duration::from_secs(1);
 
-/// Looks at the lane every second. Ends, and with it the process, once one commit has taken longer
-/// than this.
+/// After this time the gateway is not ready.
+const UNREADY: Duration = Duration::from_secs(10);
+
+/// Looks at the lane every second. Ends, and with it the process, once one command or commit has taken
+/// longer than this.
 pub async fn run(gateway: Gateway, commit_timeout: Duration, mut stop: StopToken) {
     let timeout = supervisor::watchdog_timeout();
     // systemd advises to be heard twice within the time.
@@ -19,19 +23,27 @@ pub async fn run(gateway: Gateway, commit_timeout: Duration, mut stop: StopToken
     let mut looks = tokio::time::interval(interval.max(Duration::from_millis(10)));
     looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut watch = gateway.watch();
+    let mut was_unready = false;
     loop {
         tokio::select! {
             () = stop.stopped() => return,
             _ = looks.tick() => {}
         }
-        let stuck = interval.saturating_mul(watch.look());
+        let look = watch.look();
+        let stuck = interval.saturating_mul(look.looks);
+        let doing = look.doing;
         if stuck > commit_timeout {
-            tracing::error!(
-                ?stuck,
-                "the write lane is stuck in the store (storage.commit-timeout)"
-            );
+            tracing::error!(?stuck, doing, "the write lane is stuck (storage.commit-timeout)");
             return;
         }
+        let is_unready = stuck >= UNREADY;
+        if is_unready && !was_unready {
+            tracing::warn!(?stuck, doing, "the write lane does not come round: pushes wait");
+        }
+        if is_unready || was_unready {
+            gateway.note_stuck(is_unready.then_some((stuck, doing)));
+        }
+        was_unready = is_unready;
         if timeout.is_some() {
             supervisor::alive();
         }

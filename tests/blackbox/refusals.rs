@@ -67,7 +67,7 @@ fn names_that_only_look_alike_are_accepted() {
         "summary_bucket 1\n",
         "counter_count 1\ncounter_sum 1\ngauge_bucket 1\n",
         "# TYPE taken gauge\ntaken 1\n",
-        "m{a=\"\"} 1\nm 2\n",
+        "m{a=\"\"} 1\n",
         "m{le=\"1\",quantile=\"0.5\"} 1\n",
         "counter_total 1\n",
     ] {
@@ -85,6 +85,8 @@ fn text_that_contradicts_itself_is_refused() {
         // The same once the grouping labels are in it.
         ("m{job=\"x\"} 1\nm{job=\"y\"} 2\n", "was collected before"),
         ("m{instance=\"\"} 1\nm 2\n", "was collected before"),
+        // A label without a value is none.
+        ("m{a=\"\"} 1\nm 2\n", "was collected before"),
         ("m_sum 1\n# TYPE m summary\nm_count 1\n", "collides"),
         ("m{__x=\"1\"} 1\n", "\"__x\""),
         ("m 1 1700000000000\n", "pushed metrics must not have timestamps"),

@@ -91,16 +91,25 @@ impl Bench {
                 &mut Unmetered,
             )
             .unwrap(),
+            waited: false,
             meter: None,
             lenient: self.lenient,
             times: None,
             key,
         };
         let at = self.at();
-        self.judge.push(&self.store, stage, push, at).map_err(|error| match error {
-            Error::Refused(refusal) => refusal,
-            Error::Fault(fault) => panic!("{fault:?}"),
-        })
+        let mut push = Box::new(push);
+        loop {
+            match self.judge.push(&self.store, stage, push, at) {
+                Verdict::Done(done) => {
+                    return done.map_err(|error| match error {
+                        Error::Refused(refusal) => refusal,
+                        Error::Fault(fault) => panic!("{fault:?}"),
+                    });
+                }
+                Verdict::Later(again) => push = again,
+            }
+        }
     }
 
     fn finish(&mut self, mut stage: Stage) -> Stage {
@@ -519,6 +528,7 @@ fn a_record_that_cannot_be_read_fails_the_push_and_changes_nothing() {
         rule: None,
         families: prepare(&key, bench.hasher, rules(&bench.judge, false), families, &mut Unmetered)
             .unwrap(),
+        waited: false,
         meter: None,
         lenient: false,
         times: None,
@@ -526,8 +536,9 @@ fn a_record_that_cannot_be_read_fails_the_push_and_changes_nothing() {
     };
     let mut stage = Stage::default();
     let at = bench.at();
-    let result = bench.judge.push(&bench.store, &mut stage, push, at);
-    assert!(matches!(result, Err(Error::Fault(Fault::Read(_)))), "{result:?}");
+    let verdict = bench.judge.push(&bench.store, &mut stage, Box::new(push), at);
+    let failed = |error: &Error| matches!(error, Error::Fault(Fault::Read(_)));
+    assert!(matches!(&verdict, Verdict::Done(Err(error)) if failed(error)), "{verdict:?}");
     assert!(stage.batch.is_empty() && stage.changes.is_empty());
     assert_eq!(bench.group("job=a").unwrap().state, before);
 }
