@@ -13,7 +13,7 @@ use tidegate::gateway::{
 };
 use tidegate::model::{
     AutoTtl, GroupingKey, Histogram, Label, Metric, MetricFamily, MetricType, MetricValue, RuleTtl,
-    Selector, Summary, Ttl, TtlPolicy, TtlRule,
+    Selector, Summary, Ttl, TtlPolicy, TtlRule, Unmetered,
 };
 use tidegate::store::{self, Store};
 use tidegate::telemetry::metrics::SelfMetrics;
@@ -56,7 +56,8 @@ impl Real {
     pub(crate) fn push(&self, push: &Push) -> Outcome {
         let mode = if push.replace { PushMode::Replace } else { PushMode::Update };
         let families = push.families.iter().map(family).collect();
-        let pushed = self.gateway().push(key(push.key), mode, ttl(push.ttl), families);
+        let pushed =
+            self.gateway().push(key(push.key), mode, ttl(push.ttl), families, Box::new(Unmetered));
         outcome(self.runtime.block_on(pushed))
     }
 
