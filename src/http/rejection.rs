@@ -22,8 +22,11 @@ pub(super) enum Rejection {
     /// A path with a percent sign that encodes nothing. As Go's server says it.
     #[error("{text}")]
     BadTarget { text: &'static str },
-    #[error("Method Not Allowed")]
-    MethodNotAllowed { allow: &'static str },
+    /// The same, for whoever may want to push.
+    #[error("404 page not found: {hint}")]
+    NoPush { hint: String },
+    #[error("Method Not Allowed{}{hint}", if hint.is_empty() { "" } else { ": " })]
+    MethodNotAllowed { allow: &'static str, hint: String },
     #[error(transparent)]
     Route(#[from] RouteError),
     #[error("{0}")]
@@ -49,6 +52,18 @@ pub(super) enum Rejection {
     Unauthorized,
     #[error("forbidden: {0}")]
     Forbidden(String),
+    /// More than the rate limit of `web.config.file` allows.
+    #[error("Too Many Requests")]
+    TooMany,
+    #[error("too many passwords are to be checked; try again later")]
+    Crowded,
+    /// Not what HTTP demands of a head. As Go's server says it.
+    #[error("400 Bad Request: {0}")]
+    Head(&'static str),
+    #[error("Unsupported transfer encoding: expected chunked, or a Content-Length")]
+    TransferEncoding,
+    #[error("the header Expect may only be 100-continue")]
+    Expectation,
     #[error("the gateway is starting: it is restoring what is stored")]
     Starting,
 }
@@ -63,9 +78,10 @@ impl Rejection {
     /// The only place where a failure becomes a status code.
     pub(super) fn status(&self) -> StatusCode {
         match self {
-            Self::NotFound => StatusCode::NOT_FOUND,
+            Self::NotFound | Self::NoPush { .. } => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed { .. } => StatusCode::METHOD_NOT_ALLOWED,
             Self::BadTarget { .. }
+            | Self::Head(_)
             | Self::Route(_)
             | Self::Ttl(_)
             | Self::BodyBroken(_)
@@ -73,9 +89,14 @@ impl Rejection {
             | Self::Parse(_) => StatusCode::BAD_REQUEST,
             Self::Unauthorized => StatusCode::UNAUTHORIZED,
             Self::Forbidden(_) => StatusCode::FORBIDDEN,
+            Self::TooMany => StatusCode::TOO_MANY_REQUESTS,
+            Self::TransferEncoding => StatusCode::NOT_IMPLEMENTED,
+            Self::Expectation => StatusCode::EXPECTATION_FAILED,
             Self::BodyTooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
             Self::BodyTimeout { .. } => StatusCode::REQUEST_TIMEOUT,
-            Self::Starting | Self::Overload { .. } => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Starting | Self::Crowded | Self::Overload { .. } => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
             Self::Gateway(Error::Refused(refusal)) => match refusal {
                 Refusal::Timestamps
                 | Refusal::NotA { .. }
@@ -99,6 +120,11 @@ impl Rejection {
         }
     }
 
+    /// Whether it is about who may do what.
+    pub(super) fn is_of_access(&self) -> bool {
+        matches!(self, Self::Unauthorized | Self::Forbidden(_) | Self::TooMany | Self::Crowded)
+    }
+
     /// Whether a push contradicts itself or what is stored.
     pub(super) fn is_inconsistency(&self) -> bool {
         matches!(self, Self::Gateway(Error::Refused(refusal)) if refusal.marks_the_group())
@@ -108,12 +134,14 @@ impl Rejection {
     pub(super) fn reason(&self) -> &'static str {
         match self {
             Self::NotFound
+            | Self::NoPush { .. }
             | Self::BadTarget { .. }
             | Self::MethodNotAllowed { .. }
             | Self::Route(_) => "path",
             Self::Ttl(_) => "ttl",
             Self::BodyTooLarge { .. } => "limit",
-            Self::Unauthorized | Self::Forbidden(_) => "access",
+            Self::Unauthorized | Self::Forbidden(_) | Self::TooMany | Self::Crowded => "access",
+            Self::Head(_) | Self::TransferEncoding | Self::Expectation => "head",
             Self::Overload { .. } => "overload",
             Self::BodyTimeout { .. } | Self::BodyBroken(_) | Self::Encoding { .. } => "encoding",
             Self::Parse(_) => "parse",
@@ -167,7 +195,7 @@ impl Rejection {
         if let Some(seconds) = self.retry_after() {
             response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static(seconds));
         }
-        if let Self::MethodNotAllowed { allow } = self {
+        if let Self::MethodNotAllowed { allow, .. } = self {
             response.headers_mut().insert(ALLOW, HeaderValue::from_static(allow));
         }
         response
@@ -180,7 +208,7 @@ impl Rejection {
         let mut response = error_text(self.status(), &self.public_text());
         let headers = response.headers_mut();
         self.add_challenge(headers);
-        if let Self::MethodNotAllowed { allow } = self {
+        if let Self::MethodNotAllowed { allow, .. } = self {
             headers.insert(ALLOW, HeaderValue::from_static(allow));
         }
         if let Some(seconds) = self.retry_after() {
@@ -199,9 +227,10 @@ impl Rejection {
     /// After how many seconds the same request may succeed, where that is worth a try.
     fn retry_after(&self) -> Option<&'static str> {
         match self {
-            Self::Starting | Self::Overload { .. } | Self::Gateway(Error::Fault(Fault::Busy)) => {
-                Some("1")
-            }
+            Self::Starting
+            | Self::Crowded
+            | Self::Overload { .. }
+            | Self::Gateway(Error::Fault(Fault::Busy)) => Some("1"),
             Self::Gateway(Error::Fault(Fault::Commit(_))) => Some("10"),
             // Until something has expired or was deleted.
             Self::Gateway(Error::Refused(Refusal::Full { .. })) => Some("60"),
