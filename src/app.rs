@@ -64,8 +64,8 @@ impl App {
     /// Binds the sockets, so that a taken port is found before anything is touched. `load` reads the
     /// settings again.
     pub async fn bind(config: Config, load: Load, clock: Arc<dyn Clock>) -> Result<Self, AppError> {
-        let server = Server::bind(config.http.clone()).await?;
         let metrics = Arc::new(SelfMetrics::new()?);
+        let server = Server::bind(config.http.clone(), &metrics).await?;
         let (readiness, reload) = (Readiness::default(), mpsc::channel(16));
         Ok(Self { config, clock, server, metrics, readiness, load, reload })
     }
@@ -94,7 +94,7 @@ impl App {
         if server.is_tls() {
             tracing::info!("TLS is enabled");
         }
-        let quit = server.quit();
+        let (quit, web_config) = (server.quit(), server.web_config());
         let (stop_server, server_stopped) = oneshot::channel::<()>();
         let (reload, reloads) = reload;
         let access = Access::new(config.http.access.clone());
@@ -140,7 +140,8 @@ impl App {
             }
         };
         let watched = config.file.clone().filter(|_| config.watch);
-        let reloading = Reloading { load, settings, access, watched, requests: reloads };
+        let reloading =
+            Reloading { load, settings, access, web_config, watched, requests: reloads };
         let mut tasks = background(&config, &gateway, &clock, reloading);
         gateway.reloaded(true);
         readiness.ready(gateway.clone());

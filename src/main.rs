@@ -14,6 +14,7 @@ use tidegate::operate::{self, OperateError};
 use tidegate::reload::Load;
 use tidegate::shutdown::{Asked, Signals};
 use tidegate::telemetry;
+use tidegate::telemetry::terminal::printable;
 use tidegate::time::{Clock as _, SystemClock};
 use tidegate::transfer::{self, Destination};
 
@@ -52,6 +53,9 @@ fn main() -> ExitCode {
         Args::CheckConfig(file) => {
             return match Config::from_file(&file) {
                 Ok(config) => {
+                    if let Err(error) = tidegate::http::check(&config.http) {
+                        return fail("invalid settings", &error);
+                    }
                     let warnings = config.warnings.iter().map(|text| format!("warning: {text}\n"));
                     let warnings: String = warnings.collect();
                     say(&format!("{warnings}{}: valid", file.display()))
@@ -184,7 +188,7 @@ fn confirm(question: &str) -> Option<bool> {
         return None;
     }
     // Not on standard output, which may go to a program.
-    write!(std::io::stderr(), "{question}").ok()?;
+    write!(std::io::stderr(), "{}", printable(question)).ok()?;
     let mut answer = String::new();
     std::io::stdin().read_line(&mut answer).ok()?;
     Some(matches!(answer.trim(), "y" | "Y" | "yes"))
@@ -251,7 +255,7 @@ fn exit(ended: Result<(), tidegate::app::AppError>) -> ExitCode {
 }
 
 fn say(text: &str) -> ExitCode {
-    match writeln!(std::io::stdout(), "{text}") {
+    match writeln!(std::io::stdout(), "{}", printable(text)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(_) => ExitCode::FAILURE,
     }
@@ -267,6 +271,6 @@ fn fail(what: &str, error: &dyn Error) -> ExitCode {
         source = error.source();
     }
     // If standard error is gone there is nobody to tell.
-    let _ = writeln!(std::io::stderr(), "{text}");
+    let _ = writeln!(std::io::stderr(), "{}", printable(&text));
     ExitCode::FAILURE
 }

@@ -4,6 +4,8 @@
 //! - Settings that are not valid change nothing, and everything that is wrong with them is said.
 //! - What can be replaced while the gateway runs is replaced; of the rest it is said that it needs a
 //!   restart.
+//! - A file that changed and no longer keeps anything from anybody, as one that is being written, does
+//!   not open the gateway: that takes somebody who asks for it.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
@@ -15,7 +17,7 @@ use tokio::sync::mpsc;
 
 use crate::config::{Config, InForce, Problems};
 use crate::gateway::{Fault, Gateway};
-use crate::http::{Access, ReloadReply, access};
+use crate::http::{Access, ReloadReply, WebConfig, access};
 use crate::model::TtlPolicy;
 use crate::tasks::{StopToken, supervisor};
 
@@ -43,9 +45,27 @@ pub struct Reloading {
     pub load: Load,
     pub settings: Settings,
     pub access: Access,
+    /// Which is read again by itself; by a reload even if it asks for less than before.
+    pub web_config: Option<Arc<WebConfig>>,
     /// The file to watch.
     pub watched: Option<PathBuf>,
     pub requests: mpsc::Receiver<ReloadReply>,
+}
+
+/// What is read again, and what it is read into.
+struct Parts {
+    gateway: Gateway,
+    load: Load,
+    settings: Settings,
+    access: Access,
+    web_config: Option<Arc<WebConfig>>,
+}
+
+/// Whether somebody asked for it, or a file has changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Asked {
+    Yes,
+    No,
 }
 
 /// What reading the settings again came to.
@@ -157,13 +177,15 @@ impl Outcome {
 
 /// Reads the settings whenever it is asked to, until it is stopped.
 pub async fn run(gateway: Gateway, reloading: Reloading, mut stop: StopToken) {
-    let Reloading { load, settings, access, watched, mut requests } = reloading;
+    let Reloading { load, settings, access, web_config, watched, mut requests } = reloading;
+    let all = Parts { gateway, load, settings, access, web_config };
     let (changed, mut changes) = mpsc::channel(1);
     let mut watch = watched.as_deref().and_then(|file| Watch::new(file, changed));
     let mut last = watched.as_deref().map(read);
     // It may have changed since the start read it, before it was watched.
-    if watched.is_some() && !load(None).is_ok_and(|config| settings.are_those_of(&config)) {
-        let _ = reload(&gateway, &load, &settings, &access).await;
+    if watched.is_some() && !(all.load)(None).is_ok_and(|config| all.settings.are_those_of(&config))
+    {
+        let _ = reload(&all, Asked::No).await;
     }
     loop {
         tokio::select! {
@@ -171,7 +193,7 @@ pub async fn run(gateway: Gateway, reloading: Reloading, mut stop: StopToken) {
             Some(reply) = requests.recv() => {
                 last = watched.as_deref().map(read);
                 // Whoever asked may have gone.
-                let _ = reply.send(reload(&gateway, &load, &settings, &access).await);
+                let _ = reply.send(reload(&all, Asked::Yes).await);
             }
             Some(()) = changes.recv() => {
                 tokio::time::sleep(SETTLE).await;
@@ -183,7 +205,7 @@ pub async fn run(gateway: Gateway, reloading: Reloading, mut stop: StopToken) {
                 if now != last {
                     last = now;
                     // What came of it is in the log.
-                    let _ = reload(&gateway, &load, &settings, &access).await;
+                    let _ = reload(&all, Asked::No).await;
                 }
             }
         }
@@ -259,16 +281,11 @@ fn folder(file: &Path) -> PathBuf {
     folder.unwrap_or(Path::new(".")).to_owned()
 }
 
-async fn reload(
-    gateway: &Gateway,
-    load: &Load,
-    settings: &Settings,
-    access: &Access,
-) -> Result<String, String> {
+async fn reload(parts: &Parts, asked: Asked) -> Result<String, String> {
     supervisor::reloading();
-    let reloaded = replace(gateway, load, settings, access).await;
+    let reloaded = replace(parts, asked).await;
     supervisor::ready();
-    gateway.reloaded(reloaded.is_ok());
+    parts.gateway.reloaded(reloaded.is_ok());
     match &reloaded {
         Ok(outcome) => {
             let (replaced, needs_restart) =
@@ -283,17 +300,35 @@ async fn reload(
     reloaded.map(|outcome| outcome.text())
 }
 
-async fn replace(
-    gateway: &Gateway,
-    load: &Load,
-    settings: &Settings,
-    access: &Access,
-) -> Result<Outcome, String> {
+async fn replace(parts: &Parts, asked: Asked) -> Result<Outcome, String> {
+    let Parts { gateway, load, settings, access, web_config } = parts;
     let config = load(None).map_err(|problems| problems.to_string())?;
+    let users = web_config.as_ref().is_some_and(|web_config| web_config.has_users());
+    config.http.access.check(users).map_err(|error| error.to_string())?;
+    let mut needs_restart = None;
+    match asked {
+        Asked::No => {
+            let guards = access.current().guards_beyond(&config.http.access);
+            if let Some(what) = guards {
+                return Err(format!(
+                    "{what} is gone, and more could be done by anybody: a reload (SIGHUP or \
+                     /-/reload) or a restart has it count"
+                ));
+            }
+        }
+        // First, as it changes nothing where something is wrong.
+        Asked::Yes => {
+            if let Some(web_config) = web_config {
+                needs_restart = web_config.read_again().map_err(|error| error.to_string())?;
+            }
+        }
+    }
     let policy = config.gateway.ttl.clone();
     gateway.set_ttl_policy(policy).await.map_err(|fault: Fault| fault.to_string())?;
     access.replace(config.http.access.clone());
-    Ok(settings.replace(&config))
+    let mut outcome = settings.replace(&config);
+    outcome.needs_restart.extend(needs_restart);
+    Ok(outcome)
 }
 
 #[cfg(test)]

@@ -2,7 +2,9 @@
 //!
 //! Promises
 //! - Departures go out in order and in batches, each until it has arrived or too many wait behind
-//!   it: then the oldest are dropped, which is logged.
+//!   it: then the oldest are dropped, which is logged. What is sent again is what was sent before, byte
+//!   by byte.
+//! - What is sent goes to the URL of the settings and nowhere else: a redirection is a failure.
 //! - Nothing else waits for the endpoint.
 //!
 //! Deliberately absent
@@ -65,6 +67,13 @@ enum Failure {
     Unsent(String),
 }
 
+/// What is sent in one request.
+struct Batch {
+    /// So many of the groups that wait longest.
+    groups: usize,
+    body: Arc<str>,
+}
+
 /// Sends what happens from now on, until it is stopped.
 pub fn run(
     gateway: Gateway,
@@ -75,22 +84,27 @@ pub fn run(
     // Now, not once it is first polled: something may have expired by then.
     let mut seen = *latest.borrow_and_update();
     async move {
-        let agent = Agent::config_builder().timeout_global(Some(TIMEOUT)).build().new_agent();
+        let agent = agent();
         let mut queue: VecDeque<Arc<Departed>> = VecDeque::new();
         let (mut back_off, mut at_once) = (BACK_OFF_MIN, BATCH_MAX);
-        let mut sending: Option<(usize, JoinHandle<Result<(), Failure>>)> = None;
+        // Begun, and not known to have arrived.
+        let mut batch: Option<Batch> = None;
+        let mut sending: Option<JoinHandle<Result<(), Failure>>> = None;
         let mut pause: Option<std::pin::Pin<Box<tokio::time::Sleep>>> = None;
         loop {
             if sending.is_none() && pause.is_none() && !queue.is_empty() {
-                let batch: Vec<_> = queue.iter().take(at_once).cloned().collect();
-                let body = body(&gateway, options.format, &batch).to_string();
+                let batch = batch.get_or_insert_with(|| {
+                    let groups: Vec<_> = queue.iter().take(at_once).cloned().collect();
+                    let body = body(&gateway, options.format, &groups).to_string().into();
+                    Batch { groups: groups.len(), body }
+                });
                 let (agent, options) = (agent.clone(), options.clone());
-                let send = tokio::task::spawn_blocking(move || send(&agent, &options, &body));
-                sending = Some((batch.len(), send));
+                let body = Arc::clone(&batch.body);
+                sending = Some(tokio::task::spawn_blocking(move || send(&agent, &options, &body)));
             }
             let sent = async {
                 match &mut sending {
-                    Some((_, sent)) => sent.await,
+                    Some(sent) => sent.await,
                     None => std::future::pending().await,
                 }
             };
@@ -102,17 +116,23 @@ pub fn run(
             };
             tokio::select! {
                 () = stop.stopped() => return,
-                Ok(()) = latest.changed() => take(&gateway, &mut seen, &mut queue, sending.is_some()),
+                Ok(()) = latest.changed() => take(&gateway, &mut seen, &mut queue, batch.is_some()),
                 sent = sent => {
-                    let count = sending.take().map_or(0, |(count, _)| count);
+                    sending = None;
+                    let groups = batch.as_ref().map_or(0, |batch| batch.groups);
                     match sent.unwrap_or_else(|error| Err(Failure::Unsent(error.to_string()))) {
                         Ok(()) => {
-                            queue.drain(..count.min(queue.len()));
+                            queue.drain(..groups.min(queue.len()));
+                            batch = None;
                             (back_off, at_once) = (BACK_OFF_MIN, BATCH_MAX.min(at_once * 2));
                         }
                         // It may be a single group that is not wanted: the others are to get there.
-                        Err(Failure::Refused(_)) if count > 1 => at_once = count / 2,
+                        Err(Failure::Refused(_)) if groups > 1 => {
+                            batch = None;
+                            at_once = groups / 2;
+                        }
                         Err(Failure::Refused(error)) => {
+                            batch = None;
                             let group = queue.pop_front().map(|gone| gone.key.to_string());
                             tracing::error!(group, %error, "the webhook refuses to be told of a group that is gone");
                         }
@@ -130,7 +150,9 @@ pub fn run(
 }
 
 /// Takes over what has happened since.
-fn take(gateway: &Gateway, seen: &mut u64, queue: &mut VecDeque<Arc<Departed>>, sending: bool) {
+///
+/// `begun`: the first of those that wait may have arrived already.
+fn take(gateway: &Gateway, seen: &mut u64, queue: &mut VecDeque<Arc<Departed>>, begun: bool) {
     loop {
         let followed = gateway.events().after(*seen, 1024);
         if followed.missed {
@@ -146,10 +168,10 @@ fn take(gateway: &Gateway, seen: &mut u64, queue: &mut VecDeque<Arc<Departed>>, 
             }
         }
         // What is on its way stays until it is known what came of it.
-        let kept = if sending { QUEUE_MAX + BATCH_MAX } else { QUEUE_MAX };
+        let kept = if begun { QUEUE_MAX + BATCH_MAX } else { QUEUE_MAX };
         if queue.len() > kept {
             let dropped = queue.len() - kept;
-            let from = if sending { BATCH_MAX.min(queue.len() - dropped) } else { 0 };
+            let from = if begun { BATCH_MAX.min(queue.len() - dropped) } else { 0 };
             queue.drain(from..from + dropped);
             tracing::warn!(dropped, "the webhook is too slow: groups that are gone were not told");
         }
@@ -188,18 +210,35 @@ fn alert(gone: &Departed) -> Value {
     })
 }
 
+/// What sends requests. It follows no redirection: what is sent, and its signature, are for nobody else,
+/// and a POST that is followed loses its body.
+fn agent() -> Agent {
+    let config = Agent::config_builder().timeout_global(Some(TIMEOUT)).max_redirects(0);
+    config.build().new_agent()
+}
+
 /// One request. Blocks.
 fn send(agent: &Agent, options: &Options, body: &str) -> Result<(), Failure> {
     let mut request = agent.post(&options.url).header("Content-Type", "application/json");
     if let Some(secret) = &options.secret {
         request = request.header(SIGNATURE, signature(secret, body));
     }
-    request.send(body).map(drop).map_err(|error| match error {
+    let response = request.send(body).map_err(|error| match error {
         // Timed out, or too many at a time: the same may be taken later.
         ureq::Error::StatusCode(408 | 429) => Failure::Unsent(error.to_string()),
         ureq::Error::StatusCode(400..500) => Failure::Refused(error.to_string()),
         error => Failure::Unsent(error.to_string()),
-    })
+    })?;
+    if response.status().is_success() {
+        return Ok(());
+    }
+    let status = response.status().as_u16();
+    let location = response.headers().get("location").and_then(|location| location.to_str().ok());
+    let elsewhere =
+        location.map(|location| format!(" and sends to {location}")).unwrap_or_default();
+    Err(Failure::Unsent(format!(
+        "the webhook answers {status}{elsewhere}; expected 2xx: notify.url has to be the place itself"
+    )))
 }
 
 /// `sha256=` and the HMAC of the body in hexadecimal, as webhooks are commonly signed.

@@ -297,6 +297,25 @@ impl Reader<'_> {
             _ if origin == "*" => Ok(origin.to_owned()),
             _ => Err(expected(origin, "an origin such as https://example.com")),
         });
+        let allowed_hosts = self.list("web.allowed-hosts", |host| {
+            let is_host = |host: &str| {
+                !host.is_empty()
+                    && !host.contains(|c: char| " /:@?#*".contains(c) || c.is_control())
+            };
+            let is_address = host.trim_matches(['[', ']']).parse::<std::net::IpAddr>().is_ok();
+            let host = host.strip_suffix('.').unwrap_or(host);
+            if is_host(host) || is_address {
+                Ok(host.to_ascii_lowercase())
+            } else {
+                Err(expected(host, "a host without port, such as gateway.example.com"))
+            }
+        });
+        if let (Some(access), None) = (&access, &web_config)
+            && let Err(nobody_else) = access.check(false)
+        {
+            let (_, place) = self.texts("access.anonymous");
+            self.problems.add(&place, nobody_else);
+        }
         let (listen, place) = self.texts("web.listen-address");
         for address in &listen {
             let port = address.rsplit_once(':').and_then(|(_, port)| port.parse::<u16>().ok());
@@ -332,6 +351,7 @@ impl Reader<'_> {
             openmetrics: openmetrics?,
             access: access?,
             cors_origins: cors_origins?,
+            allowed_hosts: allowed_hosts?,
             flags,
             limits,
         })

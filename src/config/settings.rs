@@ -65,7 +65,7 @@ pub(super) const SETTINGS: &[Setting] = &[
         "",
         "URL",
         "URL under which the gateway is reached from outside, if a proxy serves it under a path. \
-         Only the path counts",
+         The path is the prefix of all others, the host one of the gateway's own",
     ),
     setting(
         "web.route-prefix",
@@ -87,8 +87,19 @@ pub(super) const SETTINGS: &[Setting] = &[
             "web.cors-origin",
             "",
             "ORIGIN",
-            "Origin of pages that may use /api/v2 in a browser, as in https://example.com. May be \
-             repeated",
+            "Origin of pages that may use /api/v2, push and delete in a browser, as in \
+             https://example.com. May be repeated",
+        )
+    },
+    Setting {
+        kind: Kind::List,
+        ..setting(
+            "web.allowed-hosts",
+            "",
+            "HOST",
+            "Host under which browsers reach the gateway, as in gateway.example.com, beside its \
+             addresses, localhost, the host's name and that of web.external-url: pages of others change \
+             nothing. May be repeated",
         )
     },
     switch(
@@ -212,8 +223,8 @@ pub(super) const SETTINGS: &[Setting] = &[
             "access.anonymous",
             "",
             "WHAT",
-            "What may be done without a token, where there are [[access.tokens]]: push, delete, scrape, \
-             read, admin",
+            "What may be done by whoever shows neither a token of [[access.tokens]] nor a user of \
+             web.config.file: push, delete, scrape, read, admin",
         )
     },
     Setting {
@@ -284,7 +295,7 @@ pub(super) const SETTINGS: &[Setting] = &[
         "limits.send-timeout",
         "1m",
         "DURATION",
-        "Time for a scraper to take an exposition; beyond it the connection is closed",
+        "Time for a client to take an answer, or the next event; beyond it the connection is closed",
     ),
     setting(
         "limits.queue",

@@ -64,6 +64,8 @@ pub enum Refusal {
     AtOnce,
     #[error("{what} has {found}, and {setting} is {limit}")]
     TooLong { what: &'static str, setting: &'static str, found: u64, limit: u64 },
+    #[error("the labels of the grouping key have {found} bytes; expected at most {limit} in all")]
+    LongKey { found: u64, limit: u64 },
     #[error("{what}: {found}, and {setting} is {limit}")]
     Limit { what: &'static str, setting: &'static str, found: u64, limit: u64 },
     /// A limit of what the gateway holds in all, rather than of the push.
@@ -112,7 +114,10 @@ impl Refusal {
             Self::Duplicate { .. } | Self::Escaped { .. } | Self::Sibling { .. } => "duplicate",
             Self::Suffix { .. } => "suffix",
             Self::Exists | Self::AtOnce => "exists",
-            Self::TooLong { .. } | Self::Limit { .. } | Self::Full { .. } => "limit",
+            Self::TooLong { .. }
+            | Self::LongKey { .. }
+            | Self::Limit { .. }
+            | Self::Full { .. } => "limit",
         }
     }
 
@@ -137,6 +142,7 @@ impl Refusal {
             | Self::Exists
             | Self::AtOnce
             | Self::TooLong { .. }
+            | Self::LongKey { .. }
             | Self::Limit { .. } => false,
         }
     }
@@ -149,6 +155,7 @@ impl Refusal {
             Self::Exists
                 | Self::AtOnce
                 | Self::TooLong { .. }
+                | Self::LongKey { .. }
                 | Self::Limit { .. }
                 | Self::Full { .. }
         )

@@ -75,6 +75,7 @@ use crate::exposition::text::LabelBlock;
 use crate::model::name::is_metric_name;
 use crate::model::{GroupingKey, Meter, MetricFamily, NameRules, Ttl, TtlPolicy, Unmetered};
 use crate::store::{CloseError, CommitError, ImportState, OpenError, ReadError, Store};
+use crate::telemetry::labels::{Handler, Limit, Method, Reason};
 use crate::telemetry::metrics::{Readings, SelfMetrics};
 use crate::telemetry::recent::Slice;
 use crate::telemetry::remembered::Remembered;
@@ -558,24 +559,32 @@ impl Gateway {
     }
 
     /// A request was answered.
-    pub fn served(&self, handler: &'static str, method: &str, status: u16) {
+    pub fn served(&self, handler: Handler, method: Method, status: u16) {
         self.shared.metrics.served(handler, method, status);
     }
 
     /// A push that began then was answered. `bytes`: the size of the request.
-    pub fn push_served(&self, method: &str, began: Instant, bytes: u64) {
+    pub fn push_served(&self, method: Method, began: Instant, bytes: u64) {
         let now = self.shared.clock.now();
         self.shared.metrics.push_served(method, began.elapsed(), bytes, now);
     }
 
     /// A push was refused before it came here, or here.
     pub fn refused(&self, reason: &str) {
-        self.shared.metrics.refused(reason);
+        let known = Reason::named(reason);
+        debug_assert!(known.is_some(), "{reason}");
+        if let Some(reason) = known {
+            self.shared.metrics.refused(reason);
+        }
     }
 
     /// A limit, by the name of its setting, was reached.
     pub fn limited(&self, limit: &str) {
-        self.shared.metrics.limited(limit);
+        let known = Limit::named(limit);
+        debug_assert!(known.is_some(), "{limit}");
+        if let Some(limit) = known {
+            self.shared.metrics.limited(limit);
+        }
     }
 
     /// Closes the store, if this is the last handle and the lane has ended. Blocks.

@@ -226,12 +226,10 @@ fn check_alone(
         at_most("a label value", "limits.label-value-length", value.len(), of_value)
     };
     key.labels().try_for_each(|(name, value)| label(name, value))?;
-    at_most(
-        "the grouping key",
-        "the most that a grouping key may have",
-        key.as_bytes().len(),
-        limits.group_bytes.min(Limits::KEY_BYTES_MAX),
-    )?;
+    let (found, limit) = (key.as_bytes().len() as u64, Limits::KEY_BYTES_MAX);
+    if found > limit.min(limits.group_bytes) {
+        return Err(Refusal::LongKey { found, limit });
+    }
     for family in families {
         let name = family.name.len();
         at_most("a metric name", "limits.metric-name-length", name, limits.metric_name_bytes)?;

@@ -181,25 +181,6 @@ where
     Err(Rejection::Encoding { encoding: "gzip", reason: reason.to_owned() })
 }
 
-/// Reads what is left of a body that is of no use, within a bound: as much as Go's server does.
-pub(super) async fn discard<B>(body: &mut B, limits: &Limits)
-where
-    B: Body<Data = Bytes> + Unpin,
-    B::Error: Display,
-{
-    const BYTES_MAX: usize = 256 * 1024;
-    let read = async {
-        let mut bytes = 0;
-        while bytes <= BYTES_MAX
-            && let Some(Ok(frame)) = body.frame().await
-        {
-            bytes += frame.data_ref().map_or(0, Bytes::len);
-        }
-    };
-    // Whatever comes of it, the answer is the one that was found.
-    let _ = timed(limits.body_timeout, read).await;
-}
-
 /// Does work whose time grows with a body. A large one leaves the thread's other tasks to others.
 pub(super) fn working_on<T>(bytes: usize, work: impl FnOnce() -> T) -> T {
     beside_other_tasks(bytes > INLINE_BYTES_MAX, work)

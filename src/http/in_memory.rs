@@ -11,7 +11,8 @@ use http_body_util::{BodyExt as _, Full};
 use hyper::{Method, Request};
 use tokio::sync::{Notify, mpsc};
 
-use super::bounds::{Budget, SendBy, Slots};
+use super::access::cross_origin::Pages;
+use super::bounds::{Budget, Slots};
 use super::route::{Route, Router};
 use super::service::{Readiness, Service};
 use super::{Access, Hooks, Limits, Options, ParseTtl, Paths, access};
@@ -51,8 +52,20 @@ impl InMemory {
         let (quit, started) = (Arc::new(Notify::new()), crate::time::UnixNanos(0));
         let tls = false;
         let slots = Slots::new(1);
-        let service =
-            Service { readiness, options, router, hooks, quit, started, tls, budget, slots };
+        let (web_config, pages) = (None, Pages::new("", &[], &[]));
+        let service = Service {
+            readiness,
+            options,
+            router,
+            web_config,
+            pages,
+            hooks,
+            quit,
+            started,
+            tls,
+            budget,
+            slots,
+        };
         Self { service }
     }
 
@@ -68,10 +81,14 @@ impl InMemory {
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
+        // A request without one is answered before it is looked at.
+        if !headers.iter().any(|(name, _)| name.eq_ignore_ascii_case(b"host")) {
+            request = request.header("Host", "gateway");
+        }
         let request = request.body(Full::new(Bytes::copy_from_slice(body))).ok()?;
         let from = IpAddr::V4(Ipv4Addr::LOCALHOST);
-        let caller = self.service.hooks.access.current().caller(request.headers(), false, from);
-        let mut response = self.service.serve(request, &caller, &SendBy::new()).await;
+        let (head, mut body) = request.into_parts();
+        let mut response = self.service.serve(&head, &mut body, from).await;
         let status = response.status().as_u16();
         let mut body = Vec::new();
         for _ in 0..FRAMES_MAX {
@@ -98,6 +115,7 @@ pub(crate) fn options(prefix: &str) -> Options {
         openmetrics: false,
         access: access::Options::default(),
         cors_origins: Vec::new(),
+        allowed_hosts: Vec::new(),
         flags: Vec::new(),
         limits: Limits {
             body_bytes: 16 << 10,

@@ -15,12 +15,14 @@ mod body;
 mod bounds;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod in_memory;
+mod leftover;
 mod native_bounds;
 mod native_buckets;
 mod push;
 mod rejection;
 mod route;
 mod scrape;
+mod sending;
 mod server;
 mod service;
 mod web;
@@ -29,9 +31,9 @@ mod web_config;
 pub use access::Access;
 pub use api_v2::{sort_names, state_names};
 pub use route::{grouping_key_of, path_of};
-pub use server::{BindError, Server};
+pub use server::{BindError, NobodyElse, Server};
 pub use service::Readiness;
-pub use web_config::WebConfigError;
+pub use web_config::{WebConfig, WebConfigError};
 
 use std::fmt;
 use std::path::PathBuf;
@@ -86,8 +88,10 @@ pub struct Options {
     pub openmetrics: bool,
     /// Who may do what at the start.
     pub access: access::Options,
-    /// The pages of other hosts that may use the second version of the API.
+    /// The pages of other hosts that may use the second version of the API, and push.
     pub cors_origins: Vec<String>,
+    /// Hosts that are this gateway, beside the host's name and that of the external URL.
+    pub allowed_hosts: Vec<String>,
     /// What the API says of the settings.
     pub flags: Vec<(String, String)>,
     pub limits: Limits,
@@ -99,6 +103,12 @@ impl Options {
         let url = self.flags.iter().find(|(name, _)| name == "web.external-url");
         url.map_or("", |(_, url)| url)
     }
+}
+
+/// What is wrong with what the settings say of access that is found only in other files.
+pub fn check(options: &Options) -> Result<(), BindError> {
+    let users = options.web_config.as_deref().map(web_config::check).transpose()?;
+    Ok(options.access.check(users.unwrap_or(false))?)
 }
 
 /// Where things are served.
@@ -126,7 +136,6 @@ pub struct Limits {
     pub bytes_in_flight: usize,
     /// Clients that follow events.
     pub followers: usize,
-    /// Until an exposition, or a list of all groups, was taken; for anything else, until some of it
-    /// was.
+    /// Until an answer was taken, or the next of a stream of events; and until some of it was.
     pub send_timeout: Duration,
 }

@@ -24,8 +24,11 @@ pub(super) enum Rejection {
     /// A path with a percent sign that encodes nothing. As Go's server says it.
     #[error("{text}")]
     BadTarget { text: &'static str },
-    #[error("Method Not Allowed")]
-    MethodNotAllowed { allow: &'static str },
+    /// The same, for whoever may want to push.
+    #[error("404 page not found: {hint}")]
+    NoPush { hint: String },
+    #[error("Method Not Allowed{}{hint}", if hint.is_empty() { "" } else { ": " })]
+    MethodNotAllowed { allow: &'static str, hint: String },
     #[error(transparent)]
     Route(#[from] RouteError),
     #[error("{0}")]
@@ -51,6 +54,18 @@ pub(super) enum Rejection {
     Unauthorized,
     #[error("forbidden: {0}")]
     Forbidden(String),
+    /// More than the rate limit of `web.config.file` allows.
+    #[error("Too Many Requests")]
+    TooMany,
+    #[error("too many passwords are to be checked; try again later")]
+    Crowded,
+    /// Not what HTTP demands of a head. As Go's server says it.
+    #[error("400 Bad Request: {0}")]
+    Head(&'static str),
+    #[error("Unsupported transfer encoding: expected chunked, or a Content-Length")]
+    TransferEncoding,
+    #[error("the header Expect may only be 100-continue")]
+    Expectation,
     #[error("the gateway is starting: it is restoring what is stored")]
     Starting,
 }
@@ -71,9 +86,10 @@ impl Rejection {
     /// The only place where a failure becomes a status code.
     pub(super) fn status(&self) -> StatusCode {
         match self {
-            Self::NotFound => StatusCode::NOT_FOUND,
+            Self::NotFound | Self::NoPush { .. } => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed { .. } => StatusCode::METHOD_NOT_ALLOWED,
             Self::BadTarget { .. }
+            | Self::Head(_)
             | Self::Route(_)
             | Self::Ttl(_)
             | Self::BodyBroken(_)
@@ -95,7 +111,10 @@ impl Rejection {
                 OverBudget::Together { .. } => StatusCode::SERVICE_UNAVAILABLE,
             },
             Self::BodyTimeout { .. } => StatusCode::REQUEST_TIMEOUT,
-            Self::Starting => StatusCode::SERVICE_UNAVAILABLE,
+            Self::TooMany => StatusCode::TOO_MANY_REQUESTS,
+            Self::TransferEncoding => StatusCode::NOT_IMPLEMENTED,
+            Self::Expectation => StatusCode::EXPECTATION_FAILED,
+            Self::Starting | Self::Crowded => StatusCode::SERVICE_UNAVAILABLE,
             Self::Gateway(Error::Refused(refusal)) => match refusal {
                 Refusal::Timestamps
                 | Refusal::NotA { .. }
@@ -110,7 +129,8 @@ impl Rejection {
                 | Refusal::Type { .. }
                 | Refusal::Duplicate { .. }
                 | Refusal::Suffix { .. }
-                | Refusal::TooLong { .. } => StatusCode::BAD_REQUEST,
+                | Refusal::TooLong { .. }
+                | Refusal::LongKey { .. } => StatusCode::BAD_REQUEST,
                 Refusal::Exists | Refusal::AtOnce => StatusCode::CONFLICT,
                 Refusal::Limit { .. } => StatusCode::PAYLOAD_TOO_LARGE,
                 Refusal::Full { .. } => StatusCode::TOO_MANY_REQUESTS,
@@ -127,6 +147,11 @@ impl Rejection {
         }
     }
 
+    /// Whether it is about who may do what.
+    pub(super) fn is_of_access(&self) -> bool {
+        matches!(self, Self::Unauthorized | Self::Forbidden(_) | Self::TooMany | Self::Crowded)
+    }
+
     /// Whether a push contradicts itself or what is stored.
     pub(super) fn is_inconsistency(&self) -> bool {
         matches!(self, Self::Gateway(Error::Refused(refusal)) if refusal.marks_the_group())
@@ -136,6 +161,7 @@ impl Rejection {
     pub(super) fn reason(&self) -> &'static str {
         match self {
             Self::NotFound
+            | Self::NoPush { .. }
             | Self::BadTarget { .. }
             | Self::MethodNotAllowed { .. }
             | Self::Route(_) => "path",
@@ -150,7 +176,8 @@ impl Rejection {
                 ..
             }
             | Self::Gateway(Error::Fault(Fault::OverBudget(OverBudget::Alone { .. }))) => "limit",
-            Self::Unauthorized | Self::Forbidden(_) => "access",
+            Self::Unauthorized | Self::Forbidden(_) | Self::TooMany | Self::Crowded => "access",
+            Self::Head(_) | Self::TransferEncoding | Self::Expectation => "head",
             Self::OverBudget(OverBudget::Together { .. })
             | Self::Parse { error: ParseError::OverBudget(OverBudget::Together { .. }), .. }
             | Self::Gateway(Error::Fault(Fault::OverBudget(OverBudget::Together { .. }))) => {
@@ -219,7 +246,7 @@ impl Rejection {
         if let Some(seconds) = self.retry_after() {
             response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static(seconds));
         }
-        if let Self::MethodNotAllowed { allow } = self {
+        if let Self::MethodNotAllowed { allow, .. } = self {
             response.headers_mut().insert(ALLOW, HeaderValue::from_static(allow));
         }
         response
@@ -232,7 +259,7 @@ impl Rejection {
         let mut response = error_text(self.status(), &self.public_text());
         let headers = response.headers_mut();
         self.add_challenge(headers);
-        if let Self::MethodNotAllowed { allow } = self {
+        if let Self::MethodNotAllowed { allow, .. } = self {
             headers.insert(ALLOW, HeaderValue::from_static(allow));
         }
         if let Some(seconds) = self.retry_after() {
@@ -255,6 +282,7 @@ impl Rejection {
     fn retry_after(&self) -> Option<&'static str> {
         match self {
             Self::Starting
+            | Self::Crowded
             | Self::OverBudget(OverBudget::Together { .. })
             | Self::Parse { error: ParseError::OverBudget(OverBudget::Together { .. }), .. }
             | Self::Gateway(Error::Fault(

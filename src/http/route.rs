@@ -92,8 +92,16 @@ enum Target<'a> {
 pub(super) enum RouteError {
     #[error("the path is not valid UTF-8 once it is percent-decoded: {0:?}")]
     NotUtf8(String),
-    #[error("odd number of components in label string {}", quoted(.0))]
+    #[error(
+        "odd number of components in label string {}: a label has a name and a value, and a value that \
+         has a slash is written in base64, as in /LABEL@base64/VALUE",
+        quoted(.0)
+    )]
     OddComponents(String),
+    #[error("job name is required: {hint}")]
+    NoJob { hint: String },
+    #[error("a part of the path {} is empty, or one or two dots: {hint}", quoted(path))]
+    EmptyPart { path: String, hint: String },
     #[error("improper label name {}", quoted(.0))]
     LabelName(String),
     #[error("invalid base64 encoding for label {name}={}: {reason}", quoted(value))]
@@ -165,15 +173,40 @@ impl Router {
         if !is_percent_encoded(path) {
             return Err(Rejection::BadTarget { text: "400 Bad Request" });
         }
-        let decoded: Cow<'_, [u8]> = percent_decode_str(path).into();
+        let mut decoded: Cow<'_, [u8]> = percent_decode_str(path).into();
+        let acts = matches!(*method, Method::PUT | Method::POST | Method::DELETE);
+        if acts && let Some(below) = self.below_job(&decoded) {
+            // The slashes too many that an address with one at its end leads to change nothing. Further
+            // on they, and dots, would lead to another group.
+            let mut path = self.paths.prefix.clone().into_bytes();
+            path.extend(PUSH_PREFIX.as_bytes());
+            path.extend(below);
+            if cleaned(&path).is_some() {
+                let lossy = String::from_utf8_lossy(&path).into_owned();
+                return Err(RouteError::EmptyPart { path: lossy, hint: self.hint() }.into());
+            }
+            decoded = path.into();
+        }
         if let Some(clean) = cleaned(&decoded) {
-            return Ok(redirect(StatusCode::MOVED_PERMANENTLY, &clean, query, true));
+            // Who pushes is to push there, not to read.
+            let to_group = acts && self.below_job(&clean).is_some();
+            let status = if to_group {
+                StatusCode::PERMANENT_REDIRECT
+            } else {
+                StatusCode::MOVED_PERMANENTLY
+            };
+            return Ok(redirect(status, &clean, query, true));
         }
         let Ok(decoded) = std::str::from_utf8(&decoded) else {
             let lossy = String::from_utf8_lossy(&decoded);
             return Err(match self.target(&lossy, method) {
-                Some(Target::Group(_)) => RouteError::NotUtf8(path.to_owned()).into(),
-                _ => Rejection::NotFound,
+                Some(target @ Target::Group(_)) if acts || target.has(method) => {
+                    RouteError::NotUtf8(path.to_owned()).into()
+                }
+                Some(target @ Target::Group(_)) if *method != Method::OPTIONS => {
+                    Rejection::MethodNotAllowed { allow: target.allow(), hint: String::new() }
+                }
+                _ => self.not_found(acts),
             });
         };
         if let Some(below) = self.local(decoded).and_then(|local| local.strip_prefix(API)) {
@@ -186,6 +219,10 @@ impl Router {
             }
         }
         let Some(target) = self.target(decoded, method) else {
+            let local = self.local(decoded).unwrap_or_default();
+            if acts && is_empty_job(local) {
+                return Err(RouteError::NoJob { hint: self.hint() }.into());
+            }
             return match self.repaired(decoded, method) {
                 Some(there) => {
                     let get = matches!(*method, Method::GET | Method::HEAD);
@@ -196,14 +233,15 @@ impl Router {
                     };
                     Ok(redirect(status, there.as_bytes(), query, false))
                 }
-                None => Err(Rejection::NotFound),
+                None => Err(self.not_found(acts && !local.starts_with("/api/"))),
             };
         };
         if *method == Method::OPTIONS {
             return Ok(Route::Options { allow: target.allow() });
         }
         if !target.has(method) {
-            return Err(Rejection::MethodNotAllowed { allow: target.allow() });
+            let hint = if acts && target == Target::Scrape { self.hint() } else { String::new() };
+            return Err(Rejection::MethodNotAllowed { allow: target.allow(), hint });
         }
         Ok(match target {
             Target::Group(rest) => {
@@ -227,6 +265,34 @@ impl Router {
             Target::Reload => Route::Reload,
             Target::V2(endpoint) => Route::V2(endpoint),
         })
+    }
+
+    /// What follows `/metrics/job` in a decoded path that leads there once the slashes in front of it
+    /// are one each; with the slash, and with `@base64` if the job is said so.
+    fn below_job<'a>(&self, path: &'a [u8]) -> Option<&'a [u8]> {
+        let mut rest = path;
+        let prefix = self.paths.prefix.as_bytes();
+        let parts = prefix.split(|byte| *byte == b'/').chain([&b"metrics"[..], b"job"]);
+        for part in parts.filter(|part| !part.is_empty()) {
+            let slashes = rest.iter().take_while(|byte| **byte == b'/').count();
+            rest = rest.get(slashes..).filter(|_| slashes > 0)?.strip_prefix(part)?;
+        }
+        let job = rest.strip_prefix(BASE64_SUFFIX.as_bytes()).unwrap_or(rest);
+        job.starts_with(b"/").then_some(rest)
+    }
+
+    /// Nothing is there. `hint`: whoever asks may want to push.
+    fn not_found(&self, hint: bool) -> Rejection {
+        if hint { Rejection::NoPush { hint: self.hint() } } else { Rejection::NotFound }
+    }
+
+    /// Where pushes go.
+    fn hint(&self) -> String {
+        let prefix = &self.paths.prefix;
+        format!(
+            "pushes go to {prefix}{PUSH_PREFIX}/JOB{{/LABEL/VALUE}}; a value that is empty or has a \
+             slash is written in base64, as in {prefix}{PUSH_PREFIX}/JOB/LABEL@base64/VALUE"
+        )
     }
 
     /// Whether a path is below the API.
@@ -387,6 +453,12 @@ fn cleaned(path: &[u8]) -> Option<Vec<u8>> {
     (clean != path).then_some(clean)
 }
 
+/// Whether a path is that of a push without a job, as that of an empty variable is.
+fn is_empty_job(local: &str) -> bool {
+    let rest = local.strip_prefix(PUSH_PREFIX);
+    rest.is_some_and(|rest| rest.strip_prefix(BASE64_SUFFIX).unwrap_or(rest) == "/")
+}
+
 /// What follows `/metrics/job`, if that is followed by a job: `/JOB…` or `@base64/JOB…`.
 fn push_path(path: &str) -> Option<&str> {
     let rest = path.strip_prefix(PUSH_PREFIX)?;
@@ -529,15 +601,19 @@ mod tests {
         let (get, put) = (&Method::GET, &Method::PUT);
         for (prefix, method, path, expected) in [
             ("", get, "//metrics", Some((301, "/metrics"))),
-            ("", put, "/metrics/job/x//y", Some((301, "/metrics/job/x/y"))),
-            ("", put, "/metrics/job/%2Fx%20y", Some((301, "/metrics/job/x%20y"))),
+            ("", get, "/metrics/job/x//y", Some((301, "/metrics/job/x/y"))),
+            ("", get, "/metrics/job/%2Fx%20y", Some((301, "/metrics/job/x%20y"))),
+            ("", put, "//metrics", Some((301, "/metrics"))),
+            ("", put, "/./metrics/job/x", Some((308, "/metrics/job/x"))),
+            ("", put, "/a/../metrics//job/x", Some((308, "/metrics/job/x"))),
+            ("/foo", put, "/foo/./metrics/job/x", Some((308, "/foo/metrics/job/x"))),
             ("", get, "/a/%2E%2e/metrics", Some((301, "/metrics"))),
             ("", get, "/metrics/", Some((301, "/metrics"))),
             ("", put, "/metrics/", None),
             ("", get, "/STATUS/", Some((301, "/status"))),
             ("", put, "/Metrics/JOB/X/a/B", Some((307, "/metrics/job/X/a/B"))),
             ("", put, "/metrics/JOB@BASE64/eA", Some((307, "/metrics/job@base64/eA"))),
-            ("", put, "/metrics/job/", Some((307, "/metrics/job"))),
+            ("", put, "/metrics/job/", None),
             ("", get, "/metrics/job/", None),
             ("", get, "/api/v1", Some((301, "/api/v1/"))),
             ("", get, "/api/v1/status/", Some((301, "/api/v1/status"))),
@@ -602,6 +678,10 @@ mod tests {
             ("/metrics/job/x/zone/z/instance/i", r#"{instance="i",job="x",zone="z"}"#),
             ("/metrics/job/x/instance/", r#"{instance="",job="x"}"#),
             ("/metrics/job/x/a/1/a/2", r#"{a="2",job="x"}"#),
+            ("//metrics/job/x", r#"{job="x"}"#),
+            ("///metrics//job/x/a/b", r#"{a="b",job="x"}"#),
+            ("//metrics/job@base64/eA", r#"{job="x"}"#),
+            ("/%2Fmetrics/job/x/", r#"{job="x"}"#),
             ("/metrics/job/x/job/y", r#"{job="x"}"#),
             ("/metrics/job/a%20b/k/%C3%BC", r#"{job="a b",k="ü"}"#),
             ("/metrics/job/a+b", r#"{job="a+b"}"#),
@@ -622,6 +702,16 @@ mod tests {
         for (path, reason) in [
             ("/metrics/job/x/a", "odd number of components in label string \"/a\""),
             ("/metrics/job/x/a/b/c", "odd number of components"),
+            ("/metrics/job/x/path/a/b", "/LABEL@base64/VALUE"),
+            ("/metrics/job/", "job name is required: pushes go to"),
+            ("/metrics/job@base64/", "job name is required: pushes go to"),
+            ("//metrics/job/", "job name is required"),
+            ("/metrics/job//instance/x", "a part of the path"),
+            ("/metrics/job/x/a//b/c", "a value that is empty or has a slash is written in base64"),
+            ("/metrics/job/x/a/%2Fb", "a part of the path"),
+            ("/metrics/job/x/a/..", "a part of the path"),
+            ("/metrics/job/.", "a part of the path"),
+            ("//metrics/job/x//", "a part of the path"),
             ("/metrics/job/x/a-b/1", "improper label name \"a-b\""),
             ("/metrics/job/x/__a/1", "improper label name \"__a\""),
             ("/metrics/job/x/__a@base64/MQ", "improper label name \"__a\""),
@@ -649,16 +739,34 @@ mod tests {
             route(&Method::POST, "/metrics/job/x"),
             Ok(Route::Push(_, PushMode::Update))
         ));
-        for path in ["/metrics/", "/metrics/job", "/metrics/jobs/x", "/x"] {
+        for path in
+            ["/metrics/", "/metrics/job", "/metrics/jobs/x", "/metrics/metrics/job/x", "/x", "/%FF"]
+        {
+            let error = route(&Method::PUT, path).unwrap_err().to_string();
+            assert!(
+                error.starts_with("404 page not found: pushes go to /metrics/job/JOB"),
+                "{error}"
+            );
+            assert!(error.contains("@base64/"), "{error}");
+            let read = route(&Method::GET, path);
+            assert!(
+                matches!(read, Err(Rejection::NotFound) | Ok(Route::Redirect { .. })),
+                "{path}"
+            );
+        }
+        for path in ["/api/v1/nothing", "/api/v2/nothing"] {
             assert!(matches!(route(&Method::PUT, path), Err(Rejection::NotFound)), "{path}");
         }
+        assert!(route(&Method::PUT, "/metrics").unwrap_err().to_string().contains("pushes go to"));
         for (method, path, allowed) in [
             (Method::GET, "/metrics/job/x", "DELETE, OPTIONS, POST, PUT"),
             (Method::PUT, "/metrics", "GET, HEAD, OPTIONS"),
             (Method::PATCH, "/-/healthy", "GET, HEAD, OPTIONS"),
+            (Method::PATCH, "/metrics/job/%FF", "DELETE, OPTIONS, POST, PUT"),
+            (Method::from_bytes(b"FOO").unwrap(), "/metrics/job/%FF", "DELETE, OPTIONS, POST, PUT"),
         ] {
             match route(&method, path) {
-                Err(Rejection::MethodNotAllowed { allow }) => assert_eq!(allow, allowed),
+                Err(Rejection::MethodNotAllowed { allow, .. }) => assert_eq!(allow, allowed),
                 other => panic!("{path}: {other:?}"),
             }
         }

@@ -21,12 +21,16 @@ use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
+use super::access::cross_origin::Pages;
 use super::bounds::{Budget, Patient, SendBy, Slots};
+use super::leftover::{Leftovers, Watched};
 use super::route::Router;
-use super::service::{Readiness, ResponseBody, Service};
+use super::sending::Timed;
+use super::service::{Readiness, Service};
 use super::web_config::{WebConfig, WebConfigError};
-use super::{Hooks, Options, body};
+use super::{Hooks, Options};
 use crate::model::NameRules;
+use crate::telemetry::metrics::SelfMetrics;
 use crate::time::UnixNanos;
 
 /// Bound sockets, not yet served.
@@ -51,7 +55,17 @@ pub enum BindError {
     SystemdSocket(#[source] io::Error),
     #[error(transparent)]
     WebConfig(#[from] WebConfigError),
+    #[error(transparent)]
+    NobodyElse(#[from] NobodyElse),
 }
+
+/// What may be done without a token is said, and there is nobody who has to have one.
+#[derive(Debug, Error)]
+#[error(
+    "there are neither [[access.tokens]] nor users in web.config.file, so that nobody could do anything \
+     else: add some, or leave out access.anonymous to let everybody do everything"
+)]
+pub struct NobodyElse;
 
 /// Connections that the kernel keeps for us while we are busy.
 const BACKLOG: u32 = 1024;
@@ -66,8 +80,12 @@ const ACCEPT_BACKOFF: Duration = Duration::from_millis(100);
 
 impl Server {
     /// Binds every address.
-    pub async fn bind(options: Options) -> Result<Self, BindError> {
-        let web_config = options.web_config.as_deref().map(WebConfig::load).transpose()?;
+    pub async fn bind(options: Options, metrics: &Arc<SelfMetrics>) -> Result<Self, BindError> {
+        let web_config = options.web_config.as_deref();
+        let web_config = web_config.map(|path| WebConfig::load(path, Arc::clone(metrics)));
+        let web_config = web_config.transpose()?;
+        let users = web_config.as_ref().is_some_and(|web_config| web_config.current().has_users());
+        options.access.check(users)?;
         let mut listeners = Vec::new();
         if options.systemd_socket {
             listeners = from_systemd()?;
@@ -89,16 +107,17 @@ impl Server {
     /// Whether connections have to speak TLS. Decided once: a later change of the file changes how,
     /// not whether.
     pub fn is_tls(&self) -> bool {
-        self.web_config.as_ref().is_some_and(|web_config| {
-            web_config.current().is_ok_and(|settings| settings.tls().is_some())
-        })
+        self.web_config.as_ref().is_some_and(|web_config| web_config.current().tls().is_some())
     }
 
     /// Whether somebody has to be one of the users of `web.config.file`.
     pub fn has_users(&self) -> bool {
-        self.web_config.as_ref().is_some_and(|web_config| {
-            web_config.current().is_ok_and(|settings| settings.has_users())
-        })
+        self.web_config.as_ref().is_some_and(|web_config| web_config.current().has_users())
+    }
+
+    /// `web.config.file`, if there is one.
+    pub fn web_config(&self) -> Option<Arc<WebConfig>> {
+        self.web_config.clone()
     }
 
     /// Notified when a request asks the gateway to stop.
@@ -122,19 +141,22 @@ impl Server {
         let limits = options.limits;
         let slots = Slots::new(connections(limits.connections));
         let router = Router::new(&options, names);
+        let pages =
+            Pages::new(options.external_url(), &options.allowed_hosts, &options.cors_origins);
         let served = Arc::new(Served {
             service: Service {
                 budget: Budget::new(limits.bytes_in_flight),
                 readiness,
                 options,
                 router,
+                web_config,
+                pages,
                 hooks,
                 quit,
                 started,
                 tls: is_tls,
                 slots: slots.clone(),
             },
-            web_config,
             is_tls,
         });
         let graceful = GracefulShutdown::new();
@@ -182,7 +204,6 @@ impl Server {
 /// What connections are served with.
 struct Served {
     service: Service,
-    web_config: Option<Arc<WebConfig>>,
     is_tls: bool,
 }
 
@@ -213,11 +234,8 @@ impl Served {
         &self,
         stream: S,
     ) -> io::Result<TlsStream<S>> {
-        let settings = self.web_config.as_ref().map(|web_config| web_config.current());
-        let config = match settings {
-            Some(Ok(settings)) => settings.tls().map(Arc::clone),
-            _ => None,
-        };
+        let settings = self.service.web_config.as_ref().map(|web_config| web_config.current());
+        let config = settings.and_then(|settings| settings.tls().map(Arc::clone));
         let config = config.ok_or_else(|| io::Error::other("web.config.file is of no use"))?;
         TlsAcceptor::from(config).accept(stream).await
     }
@@ -230,16 +248,17 @@ impl Served {
         let mut builder = http1::Builder::new();
         builder.timer(TokioTimer::new()).header_read_timeout(limits.header_timeout);
         builder.half_close(true).max_buf_size(BUFFER_BYTES_MAX);
-        let send_by = SendBy::new();
-        let serve = service_fn(|request| self.serve(request, &send_by, from));
+        let (link, reading) = Link::new(from);
+        let serve = service_fn(|request| self.serve(request, &link));
         let connection = builder.serve_connection(TokioIo::new(stream), serve);
-        self.until_overdue(&send_by, watcher.watch(connection)).await;
+        self.until_overdue(&link.send_by, reading, watcher.watch(connection)).await;
     }
 
     /// Serves a connection for as long as it takes what it is sent in time.
     async fn until_overdue(
         &self,
         send_by: &SendBy,
+        reading: impl Future<Output = Infallible>,
         connection: impl Future<Output = hyper::Result<()>>,
     ) {
         let readiness = &self.service.readiness;
@@ -257,6 +276,7 @@ impl Served {
                 readiness.limited("limits.send-timeout");
                 tracing::debug!("connection closed: it takes too long to take an answer");
             }
+            never = reading => match never {},
         }
     }
 
@@ -270,46 +290,48 @@ impl Served {
         let mut builder = http2::Builder::new(TokioExecutor::new());
         builder.timer(TokioTimer::new()).max_concurrent_streams(STREAMS_MAX);
         builder.keep_alive_interval(limits.header_timeout);
-        let (served, send_by) = (Arc::clone(&self), SendBy::new());
+        let served = Arc::clone(&self);
+        let (link, reading) = Link::new(from);
         let serve = service_fn({
-            let send_by = send_by.clone();
+            let link = link.clone();
             move |request| {
-                let (served, send_by) = (Arc::clone(&served), send_by.clone());
-                async move { served.serve(request, &send_by, from).await }
+                let (served, link) = (Arc::clone(&served), link.clone());
+                async move { served.serve(request, &link).await }
             }
         });
         let connection = builder.serve_connection(TokioIo::new(stream), serve);
-        self.until_overdue(&send_by, watcher.watch(connection)).await;
+        self.until_overdue(&link.send_by, reading, watcher.watch(connection)).await;
     }
 
     async fn serve(
         &self,
         request: Request<Incoming>,
-        send_by: &SendBy,
-        from: IpAddr,
-    ) -> Result<Response<ResponseBody>, Infallible> {
-        let access = self.service.hooks.access.current();
-        let Some(web_config) = &self.web_config else {
-            let caller = access.caller(request.headers(), false, from);
-            return Ok(self.service.serve(request, &caller, send_by).await);
-        };
-        Ok(match web_config.admit(request.headers(), access.knows(request.headers())).await {
-            Ok(headers) => {
-                let users = web_config.current().is_ok_and(|settings| settings.has_users());
-                let caller = access.caller(request.headers(), users, from);
-                let mut response = self.service.serve(request, &caller, send_by).await;
-                // What the settings say takes the place of what an answer would have.
-                for (name, value) in headers {
-                    response.headers_mut().insert(name, value);
-                }
-                response
-            }
-            Err(refused) => {
-                let mut body = request.into_body();
-                body::discard(&mut body, &self.service.options.limits).await;
-                refused.map(ResponseBody::Whole)
-            }
-        })
+        link: &Link,
+    ) -> Result<Response<Timed>, Infallible> {
+        let (head, body) = request.into_parts();
+        let mut body = Watched::new(&head, body);
+        let response = self.service.serve(&head, &mut body, link.from).await;
+        if let Some(left) = body.left() {
+            link.leftovers.take(left);
+        }
+        let within = self.service.options.limits.send_timeout;
+        Ok(response.map(|body| Timed::new(body, &link.send_by, within)))
+    }
+}
+
+/// What the requests of a connection share.
+#[derive(Clone, Debug)]
+struct Link {
+    from: IpAddr,
+    send_by: SendBy,
+    leftovers: Leftovers,
+}
+
+impl Link {
+    /// That of a connection from an address, and what reads bodies that nobody wants.
+    fn new(from: IpAddr) -> (Self, impl Future<Output = Infallible>) {
+        let (leftovers, reading) = Leftovers::new();
+        (Self { from, send_by: SendBy::new(), leftovers }, reading)
     }
 }
 

@@ -1,6 +1,7 @@
 //! One request in, one response out.
 
 use std::convert::Infallible;
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::task::{Context, Poll};
@@ -12,24 +13,29 @@ use http_body_util::Full;
 use hyper::body::{Body, Frame, SizeHint};
 use hyper::header::{
     ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN, ALLOW,
-    CONTENT_LENGTH, CONTENT_TYPE, HeaderValue, LOCATION, ORIGIN, VARY,
+    CONTENT_LENGTH, CONTENT_TYPE, EXPECT, HOST, HeaderName, HeaderValue, LOCATION, ORIGIN,
+    TRANSFER_ENCODING, VARY,
 };
 use hyper::http::request::Parts;
-use hyper::{HeaderMap, Method, Request, Response, StatusCode};
+use hyper::{HeaderMap, Method, Response, StatusCode, Version};
 use tokio::sync::{Notify, oneshot};
 
-use super::access::{Caller, Origin, Permission, cross_origin};
+use super::access::cross_origin::Pages;
+use super::access::{Caller, Origin, Permission};
 use super::api_v1::GroupsBody;
 use super::api_v2::EventsBody;
 use super::body::{self, Bounds};
-use super::bounds::{Budget, SendBy, Sending, Slots};
+use super::bounds::{Budget, Slots};
+use super::leftover::expects_continue;
 use super::rejection::{Rejection, error_text, text};
 use super::route::{Route, Router};
 use super::scrape::ScrapeBody;
 use super::web::Page;
+use super::web_config::WebConfig;
 use super::{Hooks, Options, api_v1, api_v2, push, scrape, web};
 use crate::gateway::Gateway;
 use crate::store::ReadError;
+use crate::telemetry::labels::{self, Handler};
 use crate::time::UnixNanos;
 
 /// How far the gateway is. Moves forward only: starting, ready, stopping or failed.
@@ -100,6 +106,9 @@ pub(super) struct Service {
     pub(super) readiness: Readiness,
     pub(super) options: Options,
     pub(super) router: Router,
+    pub(super) web_config: Option<Arc<WebConfig>>,
+    /// Which pages may have a browser change something.
+    pub(super) pages: Pages,
     pub(super) hooks: Hooks,
     /// Notified by whoever asks the gateway to stop.
     pub(super) quit: Arc<Notify>,
@@ -115,8 +124,6 @@ pub(super) struct Service {
 /// What is sent back.
 #[derive(Debug)]
 pub(super) enum ResponseBody {
-    /// What holds on to much until it is sent.
-    Heavy(Box<ResponseBody>, #[expect(dead_code, reason = "it counts by being there")] Sending),
     Whole(Full<Bytes>),
     Scrape(Box<ScrapeBody>),
     Groups(GroupsBody),
@@ -133,7 +140,6 @@ impl Body for ResponseBody {
     ) -> Poll<Option<Result<Frame<BufList>, ReadError>>> {
         let never = |never: Infallible| match never {};
         match self.get_mut() {
-            Self::Heavy(body, _) => Pin::new(&mut **body).poll_frame(context),
             Self::Whole(body) => in_parts(Pin::new(body).poll_frame(context), never),
             Self::Scrape(body) => in_parts(Pin::new(body).poll_frame(context), never),
             Self::Groups(body) => in_parts(Pin::new(body).poll_frame(context), |error| error),
@@ -143,7 +149,6 @@ impl Body for ResponseBody {
 
     fn is_end_stream(&self) -> bool {
         match self {
-            Self::Heavy(body, _) => body.is_end_stream(),
             Self::Whole(body) => body.is_end_stream(),
             Self::Scrape(body) => body.is_end_stream(),
             Self::Groups(body) => body.is_end_stream(),
@@ -153,7 +158,6 @@ impl Body for ResponseBody {
 
     fn size_hint(&self) -> SizeHint {
         match self {
-            Self::Heavy(body, _) => body.size_hint(),
             Self::Whole(body) => body.size_hint(),
             Self::Scrape(body) => body.size_hint(),
             Self::Groups(body) => body.size_hint(),
@@ -173,45 +177,83 @@ fn in_parts<T: Into<BufList>, E>(
 }
 
 impl Service {
-    /// Serves a request. Never fails: what cannot be served is answered too.
+    /// Serves a request from an address. Never fails: what cannot be served is answered too.
     pub(super) async fn serve<B>(
         &self,
-        request: Request<B>,
-        caller: &Caller,
-        send_by: &SendBy,
+        head: &Parts,
+        body: &mut B,
+        from: IpAddr,
     ) -> Response<ResponseBody>
     where
         B: Body<Data = Bytes> + Unpin,
         B::Error: std::fmt::Display,
     {
         let began = Instant::now();
-        let (head, mut body) = request.into_parts();
+        if let Err(rejection) = well_formed(head) {
+            return self.refused(head, rejection);
+        }
         let routed = self.router.route(&head.method, head.uri.path(), head.uri.query());
+        let (caller, headers) = self.admit(head, &routed, from).await;
+        let mut response = match caller {
+            Ok(caller) => self.serve_to(&caller, routed, head, body, began).await,
+            Err(rejection) => self.refused(head, rejection),
+        };
+        // What the settings say takes the place of what an answer would have.
+        response.headers_mut().extend(headers);
+        response
+    }
+
+    /// Who sent a request, if that one is let in, and the headers that the answer has to have. The one
+    /// look at who may do what: all that is decided later is decided on what it found.
+    async fn admit(
+        &self,
+        head: &Parts,
+        routed: &Result<Route, Rejection>,
+        from: IpAddr,
+    ) -> (Result<Caller, Rejection>, Vec<(HeaderName, HeaderValue)>) {
+        let access = self.hooks.access.current();
+        let web = self.web_config.as_ref().map(|web_config| web_config.current());
+        if web.as_ref().is_some_and(|web| !web.has_room()) {
+            return (Err(Rejection::TooMany), Vec::new());
+        }
+        let headers = web.as_ref().map(|web| web.headers().to_vec()).unwrap_or_default();
+        // A probe has no secrets, and there are none in what it is told.
+        if matches!(routed, Ok(Route::Healthy | Route::Ready)) {
+            return (Ok(access.nobody(from)), headers);
+        }
+        (access.caller(&head.headers, web.as_deref(), from).await, headers)
+    }
+
+    async fn serve_to<B>(
+        &self,
+        caller: &Caller,
+        routed: Result<Route, Rejection>,
+        head: &Parts,
+        body: &mut B,
+        began: Instant,
+    ) -> Response<ResponseBody>
+    where
+        B: Body<Data = Bytes> + Unpin,
+        B::Error: std::fmt::Display,
+    {
         let handler = handler(&head.method, &routed);
         let group = match &routed {
             Ok(Route::Push(path, _)) => Some(path.key.clone()),
             _ => None,
         };
-        let result = self.try_serve(routed, &head, &mut body, caller, send_by).await;
-        // A body that nobody wanted would have the connection closed behind the answer, and a
-        // client that sends its next request at that moment would get none.
-        body::discard(&mut body, &self.options.limits).await;
+        let result = self.try_serve(routed, head, body, caller).await;
         let undecodable = matches!(&result, Err(Rejection::Encoding { .. }));
         let mut response = result.unwrap_or_else(|rejection| {
-            self.note(&head, &rejection);
             let mut refused = HeaderMap::new();
-            if let Some(key) = &group
+            // Whoever may not push learns nothing of the group, and leaves nothing behind.
+            if let Some(key) = group.as_ref().filter(|_| !rejection.is_of_access())
                 && let Ok(gateway) = self.readiness.gateway()
             {
                 push::refused(&gateway, key, &rejection, &mut refused);
             }
-            let mut response = if self.router.is_api_v2(head.uri.path()) {
-                rejection.into_json_response()
-            } else {
-                rejection.into_response()
-            };
+            let mut response = self.refused(head, rejection);
             response.headers_mut().extend(refused);
-            response.map(ResponseBody::Whole)
+            response
         });
         if self.router.is_api_v2(head.uri.path()) {
             self.allow_origin(&head.headers, response.headers_mut());
@@ -219,13 +261,24 @@ impl Service {
         if let Some(handler) = handler.filter(|_| !undecodable)
             && let Ok(gateway) = self.readiness.gateway()
         {
-            let method = head.method.as_str().to_ascii_lowercase();
-            if handler == "push" {
-                gateway.push_served(&method, began, request_size(&head));
+            let method = labels::Method::of(head.method.as_str());
+            if handler == Handler::Push {
+                gateway.push_served(method, began, request_size(head));
             }
-            gateway.served(handler, &method, response.status().as_u16());
+            gateway.served(handler, method, response.status().as_u16());
         }
         response
+    }
+
+    /// The answer to a request that is not served, which is counted and logged.
+    fn refused(&self, head: &Parts, rejection: Rejection) -> Response<ResponseBody> {
+        self.note(head, &rejection);
+        let response = if self.router.is_api_v2(head.uri.path()) {
+            rejection.into_json_response()
+        } else {
+            rejection.into_response()
+        };
+        response.map(ResponseBody::Whole)
     }
 
     async fn try_serve<B>(
@@ -234,7 +287,6 @@ impl Service {
         head: &Parts,
         body: &mut B,
         caller: &Caller,
-        send_by: &SendBy,
     ) -> Result<Response<ResponseBody>, Rejection>
     where
         B: Body<Data = Bytes> + Unpin,
@@ -246,8 +298,11 @@ impl Service {
         let limits = self.options.limits;
         let mut bounds = Bounds { limits, held: self.budget.reservation() };
         // Also where nothing is there: the Go Pushgateway decodes before it looks. A push is decoded
-        // where it is read.
+        // where it is read. But for whoever may do nothing, or waits to be asked for a body that is of
+        // no use, nothing is read.
+        let asks = caller.may_something() && !expects_continue(&head.headers);
         let undecoded = match &routed {
+            _ if !asks => false,
             // A client may say so of a body that it has not.
             Ok(Route::Push(..) | Route::Delete(_) | Route::V2(_))
             | Err(Rejection::BadTarget { .. }) => false,
@@ -273,9 +328,7 @@ impl Service {
                 let gateway = self.readiness.gateway()?;
                 let openmetrics = self.options.openmetrics;
                 let response = scrape::scrape(&gateway, &head.headers, openmetrics).await;
-                let sending = send_by.sending(limits.send_timeout);
-                let response = response.map(|body| ResponseBody::Scrape(body.into()));
-                return Ok(response.map(|body| ResponseBody::Heavy(body.into(), sending)));
+                return Ok(response.map(|body| ResponseBody::Scrape(body.into())));
             }
             Route::Page(page) => {
                 let gateway = self.readiness.gateway()?;
@@ -294,9 +347,7 @@ impl Service {
             Route::ApiStatus => api_v1::status(&self.options.flags, self.started),
             Route::ApiMetrics => {
                 let gateway = self.readiness.gateway()?;
-                let sending = send_by.sending(limits.send_timeout);
-                let response = api_v1::metrics(gateway).map(ResponseBody::Groups);
-                return Ok(response.map(|body| ResponseBody::Heavy(body.into(), sending)));
+                return Ok(api_v1::metrics(gateway).map(ResponseBody::Groups));
             }
             Route::ApiOptions => {
                 let mut response = Response::new(Full::default());
@@ -337,12 +388,10 @@ impl Service {
 
     /// Whether whoever sent a request may do what it asks for.
     fn authorize(&self, caller: &Caller, route: &Route, head: &Parts) -> Result<(), Rejection> {
-        let access = self.hooks.access.current();
         let reads = matches!(head.method, Method::GET | Method::HEAD | Method::OPTIONS);
-        let acts = matches!(route, Route::Wipe | Route::Quit | Route::Reload | Route::V2(_));
-        if acts && !reads {
-            let trusted = &self.options.cors_origins;
-            cross_origin::check(&head.headers, self.options.external_url(), trusted)?;
+        // A page changes nothing, whatever is asked of it: it shows what a change would do.
+        if !reads && !matches!(route, Route::Page(_)) {
+            self.pages.check(head)?;
         }
         match route {
             Route::Push(path, _) => caller.may(Permission::Push, Some(&path.key)),
@@ -351,16 +400,16 @@ impl Service {
             Route::Page(page) => page.admit(caller),
             Route::ApiStatus | Route::ApiMetrics => caller.may_all(Permission::Read),
             Route::Wipe => {
-                access.admits(caller, Origin::Admin)?;
+                caller.admitted(Origin::Admin)?;
                 caller.may_all(Permission::Admin)
             }
             Route::Quit | Route::Reload => {
-                access.admits(caller, Origin::Lifecycle)?;
+                caller.admitted(Origin::Lifecycle)?;
                 caller.may_all(Permission::Admin)
             }
             Route::V2(endpoint) => {
                 let (permission, origin, all) = endpoint.needs(&head.method);
-                access.admits(caller, origin)?;
+                caller.admitted(origin)?;
                 if all { caller.may_all(permission) } else { caller.may(permission, None) }
             }
             // A probe has no secrets, and there are none in what it is told.
@@ -464,21 +513,46 @@ impl Service {
     }
 }
 
+/// Whether a head is one that HTTP allows, in what the HTTP library leaves to us.
+fn well_formed(head: &Parts) -> Result<(), Rejection> {
+    let headers = &head.headers;
+    if head.version != Version::HTTP_2 {
+        let mut hosts = headers.get_all(HOST).iter();
+        match (hosts.next(), hosts.next()) {
+            (None, _) if head.version == Version::HTTP_11 => {
+                return Err(Rejection::Head("missing required Host header"));
+            }
+            (_, Some(_)) => return Err(Rejection::Head("too many Host headers")),
+            _ => {}
+        }
+    }
+    let chunked = |value: &HeaderValue| value.as_bytes().eq_ignore_ascii_case(b"chunked");
+    let mut encodings = headers.get_all(TRANSFER_ENCODING).iter();
+    if encodings.next().is_some_and(|value| !chunked(value)) || encodings.next().is_some() {
+        return Err(Rejection::TransferEncoding);
+    }
+    let expects = headers.get_all(EXPECT).iter().any(|value| !value.is_empty());
+    if expects && !expects_continue(headers) {
+        return Err(Rejection::Expectation);
+    }
+    Ok(())
+}
+
 /// The name under which a request is counted, as the Go Pushgateway names it.
-fn handler(method: &Method, routed: &Result<Route, Rejection>) -> Option<&'static str> {
+fn handler(method: &Method, routed: &Result<Route, Rejection>) -> Option<Handler> {
     Some(match routed {
-        Ok(Route::Delete(_)) => "delete",
-        Err(Rejection::Route(_)) if *method == Method::DELETE => "delete",
-        Ok(Route::Push(..)) | Err(Rejection::Route(_)) => "push",
-        Ok(Route::Healthy) => "healthy",
-        Ok(Route::Ready) => "ready",
-        Ok(Route::Page(Page::Asset(_))) => "static",
-        Ok(Route::Page(_)) => "status",
-        Ok(Route::Wipe) => "wipe",
-        Ok(Route::ApiStatus) => "api/v1/status",
-        Ok(Route::ApiMetrics) => "api/v1/metrics",
-        Ok(Route::ApiOptions) => "api/v1/options",
-        Ok(Route::V2(_)) => "api/v2",
+        Ok(Route::Delete(_)) => Handler::Delete,
+        Err(Rejection::Route(_)) if *method == Method::DELETE => Handler::Delete,
+        Ok(Route::Push(..)) | Err(Rejection::Route(_)) => Handler::Push,
+        Ok(Route::Healthy) => Handler::Healthy,
+        Ok(Route::Ready) => Handler::Ready,
+        Ok(Route::Page(Page::Asset(_))) => Handler::Static,
+        Ok(Route::Page(_)) => Handler::Status,
+        Ok(Route::Wipe) => Handler::Wipe,
+        Ok(Route::ApiStatus) => Handler::ApiStatus,
+        Ok(Route::ApiMetrics) => Handler::ApiMetrics,
+        Ok(Route::ApiOptions) => Handler::ApiOptions,
+        Ok(Route::V2(_)) => Handler::ApiV2,
         Ok(
             Route::Scrape
             | Route::Quit

@@ -1,8 +1,27 @@
 //! What has to be done beside sled for its files to be there after a power cut.
 
-use std::fs::{self, File};
+use std::fs::{self, DirBuilder, File};
 use std::io;
+use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::path::Path;
+
+/// Of the folder of a store: for its owner alone.
+const PRIVATE: u32 = 0o700;
+const EVERYBODY: u32 = 0o007;
+/// What there is in the folder of a store; beside it snapshots.
+const OWN: [&str; 11] = [
+    "blobs",
+    "conf",
+    "creating",
+    "db",
+    "db.new",
+    "lock",
+    "probe",
+    "schema_version",
+    "schema_version.new",
+    "seal",
+    "seal.new",
+];
 
 /// Creates a folder and those above it that are missing, and syncs the entry of each: an entry that
 /// is lost takes with it all that is below. Those that are there may be from a start that was cut
@@ -11,7 +30,11 @@ pub(super) fn create_folders(folder: &Path) -> io::Result<()> {
     let missing = |path: &&Path| !path.as_os_str().is_empty() && !path.is_dir();
     let above: Vec<_> = folder.ancestors().skip(1).take_while(missing).collect();
     for path in above.into_iter().rev().chain([folder]) {
-        fs::create_dir_all(path)?;
+        if path == folder {
+            create_private(path)?;
+        } else {
+            fs::create_dir_all(path)?;
+        }
         if let Some(parent) = fs::canonicalize(path)?.parent() {
             match sync_folder(parent) {
                 // Whoever may not read it has not created anything in it.
@@ -21,6 +44,39 @@ pub(super) fn create_folders(folder: &Path) -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+/// Creates a folder for its owner alone, if it is missing: what was pushed is not for every user of the
+/// host, whatever sled gives its files.
+fn create_private(folder: &Path) -> io::Result<()> {
+    match DirBuilder::new().mode(PRIVATE).create(folder) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && folder.is_dir() => Ok(()),
+        created => created,
+    }
+}
+
+/// Closes a folder that was there to all but its owner, if everybody may look into it and it is ours:
+/// nothing but a store is in it. One that is open to a group alone was made so by somebody. Returns
+/// whether it is open to everybody and stays so.
+pub(super) fn make_private(folder: &Path) -> io::Result<bool> {
+    let mut permissions = fs::metadata(folder)?.permissions();
+    if permissions.mode() & EVERYBODY == 0 {
+        return Ok(false);
+    }
+    for entry in fs::read_dir(folder)? {
+        let name = entry?.file_name();
+        let name = name.to_string_lossy();
+        if !OWN.contains(&&*name) && !name.starts_with("snap.") {
+            return Ok(true);
+        }
+    }
+    permissions.set_mode(PRIVATE);
+    match fs::set_permissions(folder, permissions) {
+        // Somebody else's, as where it is mounted.
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::ReadOnlyFilesystem => Ok(true),
+        set => set.map(|()| false),
+    }
 }
 
 /// Has the entries of a folder on disk.

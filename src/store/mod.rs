@@ -159,6 +159,13 @@ impl Store {
             return Err(schema::newer(&path, stored));
         }
         let lock = lock(&path)?;
+        if files::make_private(&path).map_err(folder_failed)? {
+            tracing::warn!(
+                path = %path.display(),
+                "every user of the host may look into the folder of the store (storage.path): it is not \
+                 closed, as it has other things in it or is somebody else's"
+            );
+        }
         creation::resume(&path).map_err(folder_failed)?;
         let version = schema::peek(&path)?;
         let file_path = path.join("db");

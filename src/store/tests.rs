@@ -419,3 +419,34 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn the_folder_is_for_its_owner_alone() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let folder = tempfile::tempdir().unwrap();
+    let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    let open_to = |path: &Path, mode| {
+        fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+    };
+    let open = |path: &Path| {
+        let options = Options { path: path.to_owned(), cache_bytes: 8 << 20 };
+        Store::open(&options).unwrap().close().unwrap();
+    };
+    let new = folder.path().join("above/new");
+    open(&new);
+    assert_eq!(mode(&new), 0o700);
+    // One that an earlier version has left open, or that was made for it.
+    open_to(&new, 0o755);
+    open(&new);
+    assert_eq!(mode(&new), 0o700);
+    // One that was opened to a group on purpose, and one that is not the store's alone.
+    open_to(&new, 0o750);
+    open(&new);
+    assert_eq!(mode(&new), 0o750);
+    let shared = folder.path().join("shared");
+    fs::create_dir(&shared).unwrap();
+    fs::write(shared.join("letters"), "").unwrap();
+    open_to(&shared, 0o755);
+    open(&shared);
+    assert_eq!(mode(&shared), 0o755);
+}

@@ -11,6 +11,7 @@ use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
+use super::terminal::acts;
 use crate::time::UnixNanos;
 
 /// How log lines are written.
@@ -110,7 +111,7 @@ impl Fields {
 
 /// The value, in quotes where logfmt needs them.
 fn quoted(value: &str) -> String {
-    let plain = |c: char| !c.is_whitespace() && !c.is_control() && c != '"' && c != '=';
+    let plain = |c: char| !c.is_whitespace() && !acts(c) && c != '"' && c != '=';
     if !value.is_empty() && value.chars().all(plain) {
         value.to_owned()
     } else {
@@ -131,6 +132,8 @@ mod tests {
             ("a=b", "\"a=b\""),
             ("line\nbreak", "\"line\\nbreak\""),
             ("quo\"te", "\"quo\\\"te\""),
+            ("\u{1b}[2J", "\"\\u{1b}[2J\""),
+            ("a\u{202e}b", "\"a\\u{202e}b\""),
         ] {
             assert_eq!(quoted(value), expected);
         }

@@ -10,6 +10,7 @@ use prometheus::{
 };
 
 use super::build::{BUILD, Build};
+use super::labels::{Handler, Limit, Method, Reason, TtlSource};
 use super::process::Process;
 use super::recent::{Recent, Sample, Slice, Times};
 use super::summary::SummaryVec;
@@ -29,6 +30,7 @@ pub struct SelfMetrics {
     by_ttl_source: IntGaugeVec,
     reload_success: IntGauge,
     reload_time: Gauge,
+    web_config: IntGauge,
     queue_length: IntGauge,
     expired_groups: IntCounter,
     expired_series: IntCounter,
@@ -62,60 +64,16 @@ pub struct Readings {
     pub now: UnixMillis,
 }
 
-/// Every reason that `tidegate_pushes_refused_total` can have, so that each series is there from
-/// the start.
-const REASONS: &[&str] = &[
-    "access",
-    "busy",
-    "duplicate",
-    "encoding",
-    "exists",
-    "fault",
-    "full",
-    "label",
-    "limit",
-    "overload",
-    "parse",
-    "path",
-    "suffix",
-    "timestamp",
-    "ttl",
-    "type",
-];
-
-/// Every limit that there is, for `tidegate_limit_reached_total`.
-const LIMITS: &[&str] = &[
-    "limits.body-size",
-    "limits.body-timeout",
-    "limits.bytes-in-flight",
-    "limits.followers",
-    "limits.group-size",
-    "limits.rendered-size",
-    "limits.connections",
-    "limits.decoded-size",
-    "limits.groups",
-    "limits.header-timeout",
-    "limits.label-name-length",
-    "limits.label-value-length",
-    "limits.labels-per-series",
-    "limits.metric-name-length",
-    "limits.queue",
-    "limits.send-timeout",
-    "limits.series",
-    "limits.series-per-group",
-    "limits.series-per-push",
-];
-
 /// Counters by a label, each at zero.
 fn counters(
     name: &str,
     help: &str,
     label: &str,
-    values: &[&str],
+    values: impl Iterator<Item = &'static str>,
 ) -> Result<IntCounterVec, prometheus::Error> {
     let counters = IntCounterVec::new(Opts::new(name, help), &[label])?;
     for value in values {
-        counters.with_label_values(&[*value]);
+        counters.with_label_values(&[value]);
     }
     Ok(counters)
 }
@@ -134,6 +92,16 @@ fn build_info() -> Result<IntGaugeVec, prometheus::Error> {
     Ok(info)
 }
 
+fn web_config_in_force() -> Result<IntGauge, prometheus::Error> {
+    let gauge = IntGauge::new(
+        "tidegate_web_config_in_force",
+        "Whether web.config.file counts as it is: 0 while what it said before does, as it cannot be \
+         read or asks for less.",
+    )?;
+    gauge.set(1);
+    Ok(gauge)
+}
+
 impl SelfMetrics {
     /// All metrics at zero.
     pub fn new() -> Result<Self, prometheus::Error> {
@@ -144,17 +112,14 @@ impl SelfMetrics {
             let options = HistogramOpts::new(name, help).buckets(buckets);
             registered(&registry, Histogram::with_opts(options)?)
         };
-        let refused = counters(
-            "tidegate_pushes_refused_total",
-            "Pushes that were refused, by reason.",
-            "reason",
-            REASONS,
-        )?;
+        let reasons = Reason::ALL.iter().map(|reason| reason.as_str());
+        let help = "Pushes that were refused, by reason.";
+        let refused = counters("tidegate_pushes_refused_total", help, "reason", reasons)?;
         let limited = counters(
             "tidegate_limit_reached_total",
             "Requests and connections that came up against a limit, by the setting of the limit.",
             "limit",
-            LIMITS,
+            Limit::ALL.iter().map(|limit| limit.as_str()),
         )?;
         let by_ttl_source = IntGaugeVec::new(
             Opts::new("tidegate_groups_by_ttl_source", "Groups by where their TTL comes from."),
@@ -179,7 +144,9 @@ impl SelfMetrics {
             "tidegate_config_last_reload_success_timestamp_seconds",
             "Unix time when the settings were last read and could be.",
         )?;
+        let web_config = registered(&registry, web_config_in_force()?)?;
         Ok(Self {
+            web_config,
             reload_success,
             reload_time: registered(&registry, reload_time)?,
             groups: gauge("tidegate_groups", "Groups that are stored and have not expired.")?,
@@ -260,28 +227,32 @@ impl SelfMetrics {
         }
     }
 
+    /// Whether `web.config.file` counts as it is.
+    pub fn web_config(&self, counts: bool) {
+        self.web_config.set(i64::from(counts));
+    }
+
     /// A request was answered.
-    pub fn served(&self, handler: &str, method: &str, status: u16) {
-        self.requests.with_label_values(&[status.to_string().as_str(), handler, method]).inc();
+    pub fn served(&self, handler: Handler, method: Method, status: u16) {
+        let labels = [&*status.to_string(), handler.as_str(), method.as_str()];
+        self.requests.with_label_values(&labels).inc();
     }
 
     /// A push was answered.
-    pub fn push_served(&self, method: &str, took: Duration, bytes: u64, now: UnixMillis) {
+    pub fn push_served(&self, method: Method, took: Duration, bytes: u64, now: UnixMillis) {
         self.push_duration.observe(method, took.as_secs_f64(), now);
         #[expect(clippy::cast_precision_loss, reason = "no body is that large")]
         self.push_size.observe(method, bytes as f64, now);
     }
 
     /// A push was refused.
-    pub fn refused(&self, reason: &str) {
-        debug_assert!(REASONS.contains(&reason), "{reason}");
-        self.refused.with_label_values(&[reason]).inc();
+    pub fn refused(&self, reason: Reason) {
+        self.refused.with_label_values(&[reason.as_str()]).inc();
     }
 
     /// A limit was reached.
-    pub fn limited(&self, limit: &str) {
-        debug_assert!(LIMITS.contains(&limit), "{limit}");
-        self.limited.with_label_values(&[limit]).inc();
+    pub fn limited(&self, limit: Limit) {
+        self.limited.with_label_values(&[limit.as_str()]).inc();
     }
 
     /// A scrape was served.
@@ -291,8 +262,8 @@ impl SelfMetrics {
 
     /// Takes a sample, for the last hour.
     pub fn sample(&self, at: UnixMillis) {
-        let refused: u64 =
-            REASONS.iter().map(|reason| self.refused.with_label_values(&[*reason]).get()).sum();
+        let refused = |reason: &Reason| self.refused.with_label_values(&[reason.as_str()]).get();
+        let refused: u64 = Reason::ALL.iter().map(refused).sum();
         #[expect(clippy::cast_precision_loss, reason = "shown, not computed with")]
         self.recent.add(Sample {
             at,
@@ -323,10 +294,8 @@ impl SelfMetrics {
         set(&self.queue_length, readings.queue_length as u64);
         self.store_writable.set(i64::from(readings.writable));
         self.next_deadline.set(readings.next_deadline.unwrap_or(f64::INFINITY));
-        for (source, groups) in
-            ["override", "push", "rule", "default"].iter().zip(readings.by_ttl_source)
-        {
-            set(&self.by_ttl_source.with_label_values(&[*source]), groups);
+        for (source, groups) in TtlSource::ALL.iter().zip(readings.by_ttl_source) {
+            set(&self.by_ttl_source.with_label_values(&[source.as_str()]), groups);
         }
         let mut families: Vec<_> = self.registry.gather().into_iter().map(family).collect();
         families.extend(self.push_duration.family(readings.now));
@@ -422,14 +391,14 @@ mod tests {
     #[test]
     fn readings_counters_and_histograms_become_families_in_order() {
         let metrics = SelfMetrics::new().unwrap();
-        metrics.refused("parse");
+        metrics.refused(Reason::Parse);
         metrics.committed(Duration::from_millis(1), 3);
         let families = metrics.families(&Readings { groups: 7, ..Readings::default() });
         assert!(families.is_sorted_by(|a, b| a.name < b.name));
         let find = |name: &str| families.iter().find(|family| family.name == name).unwrap();
         assert_eq!(find("tidegate_groups").metrics[0].value, MetricValue::Gauge(7.0));
         let refused = find("tidegate_pushes_refused_total");
-        assert_eq!((refused.kind, refused.metrics.len()), (MetricType::Counter, REASONS.len()));
+        assert_eq!((refused.kind, refused.metrics.len()), (MetricType::Counter, Reason::ALL.len()));
         let MetricValue::Histogram(batch) = &find("tidegate_commit_batch_pushes").metrics[0].value
         else {
             panic!()

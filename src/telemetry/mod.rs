@@ -1,9 +1,11 @@
 //! What the gateway says about itself: logs and self metrics.
 
 pub mod build;
+pub mod labels;
 pub mod log;
 pub mod metrics;
 mod process;
 pub mod recent;
 pub mod remembered;
 mod summary;
+pub mod terminal;

@@ -6,6 +6,7 @@ use std::sync::{Mutex, PoisonError};
 
 use sketches_ddsketch::{Config, DDSketch};
 
+use super::labels::Method;
 use crate::model::{Label, Metric, MetricFamily, MetricType, MetricValue, Quantile, Summary};
 use crate::time::UnixMillis;
 
@@ -15,7 +16,7 @@ pub(super) struct SummaryVec {
     name: &'static str,
     help: &'static str,
     /// Held to note a value, or to read all.
-    by_method: Mutex<BTreeMap<String, Sliding>>,
+    by_method: Mutex<BTreeMap<Method, Sliding>>,
 }
 
 /// The window in parts, of which the oldest is forgotten when a new one begins.
@@ -37,15 +38,11 @@ impl SummaryVec {
         Self { name, help, by_method: Mutex::default() }
     }
 
-    pub(super) fn observe(&self, method: &str, value: f64, now: UnixMillis) {
+    pub(super) fn observe(&self, method: Method, value: f64, now: UnixMillis) {
         let mut by_method = self.by_method.lock().unwrap_or_else(PoisonError::into_inner);
-        if !by_method.contains_key(method) {
-            by_method.insert(method.to_owned(), Sliding::new(now));
-        }
-        if let Some(sliding) = by_method.get_mut(method) {
-            sliding.slide(now);
-            sliding.add(value);
-        }
+        let sliding = by_method.entry(method).or_insert_with(|| Sliding::new(now));
+        sliding.slide(now);
+        sliding.add(value);
     }
 
     /// The family; none before the first value.
@@ -56,7 +53,7 @@ impl SummaryVec {
             .map(|(method, sliding)| {
                 sliding.slide(now);
                 Metric {
-                    labels: vec![Label::new("method", method)],
+                    labels: vec![Label::new("method", method.as_str())],
                     value: MetricValue::Summary(Box::new(sliding.summary())),
                     timestamp_ms: None,
                 }
@@ -141,11 +138,11 @@ mod tests {
         let summaries = SummaryVec::new("s", "h");
         assert!(summaries.family(UnixMillis(0)).is_none());
         for value in 1..=99 {
-            summaries.observe("put", f64::from(value), UnixMillis(0));
+            summaries.observe(Method::Put, f64::from(value), UnixMillis(0));
         }
         let (value, count) = median(&summaries, 1);
         assert!((value - 50.0).abs() < 2.0 && count == Some(99), "{value} {count:?}");
-        summaries.observe("put", 1000.0, UnixMillis(7 * 60_000));
+        summaries.observe(Method::Put, 1000.0, UnixMillis(7 * 60_000));
         let (value, _) = median(&summaries, 12);
         assert!((value - 1000.0).abs() < 20.0, "{value}");
         let (value, count) = median(&summaries, 3000);

@@ -337,3 +337,60 @@ fn what_goes_wrong_is_said_with_an_exit_code() {
     assert_eq!(nobody.code, 1);
     assert!(nobody.error.contains(&address.to_string()), "{}", nobody.error);
 }
+
+/// What a server says is shown, and does nothing to the terminal.
+#[test]
+fn the_words_of_a_server_control_no_terminal() {
+    use std::io::{BufRead as _, BufReader};
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let evil = "\u{1b}]0;owned\u{7}\u{9b}31m\r\u{202e}";
+    let serve = std::thread::spawn(move || {
+        let group = json!({
+            "labels": { "job": evil }, "families": 1, "series": 1, "bytes": 1, "ttl": evil,
+            "ttl_source": "push", "expires": evil, "error": evil, "restored": [],
+            "refused": [{ "labels": { "job": evil }, "error": evil }], "groups": [],
+            "total": 0, "count": 1, "deleted": [{ "job": evil }], "touched": [{ "job": evil }],
+        });
+        let good = json!({ "status": "success", "data": group }).to_string();
+        let bad = json!({ "status": "error", "error": evil }).to_string();
+        for (status, body) in [
+            ("200 OK", good.as_str()),
+            ("200 OK", good.as_str()),
+            ("200 OK", good.as_str()),
+            ("500 Oh", bad.as_str()),
+            ("500 Oh", evil),
+            ("500 Oh", evil),
+        ] {
+            let (mut stream, _) = listener.accept().unwrap();
+            let mut reader = BufReader::new(stream.try_clone().unwrap());
+            let mut head = String::new();
+            while !head.ends_with("\r\n\r\n") {
+                assert!(reader.read_line(&mut head).unwrap() > 0);
+            }
+            let length = body.len();
+            let answer = format!(
+                "HTTP/1.1 {status}\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}"
+            );
+            stream.write_all(answer.as_bytes()).unwrap();
+        }
+    });
+    let job = "{job=\"a\"}";
+    for args in [
+        &["expired", "restore", job][..],
+        &["ttl", "touch", job],
+        &["ttl", "touch", job, "--output=json"],
+        &["expired", "restore", job],
+        &["groups"],
+        &["import", &url],
+    ] {
+        let mut command = Tidegate::command(args);
+        command.env("TIDEGATE_GATEWAY", &url);
+        let output = finished(&mut command);
+        let shown = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
+        assert!(shown.contains("owned"), "{args:?}: {shown:?}");
+        let acts = |c: char| (c.is_control() && c != '\n') || c == '\u{202e}';
+        assert!(!shown.contains(acts), "{args:?}: {shown:?}");
+    }
+    serve.join().unwrap();
+}

@@ -213,6 +213,37 @@ fn an_endpoint_that_is_busy_is_asked_again_later_and_then_later_still() {
     gateway.stop();
 }
 
+/// In the real binary, as the log says where it was sent to.
+#[test]
+fn a_redirection_is_a_failure_that_is_repeated_word_by_word() {
+    let (endpoint, elsewhere) = (Endpoint::new(), Endpoint::new());
+    let folder = tempfile::tempdir().unwrap();
+    let url = format!("--notify.url={}", endpoint.url("/"));
+    let mut gateway = Tidegate::serve(folder.path(), &[&url, "--notify.secret=hush"]);
+    come_and_go(&gateway, &["a".to_owned()]);
+    let mut first: Option<(String, Option<String>)> = None;
+    for status in [301, 302, 303, 307, 308, 304] {
+        let request = endpoint.next();
+        assert!(request.head.starts_with("POST / "), "{}", request.head);
+        let told = (request.body.clone(), request.header("tidegate-signature"));
+        assert_eq!(first.get_or_insert_with(|| told.clone()), &told, "as before");
+        // What has happened since goes into a request of its own.
+        come_and_go(&gateway, &[format!("since-{status}")]);
+        request.answer(&format!("{status} Elsewhere\r\nLocation: {}", elsewhere.url("/there")));
+        let line = gateway
+            .process()
+            .logs("the redirection", |line| line.contains("was not told").then(|| line.to_owned()));
+        assert!(line.contains(&status.to_string()) && line.contains("/there"), "{line}");
+    }
+    let request = endpoint.next();
+    assert_eq!(request.jobs(), ["a"]);
+    request.answer("200 OK");
+    assert_eq!(endpoint.told(6, |_| "200 OK").concat().len(), 6);
+    let nobody = elsewhere.0.accept().map(drop).unwrap_err();
+    assert_eq!(nobody.kind(), ErrorKind::WouldBlock);
+    gateway.stop();
+}
+
 #[test]
 fn an_endpoint_that_was_down_learns_of_all_that_went_in_the_meantime() {
     let endpoint = Endpoint::new();

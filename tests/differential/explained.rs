@@ -50,6 +50,18 @@ pub(crate) enum Why {
     /// is one. The reference forgets what stands before `/status` below `/api/v1`, and gives up on
     /// some others.
     Redirects,
+    /// A push whose path has slashes too many in front is served, and one whose path is not clean
+    /// further on, or has no job, is refused. The reference redirects it, which clients do not follow,
+    /// or follow with another method or to another group.
+    Slashes,
+    /// Whoever misses the way is told where pushes go, behind what the reference says.
+    Hints,
+    /// Probes need no user.
+    Probes,
+    /// A client that waits for the challenge needs a realm.
+    Realm,
+    /// A file for users and TLS that is of no use, or asks for less than before, does not count.
+    Kept,
     /// Three characters that no URI has are no path here, unless they are percent-encoded.
     Characters,
     /// A job that is no base64 is quoted as it was sent, not as far as it could be decoded.
@@ -93,6 +105,40 @@ pub(crate) fn expected(
     {
         return Some((Why::Later, ours.clone()));
     }
+    if reference.status == Some(401) && ours.status == Some(401) {
+        let mut expected = reference.clone();
+        expected.set("www-authenticate", "Basic realm=\"tidegate\"".to_owned());
+        return Some((Why::Realm, expected));
+    }
+    let is_probe = ["/-/healthy", "/-/ready"].contains(&request.target.as_str());
+    if reference.status == Some(401) && ours.status == Some(200) && is_probe {
+        return Some((Why::Probes, ours.clone()));
+    }
+    let changes = matches!(request.method.as_str(), "PUT" | "POST" | "DELETE");
+    if changes
+        && (reference.status == ours.status
+            || ours.status == Some(400) && matches!(reference.status, Some(307 | 404)))
+        && (ours.text().contains("pushes go to") || ours.text().contains("/LABEL@base64/VALUE"))
+        && (ours.text().starts_with(text.trim_end()) || ours.status == Some(400))
+    {
+        return Some((
+            Why::Hints,
+            Answer { body: ours.body.clone(), ..plain_status(reference, ours) },
+        ));
+    }
+    if changes && reference.status == Some(301) && ours.status != Some(301) {
+        let moved = Answer { status: Some(308), ..reference.clone() };
+        return match ours.status {
+            Some(200 | 202) => Some((Why::Slashes, ours.clone())),
+            Some(400) if ours.text().starts_with("a part of the path") => {
+                Some((Why::Slashes, plain_text(ours)))
+            }
+            Some(400) if ours.text().contains("pushes go to") => {
+                Some((Why::Slashes, plain_text(ours)))
+            }
+            _ => Some((Why::Slashes, moved)),
+        };
+    }
     // In the middle of a path with labels the reference does not look for the right case.
     if reference.status == Some(404)
         && ours.status == Some(307)
@@ -130,6 +176,11 @@ pub(crate) fn expected(
 const INCONSISTENT: &str = "pushed metrics are invalid or inconsistent with existing metrics: ";
 const JOB_BASE64: &str = "invalid base64 encoding in job name ";
 
+/// The reference's answer, or if ours has another status that with the headers that errors have.
+fn plain_status(reference: &Answer, ours: &Answer) -> Answer {
+    if reference.status == ours.status { reference.clone() } else { plain_text(ours) }
+}
+
 /// This answer with the headers that errors have.
 fn plain_text(answer: &Answer) -> Answer {
     let mut expected =
@@ -160,7 +211,18 @@ fn what_is_explained_everywhere_still_occurs() {
     pair.same(&Request::put("/metrics", ""));
     pair.same(&Request::put("/metrics/job/a", "x").header("Content-Encoding", "snappy"));
     pair.same(&Request::put("/metrics/job@base64/eHg*", ""));
-    for why in [Why::Dropped, Why::Page, Why::Malformed, Why::Head, Why::Decoders, Why::JobBase64] {
+    pair.same(&Request::put("//metrics/job/a", "m 1\n"));
+    pair.same(&Request::put("/metrics/job//a", "m 1\n"));
+    for why in [
+        Why::Dropped,
+        Why::Page,
+        Why::Malformed,
+        Why::Head,
+        Why::Decoders,
+        Why::JobBase64,
+        Why::Slashes,
+        Why::Hints,
+    ] {
         assert!(pair.met(why), "{why:?} does not occur: take it off the list");
     }
     pair.finish();

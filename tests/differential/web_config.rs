@@ -75,19 +75,15 @@ fn the_file_counts_as_it_is_at_the_moment() {
     let file = folder.path().join("web.yml");
     let mut pair = start(&file, "");
     let frame = "http_server_config:\n  headers:\n    X-Frame-Options: deny\n";
+    let users_and_frame = format!("{USERS}{frame}");
     for text in [
-        USERS,
-        "",
         frame,
-        "nonsense: 1\n",
-        "a: [\n",
-        "basic_auth_users:\n  bob: nonsense\n",
-        "http_server_config:\n  headers:\n    X-Nonsense: deny\n",
-        "http_server_config:\n  headers:\n    X-Frame-Options: nonsense\n",
-        &format!("{USERS}{frame}"),
-        "basic_auth_users:\n",
         "# nothing\n",
         "tls_server_config: {}\n",
+        "basic_auth_users:\n",
+        "",
+        USERS,
+        &*users_and_frame,
     ] {
         std::fs::write(&file, text).unwrap();
         pair.case(text.escape_debug().to_string());
@@ -96,9 +92,28 @@ fn the_file_counts_as_it_is_at_the_moment() {
             pair.same(&Request::get(path).header("Authorization", BOB));
         }
     }
+    // What asks for less: the reference is open to everybody.
+    for text in ["", "# nothing\n", "basic_auth_users:\n", "tls_server_config: {}\n", frame] {
+        std::fs::write(&file, text).unwrap();
+        pair.case(text.escape_debug().to_string());
+        pair.differs(Why::Kept, &Request::get("/metrics"), 401);
+        pair.differs(Why::Kept, &Request::delete("/metrics/job/x"), 401);
+    }
+    // What is of no use: the reference serves nobody.
+    for text in [
+        "nonsense: 1\n",
+        "a: [\n",
+        "basic_auth_users:\n  bob: nonsense\n",
+        "http_server_config:\n  headers:\n    X-Nonsense: deny\n",
+        "http_server_config:\n  headers:\n    X-Frame-Options: nonsense\n",
+    ] {
+        std::fs::write(&file, text).unwrap();
+        pair.case(text.escape_debug().to_string());
+        pair.differs(Why::Kept, &Request::get("/metrics").header("Authorization", BOB), 200);
+    }
     std::fs::remove_file(&file).unwrap();
     pair.case("no file");
-    pair.same(&Request::get("/-/ready"));
+    pair.differs(Why::Kept, &Request::get("/nowhere").header("Authorization", BOB), 404);
     pair.finish();
 }
 

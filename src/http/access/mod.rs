@@ -1,7 +1,11 @@
 //! Who may do what: tokens with permissions, and addresses from which administration is allowed.
 //!
-//! Without any token, and any user in `web.config.file`, everybody may do everything, as with the Go
-//! Pushgateway.
+//! Without any token, any user in `web.config.file`, and `access.anonymous`, everybody may do
+//! everything, as with the Go Pushgateway.
+//!
+//! Promises
+//! - Who sent a request, and what that one may do, is decided once ([`Options::caller`]), on one state
+//!   of the settings, which the [`Caller`] takes along.
 
 pub(super) mod cross_origin;
 mod token;
@@ -16,7 +20,8 @@ use ipnet::IpNet;
 pub use token::{Secret, TokenHash};
 
 use super::rejection::Rejection;
-use super::web_config;
+use super::server::NobodyElse;
+use super::web_config::{self, Verdict};
 use crate::model::{GroupingKey, Selector};
 
 /// Something that requests do.
@@ -64,6 +69,8 @@ pub struct Access {
 /// Who sent a request.
 #[derive(Clone, Debug)]
 pub(super) struct Caller {
+    /// What counted when the request came.
+    access: Arc<Options>,
     /// The name of the token, or of the user of `web.config.file`.
     name: Option<Arc<str>>,
     from: IpAddr,
@@ -119,30 +126,76 @@ impl Access {
     }
 
     /// As of now.
-    pub(super) fn current(&self) -> Arc<Options> {
+    pub fn current(&self) -> Arc<Options> {
         Arc::clone(&self.options.read().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
 impl Options {
-    /// Whether `web.config.file` need not know who it is: a token says so, or nobody has to say.
-    pub(super) fn knows(&self, headers: &HeaderMap) -> bool {
-        let anonymous = !self.anonymous.is_empty() && !headers.contains_key(AUTHORIZATION);
-        anonymous || self.token(headers).is_some()
-    }
-
-    /// Who sent a request that `web.config.file` has let in. `users`: whether that has users.
-    pub(super) fn caller(&self, headers: &HeaderMap, users: bool, from: IpAddr) -> Caller {
+    /// Who sent a request: whoever a token stands for, else a user of `web.config.file`, else somebody
+    /// without a name. Refused where there are users, and it is neither one of them nor somebody who
+    /// need not say who it is.
+    pub(super) async fn caller(
+        self: &Arc<Self>,
+        headers: &HeaderMap,
+        web: Option<&web_config::Settings>,
+        from: IpAddr,
+    ) -> Result<Caller, Rejection> {
         if let Some(Token { name, may, groups, .. }) = self.token(headers) {
             let (name, may) = (Some(Arc::clone(name)), Some(may.clone()));
-            return Caller { name, from, may, groups: groups.clone() };
+            return Ok(Caller {
+                access: Arc::clone(self),
+                name,
+                from,
+                may,
+                groups: groups.clone(),
+            });
         }
-        let user = headers.get(AUTHORIZATION).filter(|_| users).and_then(web_config::basic);
-        let may = match user {
-            None if users || !self.tokens.is_empty() => Some(self.anonymous.clone()),
-            _ => None,
-        };
-        Caller { name: user.map(|(user, _)| user.into()), from, may, groups: None }
+        let with_users = web.filter(|web| web.has_users());
+        let says_nothing = !headers.contains_key(AUTHORIZATION);
+        if let Some(web) = with_users
+            && (!says_nothing || self.anonymous.is_empty())
+        {
+            return match web.judge(headers, from).await {
+                Verdict::Right(name) => {
+                    let access = Arc::clone(self);
+                    Ok(Caller { access, name: Some(name), from, may: None, groups: None })
+                }
+                Verdict::Wrong => Err(Rejection::Unauthorized),
+                Verdict::Crowded => Err(Rejection::Crowded),
+            };
+        }
+        let is_open = with_users.is_none() && self.tokens.is_empty() && self.anonymous.is_empty();
+        let may = (!is_open).then(|| self.anonymous.clone());
+        Ok(Caller { access: Arc::clone(self), name: None, from, may, groups: None })
+    }
+
+    /// Somebody who may do nothing, and need not say who it is: what a probe is.
+    pub(super) fn nobody(self: &Arc<Self>, from: IpAddr) -> Caller {
+        let access = Arc::clone(self);
+        Caller { access, name: None, from, may: Some(Vec::new()), groups: None }
+    }
+
+    /// Whether what may be done without a token is anything but everything. `users`: whether
+    /// `web.config.file` has some.
+    pub fn check(&self, users: bool) -> Result<(), NobodyElse> {
+        let nobody_else = !self.anonymous.is_empty() && self.tokens.is_empty() && !users;
+        if nobody_else { Err(NobodyElse) } else { Ok(()) }
+    }
+
+    /// What these keep from somebody, and the others do not.
+    pub fn guards_beyond(&self, others: &Self) -> Option<&'static str> {
+        let lost = |own: bool, other: bool| own && !other;
+        let named = |list: &Self| !list.tokens.is_empty() || !list.anonymous.is_empty();
+        if lost(named(self), named(others)) {
+            Some("[[access.tokens]]")
+        } else if lost(!self.admin_from.is_empty(), !others.admin_from.is_empty()) {
+            Some("access.admin-from")
+        } else if lost(!self.lifecycle_from.is_empty(), !others.lifecycle_from.is_empty()) {
+            Some("access.lifecycle-from")
+        } else {
+            None
+        }
     }
 
     /// The token of a request: as `Bearer`, or as the password of whatever user, for clients that know
@@ -164,24 +217,29 @@ impl Options {
             .iter()
             .fold(None, |found, token| token.hash.equals(&hash).then_some(token).or(found))
     }
+}
 
-    /// Whether a route may be used from an address.
-    pub(super) fn admits(&self, caller: &Caller, origin: Origin) -> Result<(), Rejection> {
+impl Caller {
+    /// Whether a route may be used from where it is.
+    pub(super) fn admitted(&self, origin: Origin) -> Result<(), Rejection> {
         let (from, setting) = match origin {
             Origin::Anywhere => return Ok(()),
-            Origin::Admin => (&self.admin_from, "access.admin-from"),
-            Origin::Lifecycle => (&self.lifecycle_from, "access.lifecycle-from"),
+            Origin::Admin => (&self.access.admin_from, "access.admin-from"),
+            Origin::Lifecycle => (&self.access.lifecycle_from, "access.lifecycle-from"),
         };
         // An IPv4 client of a socket that takes both has an address that says so.
-        let address = caller.from.to_canonical();
+        let address = self.from.to_canonical();
         if from.is_empty() || from.iter().any(|net| net.contains(&address)) {
             return Ok(());
         }
         Err(Rejection::Forbidden(format!("not from {address} ({setting})")))
     }
-}
 
-impl Caller {
+    /// Whether there is anything that it may do.
+    pub(super) fn may_something(&self) -> bool {
+        self.may.as_ref().is_none_or(|may| !may.is_empty())
+    }
+
     /// Whoever it is may do it. `key`: to this group.
     pub(super) fn may(
         &self,
@@ -269,14 +327,24 @@ mod tests {
 
     const HERE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
 
+    /// Who sent a request, where there is no `web.config.file`.
+    fn caller(options: &Options, headers: &HeaderMap, from: IpAddr) -> Caller {
+        use std::task::{Context, Poll, Waker};
+        let options = Arc::new(options.clone());
+        let caller = std::pin::pin!(options.caller(headers, None, from));
+        match caller.poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(caller) => caller.unwrap(),
+            Poll::Pending => panic!("nobody has to be asked"),
+        }
+    }
+
     #[test]
     fn a_token_does_what_it_may_to_its_groups_and_no_more() {
         let (options, secret) = options();
         let basic = STANDARD.encode(format!("whoever:{}", secret.as_str()));
         for value in [format!("Bearer {}", secret.as_str()), format!("Basic {basic}")] {
             let headers = headers(&value);
-            assert!(options.knows(&headers));
-            let caller = options.caller(&headers, false, HERE);
+            let caller = caller(&options, &headers, HERE);
             caller.may(Permission::Push, Some(&key("ci"))).unwrap();
             let other = caller.may(Permission::Push, Some(&key("db"))).unwrap_err();
             assert!(other.to_string().contains("{job=\"ci\"}"), "{other}");
@@ -293,15 +361,17 @@ mod tests {
             ["Bearer wrong", "Bearer", "Basic ????", &format!("Digest {}", secret.as_str())]
         {
             let headers = headers(value);
-            assert!(!options.knows(&headers), "{value}");
-            let caller = options.caller(&headers, false, HERE);
+            let caller = caller(&options, &headers, HERE);
             assert!(matches!(caller.may(Permission::Push, None), Err(Rejection::Unauthorized)));
         }
         options.anonymous = vec![Permission::Scrape];
-        let nobody = options.caller(&HeaderMap::new(), false, HERE);
-        nobody.may_all(Permission::Scrape).unwrap();
-        assert!(nobody.may(Permission::Push, None).is_err());
-        let open = Options::default().caller(&HeaderMap::new(), false, HERE);
+        for tokens in [options.tokens.clone(), Vec::new()] {
+            options.tokens = tokens;
+            let nobody = caller(&options, &HeaderMap::new(), HERE);
+            nobody.may_all(Permission::Scrape).unwrap();
+            assert!(nobody.may(Permission::Push, None).is_err());
+        }
+        let open = caller(&Options::default(), &HeaderMap::new(), HERE);
         open.may_all(Permission::Admin).unwrap();
     }
 
@@ -310,12 +380,12 @@ mod tests {
         let (mut options, _) = options();
         options.admin_from = vec!["10.0.0.0/8".parse().unwrap(), "::1/128".parse().unwrap()];
         let from = |address: &str| {
-            let caller = options.caller(&HeaderMap::new(), false, address.parse().unwrap());
-            options.admits(&caller, Origin::Admin).is_ok()
+            let caller = caller(&options, &HeaderMap::new(), address.parse().unwrap());
+            caller.admitted(Origin::Admin).is_ok()
         };
         assert!(from("10.1.2.3") && from("::ffff:10.1.2.3") && from("::1"));
         assert!(!from("192.168.0.1") && !from("::2"));
-        let caller = options.caller(&HeaderMap::new(), false, "::2".parse().unwrap());
-        assert!(options.admits(&caller, Origin::Lifecycle).is_ok(), "that is another list");
+        let caller = caller(&options, &HeaderMap::new(), "::2".parse().unwrap());
+        assert!(caller.admitted(Origin::Lifecycle).is_ok(), "that is another list");
     }
 }

@@ -11,6 +11,7 @@ use super::readable::{self, count};
 use super::{Content, Context, chips, group_link, link, refused, search_box};
 use crate::gateway::preview::Fate;
 use crate::gateway::{GroupView, beside_other_tasks};
+use crate::http::access::Permission;
 use crate::http::api_v2::ApiError;
 use crate::http::api_v2::preview::{Comparison, TABLE_BYTES_MAX, comparison};
 use crate::http::api_v2::query::{Query, bad};
@@ -219,8 +220,11 @@ fn proposal(
     table: Option<&str>,
     compared: Option<Result<Comparison, ApiError>>,
 ) -> Markup {
-    let today = toml_of(&context.gateway().ttl_policy());
-    let rows = today.lines().count().clamp(6, 24);
+    // The rules say what other groups there are: they are for whoever may read all of them.
+    let all = context.api.caller.may_all(Permission::Read).is_ok();
+    let today = all.then(|| toml_of(&context.gateway().ttl_policy()));
+    let shown = table.or(today.as_deref()).unwrap_or("[ttl]\n");
+    let rows = shown.lines().count().clamp(6, 24);
     let action = link(
         "expiry",
         &[("over", query.get("over").unwrap_or("")), ("search", query.get("search").unwrap_or(""))],
@@ -230,13 +234,15 @@ fn proposal(
             h2 id="proposal-title" { "What if\u{2026}" }
             p { "Change the table, and see what that would mean for each group. Nothing is changed by looking." }
             div class="beside" {
-                div {
-                    h3 { "Today" }
-                    pre tabindex="0" aria-label="Today's table" { (today) }
+                @if let Some(today) = &today {
+                    div {
+                        h3 { "Today" }
+                        pre tabindex="0" aria-label="Today's table" { (today) }
+                    }
                 }
                 form method="post" action=(format!("{action}#proposal")) {
                     h3 { label for="table" { "Proposed " code { "[ttl]" } " table" } }
-                    textarea id="table" name="table" rows=(rows) spellcheck="false" { "\n" (table.unwrap_or(&today)) }
+                    textarea id="table" name="table" rows=(rows) spellcheck="false" { "\n" (shown) }
                     p class="buttons" { button type="submit" { "Compare" } }
                 }
             }

@@ -1,12 +1,14 @@
 //! Users and their passwords, given as bcrypt hashes.
 
 use std::collections::{BTreeMap, HashSet};
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use hyper::header::HeaderValue;
-use tokio::sync::Semaphore;
+
+use super::line::Line;
 
 /// Who may do anything here. Nobody listed: everybody.
 #[derive(Debug)]
@@ -16,7 +18,17 @@ pub(super) struct Users {
     /// work, so that it is not to be computed for every request.
     right: Mutex<HashSet<Credentials>>,
     /// One hash at a time: whoever guesses passwords gets no more than one processor.
-    one: Arc<Semaphore>,
+    line: Line,
+}
+
+/// What came of looking at a password.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::http) enum Verdict {
+    /// It is that of this user.
+    Right(Arc<str>),
+    Wrong,
+    /// Too many are to be looked at.
+    Crowded,
 }
 
 #[derive(Clone, PartialEq, Eq, Hash)]
@@ -38,7 +50,7 @@ const RIGHT_MAX: usize = 100;
 impl Users {
     /// Users by name, with the hashes of their passwords.
     pub(super) fn new(hashes: BTreeMap<String, String>) -> Self {
-        Self { hashes, right: Mutex::default(), one: Arc::new(Semaphore::new(1)) }
+        Self { hashes, right: Mutex::default(), line: Line::default() }
     }
 
     /// Whether nobody is listed.
@@ -46,8 +58,7 @@ impl Users {
         self.hashes.is_empty()
     }
 
-    /// What is wrong with a hash. Looked at when the gateway starts; later, such a user is let in by
-    /// no password.
+    /// What is wrong with a hash.
     pub(super) fn check(&self) -> Result<(), String> {
         for (user, hash) in &self.hashes {
             hash.parse::<bcrypt::HashParts>().map_err(|_| {
@@ -57,32 +68,39 @@ impl Users {
         Ok(())
     }
 
-    /// Whether what a request says of itself is right.
-    pub(super) async fn admit(&self, authorization: Option<&HeaderValue>) -> bool {
-        let Some(any) = self.hashes.values().next() else { return true };
-        let Some((user, password)) = authorization.and_then(basic) else { return false };
+    /// Whether what a request from an address says of itself is right.
+    pub(super) async fn judge(&self, authorization: Option<&HeaderValue>, from: IpAddr) -> Verdict {
+        let Some(any) = self.hashes.values().next() else { return Verdict::Wrong };
+        let Some((user, password)) = authorization.and_then(basic) else { return Verdict::Wrong };
         let known = self.hashes.get(&user);
         // As much work for a user that there is not: else it would tell who there is.
         let hash = known.unwrap_or(any).clone();
         let known = known.is_some();
+        let name = Arc::from(user.as_str());
         let credentials = Credentials { user, hash, password };
         if known && self.lock().contains(&credentials) {
-            return true;
+            return Verdict::Right(name);
         }
-        let Ok(_permit) = self.one.acquire().await else { return false };
+        let Some(turn) = self.line.turn(from).await else { return Verdict::Crowded };
         let checked = credentials.clone();
-        let verify = move || bcrypt::verify(checked.password, &checked.hash).unwrap_or(false);
+        let verify = move || {
+            // Goes with the work, not with the request: one that is given up must not have another
+            // begin beside it.
+            let _turn = turn;
+            bcrypt::verify(checked.password, &checked.hash).unwrap_or(false)
+        };
         let right = tokio::task::spawn_blocking(verify).await.unwrap_or(false) && known;
-        if right {
-            let mut kept = self.lock();
-            if kept.len() >= RIGHT_MAX {
-                // Any one: the order of a set is as good as random.
-                let gone = kept.iter().next().cloned();
-                gone.map(|gone| kept.remove(&gone));
-            }
-            kept.insert(credentials);
+        if !right {
+            return Verdict::Wrong;
         }
-        right
+        let mut kept = self.lock();
+        if kept.len() >= RIGHT_MAX {
+            // Any one: the order of a set is as good as random.
+            let gone = kept.iter().next().cloned();
+            gone.map(|gone| kept.remove(&gone));
+        }
+        kept.insert(credentials);
+        Verdict::Right(name)
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, HashSet<Credentials>> {
@@ -109,20 +127,25 @@ mod tests {
         HeaderValue::try_from(format!("Basic {}", STANDARD.encode(text))).unwrap()
     }
 
+    const HERE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
+
     #[tokio::test]
     async fn only_the_right_password_of_a_known_user_admits() {
         let hash = bcrypt::hash("secret", 4).unwrap();
         let users = Users::new([("alice".to_owned(), hash)].into());
         for _ in 0..2 {
-            assert!(users.admit(Some(&header("alice:secret"))).await);
-            assert!(!users.admit(Some(&header("alice:wrong"))).await);
-            assert!(!users.admit(Some(&header("bob:secret"))).await);
-            assert!(!users.admit(Some(&HeaderValue::from_static("Bearer x"))).await);
-            assert!(!users.admit(None).await);
+            let right = users.judge(Some(&header("alice:secret")), HERE).await;
+            assert_eq!(right, Verdict::Right("alice".into()));
+            for wrong in
+                [header("alice:wrong"), header("bob:secret"), "Bearer x".try_into().unwrap()]
+            {
+                assert_eq!(users.judge(Some(&wrong), HERE).await, Verdict::Wrong);
+            }
+            assert_eq!(users.judge(None, HERE).await, Verdict::Wrong);
         }
         assert_eq!(users.lock().len(), 1);
         let nobody = Users::new(BTreeMap::new());
-        assert!(nobody.admit(None).await);
+        assert_eq!(nobody.judge(Some(&header("alice:secret")), HERE).await, Verdict::Wrong);
     }
 
     #[test]

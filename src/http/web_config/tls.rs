@@ -31,6 +31,37 @@ enum ClientAuth {
     RequireAndVerify,
 }
 
+/// What a client has to show before it is let in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Demands {
+    /// A certificate…
+    certificate: bool,
+    /// …of a known authority…
+    authority: bool,
+    /// …with one of some names.
+    name: bool,
+}
+
+impl Demands {
+    /// Those of a section that is valid.
+    pub(super) fn of(tls: &Tls) -> Self {
+        let auth = client_auth(tls).unwrap_or(ClientAuth::None);
+        let certificate = matches!(auth, ClientAuth::RequireAny | ClientAuth::RequireAndVerify);
+        Self {
+            certificate,
+            authority: auth == ClientAuth::RequireAndVerify,
+            name: certificate && !tls.client_allowed_sans.is_empty(),
+        }
+    }
+
+    /// Whether these let nobody in whom the others would not.
+    pub(super) fn cover(self, others: Self) -> bool {
+        self.certificate >= others.certificate
+            && self.authority >= others.authority
+            && self.name >= others.name
+    }
+}
+
 /// A server's side of TLS.
 pub(super) fn server_config(tls: &Tls, http2: bool) -> Result<ServerConfig, String> {
     let provider = Arc::new(provider(tls)?);
@@ -150,11 +181,8 @@ fn versions(tls: &Tls) -> Result<Vec<&'static SupportedProtocolVersion>, String>
     Ok(chosen)
 }
 
-fn client_verifier(
-    tls: &Tls,
-    provider: &Arc<CryptoProvider>,
-) -> Result<Option<Arc<dyn ClientCertVerifier>>, String> {
-    let auth = match tls.client_auth_type.as_deref() {
+fn client_auth(tls: &Tls) -> Result<ClientAuth, String> {
+    Ok(match tls.client_auth_type.as_deref() {
         None | Some("" | "NoClientCert") => ClientAuth::None,
         Some("RequestClientCert") => ClientAuth::Request,
         Some("RequireAnyClientCert" | "RequireClientCert") => ClientAuth::RequireAny,
@@ -167,7 +195,26 @@ fn client_verifier(
                  RequireAndVerifyClientCert"
             ));
         }
-    };
+    })
+}
+
+fn client_verifier(
+    tls: &Tls,
+    provider: &Arc<CryptoProvider>,
+) -> Result<Option<Arc<dyn ClientCertVerifier>>, String> {
+    let auth = client_auth(tls)?;
+    // Whoever shows no certificate would be let in, whatever names are allowed.
+    if !tls.client_allowed_sans.is_empty() && !Demands::of(tls).name {
+        return Err(format!(
+            "tls_server_config: client_allowed_sans: with client_auth_type {} clients without a \
+             certificate are let in; set client_auth_type: RequireAndVerifyClientCert, and \
+             client_ca_file",
+            tls.client_auth_type
+                .as_deref()
+                .filter(|auth| !auth.is_empty())
+                .unwrap_or("NoClientCert")
+        ));
+    }
     let authorities = pem("client_ca", tls.client_ca.as_ref(), tls.client_ca_file.as_deref())?;
     if auth == ClientAuth::None {
         return if authorities.is_some() {

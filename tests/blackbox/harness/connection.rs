@@ -50,6 +50,11 @@ impl Connection {
 
     /// The status of the answer that comes next, whose body is read too.
     pub(crate) fn status(&mut self) -> u16 {
+        self.answer().0
+    }
+
+    /// The answer that comes next: status and body.
+    pub(crate) fn answer(&mut self) -> (u16, Vec<u8>) {
         let head = self.head();
         let status = head.first().expect("the connection was closed");
         let length = head.iter().find_map(|line| {
@@ -58,7 +63,7 @@ impl Connection {
         });
         let mut body = vec![0; length.unwrap_or(0)];
         self.stream.read_exact(&mut body).unwrap();
-        status.split(' ').nth(1).unwrap().parse().unwrap()
+        (status.split(' ').nth(1).unwrap().parse().unwrap(), body)
     }
 
     /// Whether nothing arrives for a while.

@@ -1,0 +1,153 @@
+//! The values that labels of the gateway's own metrics may have. Each label has a closed set of them:
+//! whatever clients send, there are no more series than there are combinations.
+
+/// A set of values, each with the text that stands for it.
+macro_rules! values {
+    ($(#[$doc:meta])* $name:ident { $($value:ident = $text:literal,)+ }) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+        pub enum $name {
+            $($value,)+
+        }
+
+        impl $name {
+            /// All of them.
+            pub const ALL: &[Self] = &[$(Self::$value,)+];
+
+            /// As the label says it.
+            pub fn as_str(self) -> &'static str {
+                match self {
+                    $(Self::$value => $text,)+
+                }
+            }
+
+            /// The one that is said so.
+            pub fn named(text: &str) -> Option<Self> {
+                Self::ALL.iter().copied().find(|value| value.as_str() == text)
+            }
+        }
+    };
+}
+
+values! {
+    /// The method of a request, as the Go client library has it.
+    Method {
+        Connect = "connect",
+        Delete = "delete",
+        Get = "get",
+        Head = "head",
+        Notify = "notify",
+        Options = "options",
+        Patch = "patch",
+        Post = "post",
+        Put = "put",
+        Trace = "trace",
+        Unknown = "unknown",
+    }
+}
+
+values! {
+    /// What served a request, as the Go Pushgateway names it.
+    Handler {
+        ApiMetrics = "api/v1/metrics",
+        ApiOptions = "api/v1/options",
+        ApiStatus = "api/v1/status",
+        ApiV2 = "api/v2",
+        Delete = "delete",
+        Healthy = "healthy",
+        Push = "push",
+        Ready = "ready",
+        Static = "static",
+        Status = "status",
+        Wipe = "wipe",
+    }
+}
+
+values! {
+    /// Why a push was refused.
+    Reason {
+        Access = "access",
+        Busy = "busy",
+        Duplicate = "duplicate",
+        Encoding = "encoding",
+        Exists = "exists",
+        Fault = "fault",
+        Full = "full",
+        Head = "head",
+        Invalid = "invalid",
+        Label = "label",
+        Limit = "limit",
+        Overload = "overload",
+        Parse = "parse",
+        Path = "path",
+        Suffix = "suffix",
+        Timestamp = "timestamp",
+        Ttl = "ttl",
+        Type = "type",
+    }
+}
+
+values! {
+    /// The setting of a limit that was reached.
+    Limit {
+        BodySize = "limits.body-size",
+        BodyTimeout = "limits.body-timeout",
+        BytesInFlight = "limits.bytes-in-flight",
+        Connections = "limits.connections",
+        DecodedSize = "limits.decoded-size",
+        Followers = "limits.followers",
+        GroupSize = "limits.group-size",
+        Groups = "limits.groups",
+        HeaderTimeout = "limits.header-timeout",
+        LabelNameLength = "limits.label-name-length",
+        LabelValueLength = "limits.label-value-length",
+        LabelsPerSeries = "limits.labels-per-series",
+        MetricNameLength = "limits.metric-name-length",
+        Queue = "limits.queue",
+        RenderedSize = "limits.rendered-size",
+        SendTimeout = "limits.send-timeout",
+        Series = "limits.series",
+        SeriesPerGroup = "limits.series-per-group",
+        SeriesPerPush = "limits.series-per-push",
+    }
+}
+
+values! {
+    /// Where the TTL of a group comes from.
+    TtlSource {
+        Override = "override",
+        Push = "push",
+        Rule = "rule",
+        Default = "default",
+    }
+}
+
+impl Method {
+    /// That of a request. What no standard knows is no name of its own.
+    pub fn of(method: &str) -> Self {
+        let known =
+            |known: &&Self| **known != Self::Unknown && known.as_str().eq_ignore_ascii_case(method);
+        Self::ALL.iter().find(known).copied().unwrap_or(Self::Unknown)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_method_that_nobody_knows_has_no_name_of_its_own() {
+        assert_eq!(Method::of("PUT"), Method::Put);
+        for method in ["FOO1", "unknown", "", "PUTS"] {
+            assert_eq!(Method::of(method), Method::Unknown);
+        }
+    }
+
+    #[test]
+    fn each_value_has_a_text_of_its_own() {
+        for reason in Reason::ALL {
+            assert_eq!(Reason::named(reason.as_str()), Some(*reason));
+        }
+        assert_eq!(Limit::named("limits.anything"), None);
+    }
+}
