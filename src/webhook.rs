@@ -163,8 +163,8 @@ fn take(gateway: &Gateway, seen: &mut u64, queue: &mut VecDeque<Arc<Departed>>, 
             return;
         }
         for event in followed.events {
-            if let Happened::Departed(departed) = event.what {
-                queue.push_back(departed);
+            if let Happened::Departed(departed) = &event.what {
+                queue.push_back(Arc::clone(departed));
             }
         }
         // What is on its way stays until it is known what came of it.

@@ -10,6 +10,7 @@ use hashbrown::{HashMap, HashSet};
 use super::check::{Checked, PushedTypes, pushed_types};
 use super::command::{Accepted, Operation, Push, PushMode};
 use super::error::{Error, Fault, Refusal};
+use super::events::shortened;
 use super::group::{GroupState, Policy};
 use super::history::{Departed, Departure, History};
 use super::index::{FamilyId, Group, Index, NewMember};
@@ -164,7 +165,7 @@ impl Judge {
         if let Some(reason) = left_out {
             tracing::error!(group = %key, %reason, "a push was accepted in part: families that contradict what is there were left out");
             state.failed = Some(at.wall);
-            state.failure = Some(reason.to_string().into());
+            state.failure = Some(failure(&reason));
         }
         state.pushed = Some(at.wall);
         state.renewed = at.now;
@@ -545,7 +546,7 @@ impl Judge {
         if !refusal.marks_the_group() {
             return Ok(());
         }
-        let failure = Some(refusal.to_string().into());
+        let failure = Some(failure(refusal));
         let (id, families) = if let Some((id, group)) = self.existing(found) {
             let families = head_families(store, &stage.batch, group)?;
             let failed = Some(at.wall);
@@ -778,6 +779,12 @@ impl Judge {
             stage.changes.push(header_change(id, family));
         }
     }
+}
+
+/// Why a push was refused, as it is kept with its group: no more than a person reads.
+fn failure(refusal: &Refusal) -> Arc<str> {
+    const CHARS_MAX: usize = 1000;
+    shortened(&refusal.to_string(), CHARS_MAX).into()
 }
 
 /// Whether it is quicker to write what stays than to remove what goes.

@@ -78,6 +78,8 @@ pub enum Refusal {
 pub enum Fault {
     #[error("the push queue is full (limits.queue); try again later")]
     Busy,
+    #[error("too many requests look through all groups at present; try again later")]
+    Crowded,
     #[error("the gateway is stopping")]
     Stopping,
     #[error(transparent)]

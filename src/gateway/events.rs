@@ -3,8 +3,9 @@
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
+use bytes::Bytes;
 use tokio::sync::watch;
 
 use super::Expires;
@@ -12,11 +13,14 @@ use super::history::Departed;
 use crate::model::GroupingKey;
 use crate::time::UnixNanos;
 
-/// So many are kept for followers that are behind.
+/// So many are kept for followers that are behind, of so many bytes in all.
 const EVENTS_MAX: usize = 8192;
+const BYTES_MAX: usize = 4 << 20;
+/// Of a reason why a push was refused, so many characters are told.
+const REASON_CHARS_MAX: usize = 500;
 
 /// Something that happened to a group.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Event {
     /// Above those of all earlier events, also of those before a restart.
     pub id: u64,
@@ -24,6 +28,8 @@ pub struct Event {
     pub at: UnixNanos,
     pub key: GroupingKey,
     pub what: Happened,
+    /// What followers are sent, once one has asked.
+    text: OnceLock<Bytes>,
 }
 
 /// What happened.
@@ -37,25 +43,50 @@ pub enum Happened {
 /// The latest events.
 #[derive(Debug)]
 pub struct EventLog {
-    /// Held to add or copy events.
-    events: Mutex<VecDeque<Event>>,
+    /// Held to add events, or to copy what they are found by.
+    events: Mutex<Kept>,
     /// The number of the latest.
     latest: watch::Sender<u64>,
     /// Whether there will be no more.
     closed: AtomicBool,
 }
 
+#[derive(Debug, Default)]
+struct Kept {
+    list: VecDeque<Arc<Event>>,
+    /// About how many they have.
+    bytes: usize,
+}
+
 /// What a follower gets.
 #[derive(Debug)]
 pub struct Followed {
-    pub events: Vec<Event>,
+    pub events: Vec<Arc<Event>>,
     /// From where to go on.
     pub last: u64,
     /// Whether there were others in between that are not kept any more.
     pub missed: bool,
 }
 
+impl Event {
+    /// What followers are sent of it: made for the first of them, and the same for all.
+    pub fn text(&self, make: impl FnOnce() -> Bytes) -> &Bytes {
+        self.text.get_or_init(make)
+    }
+
+    /// About how much memory it takes, with its text.
+    fn bytes(&self) -> usize {
+        let reason = if let Happened::Refused { reason } = &self.what { reason.len() } else { 0 };
+        512 + 3 * self.key.as_bytes().len() + 2 * reason
+    }
+}
+
 impl Happened {
+    /// A push was refused. Of a long reason the begin is told.
+    pub fn refused(reason: &str) -> Self {
+        Self::Refused { reason: shortened(reason, REASON_CHARS_MAX).into() }
+    }
+
     /// As the API names it.
     pub fn as_str(&self) -> &'static str {
         match self {
@@ -84,10 +115,13 @@ impl EventLog {
         let mut id = before;
         for (at, key, what) in added {
             id += 1;
-            if events.len() == EVENTS_MAX {
-                events.pop_front();
+            let event = Event { id, at, key, what, text: OnceLock::new() };
+            events.bytes += event.bytes();
+            events.list.push_back(Arc::new(event));
+            while events.list.len() > EVENTS_MAX || events.bytes > BYTES_MAX {
+                let Some(oldest) = events.list.pop_front() else { break };
+                events.bytes -= oldest.bytes();
             }
-            events.push_back(Event { id, at, key, what });
         }
         if id != before {
             self.latest.send_replace(id);
@@ -118,6 +152,7 @@ impl EventLog {
         if id > latest {
             return Followed { events: Vec::new(), last: latest, missed: true };
         }
+        let events = &events.list;
         let oldest = events.front().map_or(latest + 1, |event| event.id);
         let start = events.partition_point(|event| event.id <= id);
         let found: Vec<_> = events.iter().skip(start).take(max).cloned().collect();
@@ -125,8 +160,16 @@ impl EventLog {
         Followed { events: found, last, missed: id + 1 < oldest }
     }
 
-    fn lock(&self) -> MutexGuard<'_, VecDeque<Event>> {
+    fn lock(&self) -> MutexGuard<'_, Kept> {
         self.events.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The begin of a text that is too long.
+pub fn shortened(text: &str, chars: usize) -> String {
+    match text.char_indices().nth(chars) {
+        Some((end, _)) => format!("{}\u{2026}", text.get(..end).unwrap_or_default()),
+        None => text.to_owned(),
     }
 }
 
@@ -160,6 +203,20 @@ mod tests {
         log.add((0..=EVENTS_MAX).map(|_| pushed("a")));
         let followed = log.after(0, usize::MAX);
         assert_eq!((followed.events.len(), followed.missed), (EVENTS_MAX, true));
+    }
+
+    /// The log took half a gigabyte for pushes that were refused.
+    #[test]
+    fn what_is_kept_is_bounded_in_bytes() {
+        let log = EventLog::new(UnixNanos(0));
+        let key = GroupingKey::new(vec![Label::new("job", "x".repeat(60_000))]).unwrap();
+        let refused = || Happened::refused(&"y".repeat(100_000));
+        log.add((0..EVENTS_MAX).map(|_| (UnixNanos(0), key.clone(), refused())));
+        let Followed { events, missed, .. } = log.after(0, usize::MAX);
+        assert!(missed && events.len() < 30, "{}", events.len());
+        let bytes = events.iter().map(|event| event.bytes()).sum::<usize>();
+        assert!(bytes <= BYTES_MAX, "{bytes}");
+        assert!(matches!(&events[0].what, Happened::Refused { reason } if reason.len() < 600));
     }
 
     /// It was told without end that it had missed some.

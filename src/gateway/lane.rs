@@ -291,7 +291,7 @@ impl Staged {
                             expires: (*deadline != UnixMillis::MAX)
                                 .then(|| deadline.to_wall(offset_ms)),
                         },
-                        Err(error) => Happened::Refused { reason: error.to_string().into() },
+                        Err(error) => Happened::refused(&error.to_string()),
                     };
                     self.happened.push((at.wall, key, what));
                     Answer::Push(reply, result, meter)

@@ -39,10 +39,11 @@ pub mod view;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
+use std::thread::available_parallelism;
 use std::time::{Duration, Instant};
 
 use tokio::runtime::{Handle, RuntimeFlavor};
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{Semaphore, oneshot, watch};
 
 pub use command::{Operation, PushMode};
 pub use condition::Condition;
@@ -110,7 +111,14 @@ struct Shared {
     scrapes: Arc<ScrapeCache>,
     /// Whether what is stored may have names beyond the legacy charset.
     quoted_names: AtomicBool,
+    /// For work that looks through many groups.
+    places: Semaphore,
 }
+
+/// So many groups are copied while pushes wait.
+const GROUPS_AT_ONCE: usize = 512;
+/// Who finds no place to look through all groups waits so long for one.
+const PLACE_WAIT: Duration = Duration::from_secs(10);
 
 /// Why the gateway could not start.
 #[derive(Debug, thiserror::Error)]
@@ -189,6 +197,8 @@ impl Gateway {
             next_deadline,
             scrapes: Arc::default(),
             quoted_names: AtomicBool::new(quoted_names),
+            // One processor at least is left for pushes and probes, where there are several.
+            places: Semaphore::new((available_parallelism().map_or(1, usize::from) / 2).max(1)),
         };
         let lane = LaneHandle::spawn(Lane {
             judge,
@@ -354,10 +364,34 @@ impl Gateway {
         self.shared.policy.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// The groups that have not expired and that `take` takes. It is asked while pushes wait.
+    /// The groups that have not expired and that `take` takes. It is asked while others go on: a group
+    /// that comes or goes meanwhile may or may not be among them, one that stays is.
     pub fn groups(&self, mut take: impl FnMut(&GroupView) -> bool) -> Vec<GroupView> {
         let now = self.shared.clock.now();
-        self.view().groups(now).filter(|group| take(group)).cloned().collect()
+        let mut taken = Vec::new();
+        let mut some = Vec::with_capacity(GROUPS_AT_ONCE);
+        let mut next = 0;
+        while let Some(after) = self.view().some_groups(next, GROUPS_AT_ONCE, now, &mut some) {
+            next = after;
+            taken.extend(some.drain(..).filter(|group| take(group)));
+        }
+        taken
+    }
+
+    /// Does work that looks at many groups, or at much of one, where it holds up nobody else, and with
+    /// few others at a time; they wait, but not for long.
+    pub async fn look_through<T>(&self, work: impl FnOnce() -> T) -> Result<T, Fault> {
+        let places = &self.shared.places;
+        let place = match places.try_acquire() {
+            Ok(place) => place,
+            Err(_) => match tokio::time::timeout(PLACE_WAIT, places.acquire()).await {
+                Ok(Ok(place)) => place,
+                Ok(Err(_)) | Err(_) => return Err(Fault::Crowded),
+            },
+        };
+        let result = beside_other_tasks(true, work);
+        drop(place);
+        Ok(result)
     }
 
     /// The group of a key, unless it has expired.
@@ -385,7 +419,7 @@ impl Gateway {
 
     /// A push was refused before it came here.
     pub fn note_refused(&self, key: GroupingKey, reason: String) {
-        let what = Happened::Refused { reason: reason.into() };
+        let what = Happened::refused(&reason);
         self.shared.events.add([(self.shared.clock.wall(), key, what)]);
     }
 
@@ -537,10 +571,12 @@ impl Gateway {
         store.keep_import_state(state).and_then(|()| store.sync()).map_err(Fault::from)
     }
 
-    /// The groups that are there now, to be read one by one.
-    pub fn stored_groups(&self) -> Vec<u64> {
+    /// The groups that are there now, to be read one by one, and the bytes of the largest.
+    pub fn stored_groups(&self) -> (Vec<u64>, u64) {
         let now = self.shared.clock.now();
-        self.shared.view.read().unwrap_or_else(PoisonError::into_inner).stored_ids(now)
+        let view = self.view();
+        let largest = view.groups(now).map(|group| group.bytes).max().unwrap_or(0);
+        (view.stored_ids(now), largest)
     }
 
     /// Reads a group of [`Gateway::stored_groups`]; `None` if it is gone. Blocks on the store.

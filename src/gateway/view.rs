@@ -258,6 +258,23 @@ impl View {
         self.groups.iter().flatten().filter(move |group| group.deadline > now)
     }
 
+    /// Copies some of those groups: of so many numbers, from this one on. Returns with which number to
+    /// go on; `None` if there are no more.
+    pub fn some_groups(
+        &self,
+        from: usize,
+        count: usize,
+        now: UnixMillis,
+        to: &mut Vec<GroupView>,
+    ) -> Option<usize> {
+        let some = self.groups.get(from..)?.iter().take(count);
+        if some.len() == 0 {
+            return None;
+        }
+        to.extend(some.flatten().filter(|group| group.deadline > now).cloned());
+        Some(from + count)
+    }
+
     /// What can be brought back, oldest first.
     pub fn departed(&self) -> &VecDeque<Arc<Departed>> {
         &self.departed

@@ -16,13 +16,14 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use serde_json::{Map, Value, json};
 
+use super::bounds::Reservation;
 use super::native_buckets::{NativeBucket, native_buckets};
 use crate::exposition::number::push_float;
 use crate::gateway::{Gateway, StoredFamily, StoredGroup, beside_other_tasks};
 use crate::model::labels::merged;
 use crate::model::{
-    GroupingKey, Histogram, Metric, MetricType, MetricValue, PUSH_FAILURE_TIME_HELP,
-    PUSH_FAILURE_TIME_NAME, PUSH_TIME_HELP, PUSH_TIME_NAME, Summary,
+    GroupingKey, Histogram, Meter as _, Metric, MetricType, MetricValue, OverBudget,
+    PUSH_FAILURE_TIME_HELP, PUSH_FAILURE_TIME_NAME, PUSH_TIME_HELP, PUSH_TIME_NAME, Summary,
 };
 use crate::store::ReadError;
 use crate::telemetry::build::BUILD;
@@ -36,11 +37,94 @@ const CHUNK_BYTES: usize = 64 * 1024;
 pub(super) struct GroupsBody {
     gateway: Gateway,
     groups: vec::IntoIter<u64>,
+    /// What is left to write of the latest of them.
+    group: Option<FamiliesText>,
     zone: TimeZone,
     begun: bool,
     /// Whether a group was written, so that a comma is due.
     written: bool,
     ended: bool,
+    /// Has counted what a group takes.
+    _held: Reservation,
+}
+
+/// The families of a group as members of an object, written some at a time: a group may have any
+/// number of series.
+#[derive(Debug)]
+pub(super) struct FamiliesText {
+    key: GroupingKey,
+    zone: TimeZone,
+    families: vec::IntoIter<StoredFamily>,
+    /// What is left of the latest of them.
+    metrics: Option<(MetricType, vec::IntoIter<Metric>)>,
+    /// Whether a family, or a metric of the latest, was written, so that a comma is due.
+    family_written: bool,
+    metric_written: bool,
+}
+
+/// How much memory it takes to read a group of so many stored bytes.
+pub(super) fn bytes_read(stored: u64) -> usize {
+    /// What is stored is read, put together, and decoded: a label of two short words takes ten times
+    /// its bytes.
+    const FACTOR: u64 = 12;
+    usize::try_from(stored.saturating_mul(FACTOR)).unwrap_or(usize::MAX)
+}
+
+impl FamiliesText {
+    pub(super) fn new(stored: StoredGroup, zone: TimeZone) -> Self {
+        let StoredGroup { key, families, .. } = stored;
+        Self {
+            key,
+            zone,
+            families: families.into_iter(),
+            metrics: None,
+            family_written: false,
+            metric_written: false,
+        }
+    }
+
+    /// Writes a metric, or what comes between two. Returns whether there is more.
+    pub(super) fn push_some(&mut self, out: &mut Vec<u8>) -> bool {
+        if let Some((kind, metrics)) = &mut self.metrics {
+            match metrics.next() {
+                Some(stored) => {
+                    if std::mem::replace(&mut self.metric_written, true) {
+                        out.push(b',');
+                    }
+                    push_json(out, &metric(&self.key, *kind, &stored));
+                }
+                None => {
+                    out.extend_from_slice(b"]}");
+                    self.metrics = None;
+                }
+            }
+            return true;
+        }
+        let Some(family) = self.families.next() else { return false };
+        if std::mem::replace(&mut self.family_written, true) {
+            out.push(b',');
+        }
+        let StoredFamily { name, help, kind, stored, metrics } = family;
+        let mut object = Map::new();
+        object.insert("time_stamp".into(), timestamp(stored, &self.zone).into());
+        object.insert("type".into(), kind.as_proto_name().into());
+        if let Some(help) = help.filter(|help| !help.is_empty()) {
+            object.insert("help".into(), help.into());
+        }
+        push_json(out, &Value::from(name));
+        out.push(b':');
+        push_json(out, &object.into());
+        // The metrics are one more member.
+        out.pop();
+        out.extend_from_slice(b",\"metrics\":[");
+        self.metrics = Some((kind, metrics.into_iter()));
+        self.metric_written = false;
+        true
+    }
+}
+
+fn push_json(out: &mut Vec<u8>, value: &Value) {
+    serde_json::to_writer(out, value).expect("a vector takes all, and keys are text");
 }
 
 /// The headers of every answer of the API.
@@ -86,13 +170,25 @@ pub(super) fn status(flags: &[(String, String)], started: UnixNanos) -> Response
 }
 
 /// `GET /api/v1/metrics`.
-pub(super) fn metrics(gateway: Gateway) -> Response<GroupsBody> {
-    let groups = gateway.stored_groups().into_iter();
-    let zone = TimeZone::system();
-    let body = GroupsBody { gateway, groups, zone, begun: false, written: false, ended: false };
+pub(super) fn metrics(
+    gateway: Gateway,
+    mut held: Reservation,
+) -> Result<Response<GroupsBody>, OverBudget> {
+    let (groups, largest) = gateway.stored_groups();
+    held.take(bytes_read(largest).saturating_add(groups.len() * size_of::<u64>()))?;
+    let body = GroupsBody {
+        gateway,
+        groups: groups.into_iter(),
+        group: None,
+        zone: TimeZone::system(),
+        begun: false,
+        written: false,
+        ended: false,
+        _held: held,
+    };
     let mut response = Response::new(body);
     json_headers(response.headers_mut());
-    response
+    Ok(response)
 }
 
 impl GroupsBody {
@@ -107,6 +203,13 @@ impl GroupsBody {
             out.extend_from_slice(br#"{"status":"success","data":["#);
         }
         while out.len() < CHUNK_BYTES {
+            if let Some(group) = &mut self.group {
+                if !group.push_some(&mut out) {
+                    out.push(b'}');
+                    self.group = None;
+                }
+                continue;
+            }
             let Some(id) = self.groups.next() else {
                 self.ended = true;
                 out.extend_from_slice(b"]}");
@@ -118,8 +221,7 @@ impl GroupsBody {
                 out.push(b',');
             }
             self.written = true;
-            let value = group(stored, &self.zone);
-            serde_json::to_writer(&mut out, &value).expect("a vector takes all, and keys are text");
+            self.group = Some(begin_group(&mut out, stored, &self.zone));
         }
         Ok(Some(out.into()))
     }
@@ -167,48 +269,31 @@ fn labels<'a>(labels: impl Iterator<Item = (&'a str, &'a str)>) -> Value {
     labels.into()
 }
 
-fn group(stored: StoredGroup, zone: &TimeZone) -> Value {
-    let StoredGroup { key, created, pushed, failed, families } = stored;
+/// Writes the begin of a group. Returns what is left of it, which ends in a brace.
+fn begin_group(out: &mut Vec<u8>, stored: StoredGroup, zone: &TimeZone) -> FamiliesText {
+    let StoredGroup { key, created, pushed, failed, .. } = &stored;
     let mut group = Map::new();
     group.insert("labels".into(), labels(key.labels()));
     let successful = failed.is_none_or(|failed| pushed.is_some_and(|pushed| failed <= pushed));
     group.insert("last_push_successful".into(), successful.into());
-    for (name, help, at) in [
-        (PUSH_TIME_NAME, PUSH_TIME_HELP, pushed),
-        (PUSH_FAILURE_TIME_NAME, PUSH_FAILURE_TIME_HELP, failed),
-    ] {
-        let stamp = StoredFamily {
-            name: name.into(),
-            help: Some(help.into()),
-            kind: MetricType::Gauge,
-            stored: at.unwrap_or(created),
-            metrics: vec![Metric::gauge(vec![], at.map_or(0.0, UnixNanos::as_secs_f64))],
-        };
-        group.insert(name.into(), family(&key, &stamp, zone));
-    }
-    for stored in families {
-        let value = family(&key, &stored, zone);
-        group.insert(stored.name, value);
-    }
-    group.into()
-}
-
-/// The families of a group, by name.
-pub(super) fn families(stored: &StoredGroup, zone: &TimeZone) -> Value {
-    let named = |of: &StoredFamily| (of.name.clone(), family(&stored.key, of, zone));
-    stored.families.iter().map(named).collect::<Map<_, _>>().into()
-}
-
-fn family(key: &GroupingKey, family: &StoredFamily, zone: &TimeZone) -> Value {
-    let mut object = Map::new();
-    object.insert("time_stamp".into(), timestamp(family.stored, zone).into());
-    object.insert("type".into(), family.kind.as_proto_name().into());
-    if let Some(help) = family.help.as_deref().filter(|help| !help.is_empty()) {
-        object.insert("help".into(), help.into());
-    }
-    let metrics = family.metrics.iter().map(|stored| metric(key, family.kind, stored));
-    object.insert("metrics".into(), metrics.collect());
-    object.into()
+    push_json(out, &group.into());
+    // The families are further members.
+    out.pop();
+    out.push(b',');
+    let stamp = |(name, help, at): (&str, &str, Option<UnixNanos>)| StoredFamily {
+        name: name.into(),
+        help: Some(help.into()),
+        kind: MetricType::Gauge,
+        stored: at.unwrap_or(*created),
+        metrics: vec![Metric::gauge(vec![], at.map_or(0.0, UnixNanos::as_secs_f64))],
+    };
+    let stamps = [
+        (PUSH_TIME_NAME, PUSH_TIME_HELP, *pushed),
+        (PUSH_FAILURE_TIME_NAME, PUSH_FAILURE_TIME_HELP, *failed),
+    ];
+    let mut families: Vec<_> = stamps.map(stamp).into();
+    families.extend(stored.families);
+    FamiliesText::new(StoredGroup { families, ..stored }, zone.clone())
 }
 
 fn metric(key: &GroupingKey, kind: MetricType, metric: &Metric) -> Value {

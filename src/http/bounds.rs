@@ -30,6 +30,11 @@ impl Slots {
         Arc::clone(&self.free).acquire_owned().await.ok()
     }
 
+    /// A slot, if there is one now. Given back when it is dropped.
+    pub(super) fn try_take(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.free).try_acquire_owned().ok()
+    }
+
     /// How many are taken, of how many.
     pub(super) fn fill(&self) -> (usize, usize) {
         (self.limit.saturating_sub(self.free.available_permits()), self.limit)

@@ -65,6 +65,7 @@ impl InMemory {
             tls,
             budget,
             slots,
+            followers: Slots::new(1),
         };
         Self { service }
     }
@@ -168,4 +169,10 @@ pub(crate) fn path_of(prefix: &str, key: &GroupingKey, names: NameRules) -> Stri
         path.extend(["/", &escaped, "@base64/", value]);
     }
     path
+}
+
+/// Bounds of a request that nobody else is beside.
+#[cfg(test)]
+pub(crate) fn bounds() -> super::body::Bounds {
+    super::body::Bounds { limits: options("").limits, held: Budget::new(1 << 30).reservation() }
 }

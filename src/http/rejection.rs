@@ -37,6 +37,8 @@ pub(super) enum Rejection {
     BodyTooLarge { when: &'static str, setting: &'static str, limit: usize },
     #[error(transparent)]
     OverBudget(OverBudget),
+    #[error("{limit} clients follow events already (limits.followers); try again later")]
+    Followers { limit: usize },
     #[error("the body did not arrive within {seconds} s (limits.body-timeout)")]
     BodyTimeout { seconds: u64 },
     #[error("the body broke off: {0}")]
@@ -114,7 +116,9 @@ impl Rejection {
             Self::TooMany => StatusCode::TOO_MANY_REQUESTS,
             Self::TransferEncoding => StatusCode::NOT_IMPLEMENTED,
             Self::Expectation => StatusCode::EXPECTATION_FAILED,
-            Self::Starting | Self::Crowded => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Starting | Self::Crowded | Self::Followers { .. } => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
             Self::Gateway(Error::Refused(refusal)) => match refusal {
                 Refusal::Timestamps
                 | Refusal::NotA { .. }
@@ -138,6 +142,7 @@ impl Rejection {
             Self::Gateway(Error::Fault(fault)) => match fault {
                 Fault::Commit(error) if error.is_full() => StatusCode::INSUFFICIENT_STORAGE,
                 Fault::Busy
+                | Fault::Crowded
                 | Fault::Stopping
                 | Fault::Commit(_)
                 | Fault::OverBudget(_)
@@ -193,7 +198,7 @@ impl Rejection {
             Self::Gateway(Error::Refused(refusal)) => refusal.reason(),
             Self::Gateway(Error::Fault(Fault::Busy)) => "busy",
             Self::Gateway(Error::Fault(Fault::Commit(error))) if error.is_full() => "full",
-            Self::Gateway(Error::Fault(_)) | Self::Starting => "fault",
+            Self::Gateway(Error::Fault(_)) | Self::Starting | Self::Followers { .. } => "fault",
         }
     }
 
@@ -205,6 +210,7 @@ impl Rejection {
             | Self::Parse { error: ParseError::OverBudget(_), .. }
             | Self::Gateway(Error::Fault(Fault::OverBudget(_))) => Some("limits.bytes-in-flight"),
             Self::Gateway(Error::Fault(Fault::Busy)) => Some("limits.queue"),
+            Self::Followers { .. } => Some("limits.followers"),
             Self::BodyTooLarge { setting, .. }
             | Self::Parse {
                 error: ParseError::Limit { setting, .. } | ParseError::TooLong { setting, .. },
@@ -283,10 +289,11 @@ impl Rejection {
         match self {
             Self::Starting
             | Self::Crowded
+            | Self::Followers { .. }
             | Self::OverBudget(OverBudget::Together { .. })
             | Self::Parse { error: ParseError::OverBudget(OverBudget::Together { .. }), .. }
             | Self::Gateway(Error::Fault(
-                Fault::Busy | Fault::OverBudget(OverBudget::Together { .. }),
+                Fault::Busy | Fault::Crowded | Fault::OverBudget(OverBudget::Together { .. }),
             )) => Some("1"),
             Self::Gateway(Error::Fault(Fault::Commit(_))) => Some("10"),
             // Until something has expired or was deleted.

@@ -156,6 +156,7 @@ impl Server {
                 started,
                 tls: is_tls,
                 slots: slots.clone(),
+                followers: Slots::new(limits.followers),
             },
             is_tls,
         });

@@ -23,7 +23,7 @@ use tokio::sync::{Notify, oneshot};
 use super::access::cross_origin::Pages;
 use super::access::{Caller, Origin, Permission};
 use super::api_v1::GroupsBody;
-use super::api_v2::EventsBody;
+use super::api_v2::{EventsBody, JsonBody};
 use super::body::{self, Bounds};
 use super::bounds::{Budget, Slots};
 use super::leftover::expects_continue;
@@ -119,6 +119,8 @@ pub(super) struct Service {
     pub(super) budget: Budget,
     /// Of connections.
     pub(super) slots: Slots,
+    /// Of clients that follow events.
+    pub(super) followers: Slots,
 }
 
 /// What is sent back.
@@ -127,6 +129,7 @@ pub(super) enum ResponseBody {
     Whole(Full<Bytes>),
     Scrape(Box<ScrapeBody>),
     Groups(GroupsBody),
+    Json(JsonBody),
     Events(EventsBody),
 }
 
@@ -143,6 +146,7 @@ impl Body for ResponseBody {
             Self::Whole(body) => in_parts(Pin::new(body).poll_frame(context), never),
             Self::Scrape(body) => in_parts(Pin::new(body).poll_frame(context), never),
             Self::Groups(body) => in_parts(Pin::new(body).poll_frame(context), |error| error),
+            Self::Json(body) => in_parts(Pin::new(body).poll_frame(context), never),
             Self::Events(body) => in_parts(Pin::new(body).poll_frame(context), never),
         }
     }
@@ -152,6 +156,7 @@ impl Body for ResponseBody {
             Self::Whole(body) => body.is_end_stream(),
             Self::Scrape(body) => body.is_end_stream(),
             Self::Groups(body) => body.is_end_stream(),
+            Self::Json(body) => body.is_end_stream(),
             Self::Events(body) => body.is_end_stream(),
         }
     }
@@ -161,6 +166,7 @@ impl Body for ResponseBody {
             Self::Whole(body) => body.size_hint(),
             Self::Scrape(body) => body.size_hint(),
             Self::Groups(body) => body.size_hint(),
+            Self::Json(body) => body.size_hint(),
             Self::Events(body) => body.size_hint(),
         }
     }
@@ -347,7 +353,7 @@ impl Service {
             Route::ApiStatus => api_v1::status(&self.options.flags, self.started),
             Route::ApiMetrics => {
                 let gateway = self.readiness.gateway()?;
-                return Ok(api_v1::metrics(gateway).map(ResponseBody::Groups));
+                return Ok(api_v1::metrics(gateway, bounds.held)?.map(ResponseBody::Groups));
             }
             Route::ApiOptions => {
                 let mut response = Response::new(Full::default());
@@ -371,7 +377,8 @@ impl Service {
             Route::V2(endpoint) => {
                 let gateway = self.readiness.gateway()?;
                 let (hooks, admin) = (&self.hooks, self.options.admin);
-                let context = api_v2::Context { gateway, hooks, admin, caller };
+                let followers = &self.followers;
+                let context = api_v2::Context { gateway, hooks, admin, caller, followers };
                 return api_v2::serve(&context, endpoint, head, body, &mut bounds).await;
             }
             Route::Options { allow } => {

@@ -32,6 +32,8 @@ pub enum SelectorError {
     EmptyJob,
     #[error("it has more than {REGEXES_MAX} regular expressions")]
     Regexes,
+    #[error("it has more than {MATCHERS_MAX} matchers")]
+    Matchers,
     #[error("the regular expression {0:?} is too large: repeat less in it")]
     LargeRegex(String),
 }
@@ -39,8 +41,15 @@ pub enum SelectorError {
 /// So many regular expressions a selector may have, and those of one request together.
 pub const REGEXES_MAX: usize = 32;
 
-/// What one may take once it is compiled. The parser lets it take ten times as much.
-const REGEX_BYTES_MAX: usize = 1 << 20;
+/// What one may take once it is compiled. The parser lets it take forty times as much.
+const REGEX_BYTES_MAX: usize = 256 << 10;
+/// What one may remember of what it has matched, in each of two directions.
+const REGEX_CACHE_BYTES_MAX: usize = 64 << 10;
+/// What one takes in all, at most: it is compiled twice, once to look at it.
+pub const REGEX_MEMORY_MAX: usize = 2 * REGEX_BYTES_MAX + 2 * REGEX_CACHE_BYTES_MAX;
+/// So many matchers a selector may have, and those of one request together: each is looked at for each
+/// group.
+pub const MATCHERS_MAX: usize = 64;
 
 impl Selector {
     /// Parses a selector.
@@ -67,7 +76,20 @@ impl Selector {
         if alternatives.iter().all(|matchers| matchers.iter().any(empty_job)) {
             return Err(SelectorError::EmptyJob);
         }
+        for matcher in alternatives.iter_mut().flatten() {
+            bound_memory(matcher);
+        }
         Ok(Self { text: text.to_owned(), alternatives })
+    }
+
+    /// At most so many regular expressions a text has, whether or not it is a selector.
+    pub fn regexes_in(text: &str) -> usize {
+        text.matches("=~").count() + text.matches("!~").count()
+    }
+
+    /// How many matchers it has.
+    pub fn matchers(&self) -> usize {
+        self.alternatives.iter().map(Vec::len).sum()
     }
 
     /// Whether it can be told that this selector matches all that the other one does.
@@ -109,7 +131,7 @@ fn check(text: &str) -> Result<(), SelectorError> {
             SelectorError::NotASelector
         });
     };
-    let mut regexes = 0;
+    let (mut regexes, mut literals) = (0, 0);
     let mut is_regex = false;
     while let Some(first) = rest.chars().next() {
         let is_literal = matches!(first, '"' | '\'' | '`');
@@ -119,13 +141,16 @@ fn check(text: &str) -> Result<(), SelectorError> {
         match first {
             '}' if without_comments(rest).is_empty() => return Ok(()),
             '}' => return Err(SelectorError::NotASelector),
+            _ if is_literal && literals == MATCHERS_MAX => return Err(SelectorError::Matchers),
             _ if is_literal && is_regex => {
+                literals += 1;
                 regexes += 1;
                 if regexes > REGEXES_MAX {
                     return Err(SelectorError::Regexes);
                 }
                 check_regex(token)?;
             }
+            _ if is_literal => literals += 1,
             _ => {}
         }
         is_regex = first == '~' || (is_regex && first.is_whitespace());
@@ -165,17 +190,36 @@ fn without_comments(text: &str) -> &str {
 fn check_regex(literal: &str) -> Result<(), SelectorError> {
     // What is no literal is refused by the parser.
     let Ok(text) = unquote_string(literal) else { return Ok(()) };
-    let compile = |text: &str| -> Result<Regex, regex::Error> {
-        RegexBuilder::new(&format!("^(?:{text})$")).size_limit(REGEX_BYTES_MAX).build()
-    };
-    let compiled = compile(&text).or_else(|error| match error {
-        regex::Error::Syntax(_) => compile(&with_plain_braces(&text)),
-        other => Err(other),
-    });
-    match compiled {
+    match compile(&text) {
         Err(regex::Error::CompiledTooBig(_)) => Err(SelectorError::LargeRegex(text)),
         Ok(_) | Err(_) => Ok(()),
     }
+}
+
+/// A regular expression as the parser understands it, within the memory that one may take.
+fn compile(text: &str) -> Result<Regex, regex::Error> {
+    let compile = |text: &str| {
+        let mut builder = RegexBuilder::new(&format!("^(?:{text})$"));
+        builder.size_limit(REGEX_BYTES_MAX).dfa_size_limit(REGEX_CACHE_BYTES_MAX).build()
+    };
+    compile(text).or_else(|error| match error {
+        regex::Error::Syntax(_) => compile(&with_plain_braces(text)),
+        other => Err(other),
+    })
+}
+
+/// Puts a regular expression that takes no more memory than it may in the place of the parser's, which
+/// may remember megabytes of what it has matched.
+fn bound_memory(matcher: &mut Matcher) {
+    if !matches!(matcher.op, MatchOp::Re(_) | MatchOp::NotRe(_)) {
+        return;
+    }
+    // What the parser could compile can be compiled.
+    let Ok(regex) = compile(&matcher.value) else { return };
+    matcher.op = match matcher.op {
+        MatchOp::Re(_) => MatchOp::Re(regex),
+        _ => MatchOp::NotRe(regex),
+    };
 }
 
 /// A regular expression as Go understands it, and the parser then tries: a brace that begins no

@@ -1,19 +1,21 @@
 //! What happens, as server-sent events (HTML Living Standard, 9.2).
 
-use std::fmt::Write as _;
 use std::pin::Pin;
 use std::task::{Context as TaskContext, Poll};
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use hyper::body::Frame;
 use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
 use hyper::{HeaderMap, Response};
-use tokio::sync::watch;
+use tokio::sync::{OwnedSemaphorePermit, watch};
 
 use super::query::{Query, Selection, bad};
 use super::{ApiError, Context, render};
 use crate::gateway::{Event, Gateway};
+use crate::http::body::Bounds;
+use crate::http::bounds::Reservation;
+use crate::http::rejection::Rejection;
 use crate::http::service::ResponseBody;
 
 /// A line now and then, so that who has gone is noticed and proxies do not give up.
@@ -32,6 +34,8 @@ struct Follower {
     selection: Selection,
     kinds: Vec<&'static str>,
     begun: bool,
+    #[expect(dead_code, reason = "it counts by being there")]
+    place: (OwnedSemaphorePermit, Reservation),
 }
 
 type Next = Pin<Box<dyn Future<Output = (Follower, Option<Bytes>)> + Send + Sync>>;
@@ -51,14 +55,22 @@ pub(super) fn follow(
     context: &Context<'_>,
     query: &Query<'_>,
     headers: &HeaderMap,
+    bounds: &mut Bounds,
 ) -> Result<EventsBody, ApiError> {
     query.only_selection_and(&["event", "last_event_id"])?;
-    let selection = query.selection()?;
+    let Some(place) = context.followers.try_take() else {
+        let (_, limit) = context.followers.fill();
+        return Err(ApiError::Rejected(Box::new(Rejection::Followers { limit })));
+    };
+    let selection = query.selection(bounds)?;
     let mut kinds = Vec::new();
     for (_, kind) in query.pairs().filter(|(name, _)| *name == "event") {
         let known = KINDS.into_iter().find(|known| *known == kind);
         let expected = || bad(format!("event={kind}: expected {}", KINDS.join(", ")));
-        kinds.push(known.ok_or_else(expected)?);
+        let known = known.ok_or_else(expected)?;
+        if !kinds.contains(&known) {
+            kinds.push(known);
+        }
     }
     let gateway = context.gateway.clone();
     let latest = gateway.events().latest();
@@ -71,7 +83,8 @@ pub(super) fn follow(
             return Err(bad(format!("Last-Event-ID: {id}: expected the id of an event")));
         }
     };
-    let follower = Follower { gateway, latest, seen, selection, kinds, begun: false };
+    let place = (place, bounds.held.hand_over());
+    let follower = Follower { gateway, latest, seen, selection, kinds, begun: false, place };
     Ok(EventsBody { next: Some(Box::pin(follower.next())) })
 }
 
@@ -95,16 +108,16 @@ impl Follower {
         loop {
             let latest = *self.latest.borrow_and_update();
             let followed = self.gateway.events().after(self.seen, EVENTS_AT_ONCE);
-            let mut text = String::new();
+            let mut text = BytesMut::new();
             if followed.missed {
-                text.push_str("event: missed\ndata: {}\n\n");
+                text.extend_from_slice(b"event: missed\ndata: {}\n\n");
             }
             for event in &followed.events {
                 self.write(&mut text, event);
             }
             self.seen = followed.last;
             if !text.is_empty() {
-                return (self, Some(text.into()));
+                return (self, Some(text.freeze()));
             }
             if self.seen < latest {
                 continue;
@@ -121,14 +134,15 @@ impl Follower {
         }
     }
 
-    fn write(&self, out: &mut String, event: &Event) {
-        if !self.selection.matches(&event.key) {
-            return;
-        }
-        let (kind, data) = render::event(&self.gateway, event);
-        if self.kinds.is_empty() || self.kinds.contains(&kind) {
-            write!(out, "id: {}\nevent: {kind}\ndata: {data}\n\n", event.id)
-                .expect("a string grows as needed");
+    fn write(&self, out: &mut BytesMut, event: &Event) {
+        let kind = event.what.as_str();
+        if (self.kinds.is_empty() || self.kinds.contains(&kind))
+            && self.selection.matches(&event.key)
+        {
+            out.extend_from_slice(event.text(|| {
+                let data = render::event(&self.gateway, event);
+                format!("id: {}\nevent: {kind}\ndata: {data}\n\n", event.id).into()
+            }));
         }
     }
 }

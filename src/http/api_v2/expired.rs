@@ -1,21 +1,29 @@
 //! What has expired or was deleted lately, and bringing it back.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
 use serde_json::{Value, json};
 
+use super::json::{Data, List};
 use super::query::{Query, bad};
 use super::{ApiError, Context, render};
-use crate::gateway::Departure;
+use crate::gateway::{Departed, Departure};
+use crate::http::body::Bounds;
 use crate::http::rejection::Rejection;
+use crate::model::Meter as _;
 
 const LISTED: usize = 100;
 const LISTED_MAX: usize = 100_000;
 
 /// Latest first.
-pub(super) async fn list(context: &Context<'_>, query: &Query<'_>) -> Result<Value, ApiError> {
+pub(super) async fn list(
+    context: &Context<'_>,
+    query: &Query<'_>,
+    bounds: &mut Bounds,
+) -> Result<Data, ApiError> {
     query.only_selection_and(&["why", "limit"])?;
-    let selection = query.selection()?;
+    let selection = query.selection(bounds)?;
     let why = match query.get("why") {
         None => None,
         Some("expired") => Some(Departure::Expired),
@@ -23,31 +31,41 @@ pub(super) async fn list(context: &Context<'_>, query: &Query<'_>) -> Result<Val
         Some(text) => return Err(bad(format!("why={text}: expected expired or deleted"))),
     };
     let limit = query.limit(LISTED, LISTED_MAX)?;
-    let all = context.gateway.departed().await?;
-    let matching: Vec<_> = all
-        .iter()
-        .filter(|gone| selection.matches(&gone.key) && why.is_none_or(|why| why == gone.why))
-        .collect();
-    let listed: Vec<_> =
-        matching.iter().take(limit).map(|gone| render::departed(&context.gateway, gone)).collect();
-    Ok(json!({ "total": matching.len(), "groups": listed }))
+    let gateway = &context.gateway;
+    let mut gone = gateway.departed().await?;
+    let takes = |gone: &Arc<Departed>| {
+        selection.matches(&gone.key) && why.is_none_or(|why| why == gone.why)
+    };
+    gateway.look_through(|| gone.retain(takes)).await?;
+    let total = gone.len();
+    gone.truncate(limit);
+    bounds.held.take(gone.len() * size_of::<Arc<Departed>>())?;
+    let gateway = gateway.clone();
+    let items = gone.into_iter().map(move |gone| render::departed(&gateway, &gone));
+    Ok(List::array(json!({ "total": total }), "groups", items, bounds.held.hand_over()))
 }
 
 /// Brings back the latest of each grouping key that the selection takes.
-pub(super) async fn restore(context: &Context<'_>, query: &Query<'_>) -> Result<Value, ApiError> {
+pub(super) async fn restore(
+    context: &Context<'_>,
+    query: &Query<'_>,
+    bounds: &mut Bounds,
+) -> Result<Value, ApiError> {
     query.only_selection_and(&["id"])?;
     let id = query.get("id").map(|text| {
         text.parse::<u64>().map_err(|_| bad(format!("id={text}: expected the id of a departure")))
     });
     let id = id.transpose()?;
-    let selection = if id.is_some() { query.selection()? } else { query.explicit_selection()? };
+    let selection =
+        if id.is_some() { query.selection(bounds)? } else { query.explicit_selection(bounds)? };
     let mut seen = HashSet::new();
     let mut chosen = context.gateway.departed().await?;
-    chosen.retain(|gone| {
+    let takes = |gone: &Arc<Departed>| {
         selection.matches(&gone.key)
             && id.is_none_or(|id| id == gone.sequence)
             && seen.insert(gone.key.clone())
-    });
+    };
+    context.gateway.look_through(|| chosen.retain(takes)).await?;
     if chosen.is_empty() {
         let text = "no group that has expired or was deleted lately matches".to_owned();
         return Err(ApiError::NotFound(text));

@@ -1,75 +1,114 @@
 //! Groups: a page of them, one in full, and what can be done to them.
 
-use std::cell::Cell;
+use std::sync::atomic::{AtomicI64, Ordering};
 
 use jiff::tz::TimeZone;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
+use super::json::{Data, Items, List};
 use super::listing::{self, Cursor, Filter, Order, Page, Skip, State};
 use super::query::{At, Query, bad};
 use super::{ApiError, Context, render};
-use crate::gateway::{Fault, GroupView, Operation, beside_other_tasks};
+use crate::gateway::{Fault, GroupView, Operation};
 use crate::http::api_v1;
-use crate::model::{GroupingKey, Label, Ttl};
+use crate::http::body::Bounds;
+use crate::model::{GroupingKey, Label, Meter as _, Ttl};
 use crate::time::UnixNanos;
+
+/// The latest push that was seen.
+struct Latest(AtomicI64);
+
+impl Default for Latest {
+    fn default() -> Self {
+        Self(AtomicI64::new(i64::MIN))
+    }
+}
+
+impl Latest {
+    fn see(&self, pushed: Option<UnixNanos>) {
+        self.0.fetch_max(pushed.map_or(i64::MIN, |at| at.0), Ordering::Relaxed);
+    }
+
+    fn get(&self) -> Option<UnixNanos> {
+        let latest = self.0.load(Ordering::Relaxed);
+        (latest != i64::MIN).then_some(UnixNanos(latest))
+    }
+}
 
 const PAGE: usize = 100;
 const PAGE_MAX: usize = 10_000;
 
-pub(super) fn list(context: &Context<'_>, query: &Query<'_>) -> Result<Value, ApiError> {
+pub(super) async fn list(
+    context: &Context<'_>,
+    query: &Query<'_>,
+    bounds: &mut Bounds,
+) -> Result<Data, ApiError> {
     query.only_selection_and(&["state", "sort", "limit", "after"])?;
     let state = query.get("state").map(State::parse).transpose()?;
-    let filter = Filter { selection: query.selection()?, state, expires: None };
+    let filter = Filter { selection: query.selection(bounds)?, state, expires: None };
     let order = Order::parse(query.get("sort").unwrap_or("name"))?;
     let limit = query.limit(PAGE, PAGE_MAX)?;
     let after = query.get("after").map(|text| Cursor::parse(order, text)).transpose()?;
     let skip = after.map_or(Skip::First(0), Skip::To);
     let gateway = &context.gateway;
-    beside_other_tasks(true, || {
-        let Page { groups, total, next } = listing::page(gateway, &filter, order, skip, limit);
-        let groups: Vec<_> = groups.iter().map(|group| render::group(gateway, group)).collect();
-        Ok(json!({ "groups": groups, "total": total, "next": next }))
-    })
+    let found = gateway.look_through(|| listing::page(gateway, &filter, order, skip, limit));
+    let Page { groups, total, next } = found.await?;
+    bounds.held.take(groups.len() * size_of::<GroupView>())?;
+    let gateway = gateway.clone();
+    let items = groups.into_iter().map(move |group| render::group(&gateway, &group));
+    let fields = json!({ "total": total, "next": next });
+    Ok(List::array(fields, "groups", items, bounds.held.hand_over()))
 }
 
 /// One group with its series. The query has its grouping labels.
-pub(super) fn families(context: &Context<'_>, query: &Query<'_>) -> Result<Value, ApiError> {
+pub(super) async fn families(
+    context: &Context<'_>,
+    query: &Query<'_>,
+    bounds: &mut Bounds,
+) -> Result<Data, ApiError> {
     let labels = query.pairs().map(|(name, value)| Label::new(name, value)).collect();
     let key = GroupingKey::new(labels)
         .map_err(|error| bad(format!("expected grouping labels, as in ?job=backup: {error}")))?;
     let gateway = &context.gateway;
     let gone = || ApiError::NotFound(format!("there is no group {key}"));
-    beside_other_tasks(true, || {
-        let group = gateway.group(&key).filter(|group| query.is_in_scope(&group.key));
-        let group = group.ok_or_else(gone)?;
-        let read = gateway.read_group(group.stored_id).map_err(Fault::from)?;
-        let stored = read.ok_or_else(gone)?;
-        let mut value = render::group(gateway, &group);
-        if let Some(object) = value.as_object_mut() {
-            object.insert("metrics".into(), api_v1::families(&stored, &TimeZone::UTC));
-        }
-        Ok(value)
-    })
+    let group = gateway.group(&key).filter(|group| query.is_in_scope(&group.key));
+    let group = group.ok_or_else(gone)?;
+    bounds.held.take(api_v1::bytes_read(group.bytes))?;
+    let read = gateway.look_through(|| gateway.read_group(group.stored_id)).await?;
+    let stored = read.map_err(Fault::from)?.ok_or_else(gone)?;
+    let fields = render::group(gateway, &group);
+    let fields = if let Value::Object(fields) = fields { fields } else { Map::new() };
+    let mut families = api_v1::FamiliesText::new(stored, TimeZone::UTC);
+    let items = Items::Object(Box::new(move |out| families.push_some(out)));
+    Ok(Data::List(List { fields, name: "metrics", items, held: bounds.held.hand_over() }))
 }
 
 /// The keys of the groups that a selection with at least one selector takes.
-fn selected(
+async fn selected(
     context: &Context<'_>,
     query: &Query<'_>,
+    bounds: &mut Bounds,
     take: impl Fn(&GroupView) -> bool,
 ) -> Result<Vec<GroupingKey>, ApiError> {
-    let selection = query.explicit_selection()?;
-    let groups = beside_other_tasks(true, || {
-        context.gateway.groups(|group| selection.matches(&group.key) && take(group))
-    });
+    let selection = query.explicit_selection(bounds)?;
+    let gateway = &context.gateway;
+    let takes = |group: &GroupView| selection.matches(&group.key) && take(group);
+    let groups = gateway.look_through(|| gateway.groups(takes)).await?;
+    bounds.held.take(groups.len() * size_of::<GroupingKey>())?;
     Ok(groups.into_iter().map(|group| group.key).collect())
 }
 
-fn listed(keys: &[GroupingKey]) -> Value {
-    keys.iter().map(render::labels).collect()
+/// What was done to which groups.
+fn listed(fields: Value, name: &'static str, keys: Vec<GroupingKey>, bounds: &mut Bounds) -> Data {
+    let items = keys.into_iter().map(|key| render::labels(&key));
+    List::array(fields, name, items, bounds.held.hand_over())
 }
 
-pub(super) async fn delete(context: &Context<'_>, query: &Query<'_>) -> Result<Value, ApiError> {
+pub(super) async fn delete(
+    context: &Context<'_>,
+    query: &Query<'_>,
+    bounds: &mut Bounds,
+) -> Result<Data, ApiError> {
     query.only_selection_and(&["pushed_before", "dry_run"])?;
     let dry_run = query.flag("dry_run")?;
     let before = match query.at("pushed_before")? {
@@ -80,14 +119,15 @@ pub(super) async fn delete(context: &Context<'_>, query: &Query<'_>) -> Result<V
         }
     };
     let is_older = |pushed: Option<UnixNanos>| before.is_none_or(|before| pushed < Some(before));
-    let latest = Cell::new(None);
-    let keys = selected(context, query, |group| {
+    let latest = Latest::default();
+    let keys = selected(context, query, bounds, |group| {
         let pushed = group.state.pushed;
         is_older(pushed) && {
-            latest.set(latest.get().max(pushed));
+            latest.see(pushed);
             true
         }
-    })?;
+    })
+    .await?;
     let deleted = if dry_run {
         keys
     } else {
@@ -102,23 +142,28 @@ pub(super) async fn delete(context: &Context<'_>, query: &Query<'_>) -> Result<V
         let after = UnixNanos(latest.0.saturating_add(1)).to_system_time();
         humantime::format_rfc3339_nanos(after).to_string()
     });
-    Ok(json!({
-        "dry_run": dry_run,
-        "pushed_before": pushed_before,
-        "count": deleted.len(),
-        "deleted": listed(&deleted),
-    }))
+    let fields =
+        json!({ "dry_run": dry_run, "pushed_before": pushed_before, "count": deleted.len() });
+    Ok(listed(fields, "deleted", deleted, bounds))
 }
 
-pub(super) async fn touch(context: &Context<'_>, query: &Query<'_>) -> Result<Value, ApiError> {
+pub(super) async fn touch(
+    context: &Context<'_>,
+    query: &Query<'_>,
+    bounds: &mut Bounds,
+) -> Result<Data, ApiError> {
     query.only_selection_and(&[])?;
-    let keys = selected(context, query, |_| true)?;
+    let keys = selected(context, query, bounds, |_| true).await?;
     context.may_change(keys.len())?;
     let touched = context.gateway.change(keys, Operation::Touch).await?;
-    Ok(json!({ "count": touched.len(), "touched": listed(&touched) }))
+    Ok(listed(json!({ "count": touched.len() }), "touched", touched, bounds))
 }
 
-pub(super) async fn set_ttl(context: &Context<'_>, query: &Query<'_>) -> Result<Value, ApiError> {
+pub(super) async fn set_ttl(
+    context: &Context<'_>,
+    query: &Query<'_>,
+    bounds: &mut Bounds,
+) -> Result<Data, ApiError> {
     query.only_selection_and(&["ttl"])?;
     let ttl = match query.get("ttl") {
         Some("default") => None,
@@ -130,9 +175,10 @@ pub(super) async fn set_ttl(context: &Context<'_>, query: &Query<'_>) -> Result<
             return Err(bad(text.into()));
         }
     };
-    let keys = selected(context, query, |_| true)?;
+    let keys = selected(context, query, bounds, |_| true).await?;
     context.may_change(keys.len())?;
     let changed = context.gateway.change(keys, Operation::Override(ttl)).await?;
     let ttl = ttl.map_or_else(|| "default".to_owned(), |ttl| ttl.to_string());
-    Ok(json!({ "count": changed.len(), "ttl": ttl, "changed": listed(&changed) }))
+    let fields = json!({ "count": changed.len(), "ttl": ttl });
+    Ok(listed(fields, "changed", changed, bounds))
 }

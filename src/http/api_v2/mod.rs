@@ -4,6 +4,7 @@
 mod events;
 mod expired;
 mod groups;
+mod json;
 pub(super) mod listing;
 pub(super) mod preview;
 pub(super) mod query;
@@ -11,6 +12,7 @@ pub mod render;
 mod search;
 
 pub(super) use events::{EventsBody, KINDS};
+pub(super) use json::JsonBody;
 pub use listing::{sort_names, state_names};
 
 use bytes::Bytes;
@@ -18,16 +20,19 @@ use http_body_util::Full;
 use hyper::body::Body;
 use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue, X_CONTENT_TYPE_OPTIONS};
 use hyper::http::request::Parts;
-use hyper::{Method, Response, StatusCode};
+use hyper::{HeaderMap, Method, Response, StatusCode};
 use serde_json::{Value, json};
 use thiserror::Error;
 
 use super::Hooks;
 use super::access::{Caller, Origin, Permission};
 use super::body::{self, Bounds};
+use super::bounds::Slots;
 use super::rejection::Rejection;
 use super::service::ResponseBody;
 use crate::gateway::{Error, Fault, Gateway};
+use crate::model::OverBudget;
+use json::Data;
 use query::Query;
 
 /// What there is below `/api/v2`.
@@ -57,6 +62,15 @@ pub(super) enum ApiError {
     NotAdmin { matched: usize },
     #[error(transparent)]
     Gateway(#[from] Error),
+    /// As any request may be.
+    #[error(transparent)]
+    Rejected(Box<Rejection>),
+}
+
+impl From<OverBudget> for ApiError {
+    fn from(error: OverBudget) -> Self {
+        Self::Rejected(Box::new(error.into()))
+    }
 }
 
 impl From<Fault> for ApiError {
@@ -118,6 +132,8 @@ pub(super) struct Context<'a> {
     pub(super) hooks: &'a Hooks,
     pub(super) admin: bool,
     pub(super) caller: &'a Caller,
+    /// Of clients that follow events.
+    pub(super) followers: &'a Slots,
 }
 
 impl Context<'_> {
@@ -142,42 +158,57 @@ where
     let query = Query::parse(head.uri.query(), context.caller.scope());
     let result = match endpoint {
         Endpoint::Events => {
-            return Ok(match events::follow(context, &query, &head.headers) {
-                Ok(body) => events::response(body),
-                Err(error) => error.into_response().map(ResponseBody::Whole),
-            });
+            return match events::follow(context, &query, &head.headers, bounds) {
+                Ok(body) => Ok(events::response(body)),
+                Err(ApiError::Rejected(rejection)) => Err(*rejection),
+                Err(error) => Ok(error.into_response().map(ResponseBody::Whole)),
+            };
         }
-        Endpoint::Groups if head.method == Method::DELETE => groups::delete(context, &query).await,
-        Endpoint::Groups => groups::list(context, &query),
-        Endpoint::Families => groups::families(context, &query),
-        Endpoint::Touch => groups::touch(context, &query).await,
-        Endpoint::Ttl => groups::set_ttl(context, &query).await,
+        Endpoint::Groups if head.method == Method::DELETE => {
+            groups::delete(context, &query, bounds).await
+        }
+        Endpoint::Groups => groups::list(context, &query, bounds).await,
+        Endpoint::Families => groups::families(context, &query, bounds).await,
+        Endpoint::Touch => groups::touch(context, &query, bounds).await,
+        Endpoint::Ttl => groups::set_ttl(context, &query, bounds).await,
         Endpoint::Preview if head.method == Method::POST => {
             // A rule of a few bytes may take a thousand times as much memory.
             bounds.lower_to(preview::TABLE_BYTES_MAX);
             let table = body::read(&head.headers, incoming, bounds).await?;
-            preview::compare(context, &query, &table)
+            preview::compare(context, &query, &table, bounds).await
         }
-        Endpoint::Preview => preview::preview(context, &query),
-        Endpoint::Expired => expired::list(context, &query).await,
-        Endpoint::Restore => expired::restore(context, &query).await,
-        Endpoint::Config => Ok((context.hooks.settings)()),
+        Endpoint::Preview => preview::preview(context, &query, bounds).await,
+        Endpoint::Expired => expired::list(context, &query, bounds).await,
+        Endpoint::Restore => expired::restore(context, &query, bounds).await.map(Data::Value),
+        Endpoint::Config => Ok((context.hooks.settings)().into()),
     };
     let response = match result {
         Ok(data) => {
+            let said = |name: &str| match &data {
+                Data::Value(value) => value.get(name),
+                Data::List(list) => list.fields.get(name),
+            };
             if endpoint.needs(&head.method).1 == Origin::Admin
-                && data.get("dry_run") != Some(&true.into())
+                && said("dry_run") != Some(&true.into())
             {
-                let count = data.get("count").and_then(Value::as_u64).unwrap_or(0);
+                let count = said("count").and_then(Value::as_u64).unwrap_or(0);
                 let what = format!("{count} groups by {}", query.to_text());
                 context.caller.audit(endpoint.action(), &what);
             }
-            success(&data)
+            match data {
+                Data::Value(value) => success(&value).map(ResponseBody::Whole),
+                Data::List(list) => {
+                    let mut response = list.into_response();
+                    set_headers(response.headers_mut());
+                    response
+                }
+            }
         }
         Err(ApiError::Gateway(error)) => return Err(error.into()),
-        Err(error) => error.into_response(),
+        Err(ApiError::Rejected(rejection)) => return Err(*rejection),
+        Err(error) => error.into_response().map(ResponseBody::Whole),
     };
-    Ok(response.map(ResponseBody::Whole))
+    Ok(response)
 }
 
 /// An answer that has what was asked for.
@@ -202,11 +233,14 @@ pub(super) fn failure(status: StatusCode, error: &str) -> Response<Full<Bytes>> 
 fn answer(status: StatusCode, value: &Value) -> Response<Full<Bytes>> {
     let mut response = Response::new(Full::new(Bytes::from(value.to_string())));
     *response.status_mut() = status;
-    let headers = response.headers_mut();
+    set_headers(response.headers_mut());
+    response
+}
+
+fn set_headers(headers: &mut HeaderMap) {
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    response
 }
 
 impl ApiError {
@@ -216,12 +250,14 @@ impl ApiError {
             Self::NotFound(_) => StatusCode::NOT_FOUND,
             Self::NotAdmin { .. } => StatusCode::FORBIDDEN,
             Self::Gateway(_) => StatusCode::INTERNAL_SERVER_ERROR,
+            Self::Rejected(rejection) => rejection.status(),
         }
     }
 
     fn into_response(self) -> Response<Full<Bytes>> {
         match self {
             Self::Gateway(error) => Rejection::from(error).into_json_response(),
+            Self::Rejected(rejection) => rejection.into_json_response(),
             _ => failure(self.status(), &self.to_string()),
         }
     }

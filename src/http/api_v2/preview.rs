@@ -4,11 +4,14 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
+use super::json::{Data, List};
 use super::query::{At, Query, bad};
 use super::{ApiError, Context, render};
 use crate::gateway::preview::Fate;
-use crate::gateway::{Gateway, GroupView, Policy, beside_other_tasks};
-use crate::model::GroupingKey;
+use crate::gateway::{Gateway, GroupView, Policy};
+use crate::http::body::Bounds;
+use crate::model::selector::{REGEX_MEMORY_MAX, REGEXES_MAX};
+use crate::model::{GroupingKey, Meter as _};
 use crate::time::{UnixMillis, UnixNanos};
 
 const LISTED: usize = 1000;
@@ -33,12 +36,19 @@ struct Look {
 }
 
 impl Look {
-    fn new(context: &Context<'_>, query: &Query<'_>) -> Result<Self, ApiError> {
+    async fn new(
+        context: &Context<'_>,
+        query: &Query<'_>,
+        bounds: &mut Bounds,
+    ) -> Result<Self, ApiError> {
         query.only_selection_and(&["at", "limit"])?;
-        let selection = query.selection()?;
+        let selection = query.selection(bounds)?;
         let limit = query.limit(LISTED, LISTED_MAX)?;
-        let at = instant(&context.gateway, query)?;
-        let groups = context.gateway.groups(|group| selection.matches(&group.key));
+        let gateway = &context.gateway;
+        let at = instant(gateway, query)?;
+        let takes = |group: &GroupView| selection.matches(&group.key);
+        let groups = gateway.look_through(|| gateway.groups(takes)).await?;
+        bounds.held.take(groups.len() * (size_of::<GroupView>() + 2 * size_of::<Fate>()))?;
         Ok(Self { at, groups, limit })
     }
 
@@ -48,33 +58,35 @@ impl Look {
 }
 
 /// Under the policy in force.
-pub(super) fn preview(context: &Context<'_>, query: &Query<'_>) -> Result<Value, ApiError> {
+pub(super) async fn preview(
+    context: &Context<'_>,
+    query: &Query<'_>,
+    bounds: &mut Bounds,
+) -> Result<Data, ApiError> {
+    let look = Look::new(context, query, bounds).await?;
     let gateway = &context.gateway;
-    beside_other_tasks(true, || {
-        let look = Look::new(context, query)?;
-        let policy = gateway.policy();
-        let fates = look.groups.iter().map(|group| (group, Fate::of(group, &policy)));
-        let mut gone: Vec<_> = fates.filter(|(_, fate)| fate.is_gone(look.at)).collect();
-        gone.sort_unstable_by(|a, b| (a.1.deadline, &a.0.key).cmp(&(b.1.deadline, &b.0.key)));
-        let listed: Vec<Value> = gone
-            .iter()
-            .take(look.limit)
-            .map(|(group, fate)| {
-                let about = json!({
-                    "labels": render::labels(&group.key),
-                    "series": group.series,
-                    "last_push": render::time(group.state.pushed),
-                });
-                render::merged(about, render::fate(gateway, fate))
-            })
-            .collect();
-        Ok(json!({
-            "at": look.time(gateway),
-            "gone": gone.len(),
-            "stay": look.groups.len() - gone.len(),
-            "groups": listed,
-        }))
-    })
+    let policy = gateway.policy();
+    let (gone, stay) = gateway
+        .look_through(|| {
+            let fates = look.groups.iter().map(|group| (group, Fate::of(group, &policy)));
+            let mut gone: Vec<_> = fates.filter(|(_, fate)| fate.is_gone(look.at)).collect();
+            gone.sort_unstable_by(|a, b| (a.1.deadline, &a.0.key).cmp(&(b.1.deadline, &b.0.key)));
+            let stay = look.groups.len() - gone.len();
+            let gone = gone.into_iter().map(|(group, fate)| (group.clone(), fate));
+            (gone.collect::<Vec<_>>(), stay)
+        })
+        .await?;
+    let fields = json!({ "at": look.time(gateway), "gone": gone.len(), "stay": stay });
+    let gateway = gateway.clone();
+    let items = gone.into_iter().take(look.limit).map(move |(group, fate)| {
+        let about = json!({
+            "labels": render::labels(&group.key),
+            "series": group.series,
+            "last_push": render::time(group.state.pushed),
+        });
+        render::merged(about, render::fate(&gateway, &fate))
+    });
+    Ok(List::array(fields, "groups", items, bounds.held.hand_over()))
 }
 
 /// What a proposed table would change.
@@ -97,39 +109,49 @@ pub(in crate::http) struct Change {
 }
 
 /// Under a proposed table, beside the policy in force.
-pub(super) fn compare(
+pub(super) async fn compare(
     context: &Context<'_>,
     query: &Query<'_>,
     table: &[u8],
-) -> Result<Value, ApiError> {
+    bounds: &mut Bounds,
+) -> Result<Data, ApiError> {
     let text = std::str::from_utf8(table).map_err(|error| bad(format!("the body: {error}")))?;
     let gateway = &context.gateway;
-    beside_other_tasks(true, || {
-        let look = Look::new(context, query)?;
-        let comparison = comparison(context, &look.groups, look.at, text)?;
-        let Comparison { gone_today, gone_proposed, changes, unchanged, warnings } = comparison;
-        let listed: Vec<_> = changes
-            .iter()
-            .take(look.limit)
-            .map(|Change { key, what, today, proposed }| {
-                json!({
-                    "labels": render::labels(key),
-                    "change": what,
-                    "today": render::fate(gateway, today),
-                    "proposed": render::fate(gateway, proposed),
-                })
-            })
-            .collect();
-        Ok(json!({
-            "at": look.time(gateway),
-            "today": { "gone": gone_today },
-            "proposed": { "gone": gone_proposed },
-            "changed": changes.len(),
-            "unchanged": unchanged,
-            "changes": listed,
-            "warnings": warnings,
-        }))
-    })
+    let look = Look::new(context, query, bounds).await?;
+    bounds.held.take(table_bytes(text)?)?;
+    let compared = gateway.look_through(|| comparison(context, &look.groups, look.at, text));
+    let Comparison { gone_today, gone_proposed, changes, unchanged, warnings } = compared.await??;
+    let fields = json!({
+        "at": look.time(gateway),
+        "today": { "gone": gone_today },
+        "proposed": { "gone": gone_proposed },
+        "changed": changes.len(),
+        "unchanged": unchanged,
+        "warnings": warnings,
+    });
+    let gateway = gateway.clone();
+    let items = changes.into_iter().take(look.limit).map(move |change| {
+        let Change { key, what, today, proposed } = change;
+        json!({
+            "labels": render::labels(&key),
+            "change": what,
+            "today": render::fate(&gateway, &today),
+            "proposed": render::fate(&gateway, &proposed),
+        })
+    });
+    Ok(List::array(fields, "changes", items, bounds.held.hand_over()))
+}
+
+/// How much memory the rules of a table may take.
+pub(in crate::http) fn table_bytes(table: &str) -> Result<usize, ApiError> {
+    let regexes = table.matches("=~").count() + table.matches("!~").count();
+    if regexes > REGEXES_MAX {
+        return Err(bad(format!(
+            "the table has {regexes} regular expressions; expected at most {REGEXES_MAX} where it is \
+             only compared"
+        )));
+    }
+    Ok(regexes * REGEX_MEMORY_MAX)
 }
 
 /// The same for some groups, as of an instant.

@@ -1,14 +1,16 @@
 //! What is asked for in the query of a URL.
 
 use std::borrow::Cow;
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::ApiError;
 use super::search::Search;
+use crate::http::body::Bounds;
 use crate::http::route::{grouping_key_of, path_of};
-use crate::model::selector::REGEXES_MAX;
-use crate::model::{GroupingKey, Selector, Ttl};
+use crate::model::selector::{MATCHERS_MAX, REGEX_MEMORY_MAX, REGEXES_MAX};
+use crate::model::{GroupingKey, Meter as _, Selector, Ttl};
 use crate::time::UnixNanos;
 
 /// A query, decoded.
@@ -32,7 +34,7 @@ pub(in crate::http) enum At {
 #[derive(Debug)]
 pub(in crate::http) struct Selection {
     selectors: Vec<Selector>,
-    groups: Vec<GroupingKey>,
+    groups: HashSet<GroupingKey>,
     search: Option<Search>,
     scope: Option<Arc<Selector>>,
 }
@@ -89,7 +91,7 @@ impl<'a> Query<'a> {
     /// Refuses what the endpoint does not know, what is empty, and what is said twice: any of it may
     /// be a mistake in what deletes.
     pub(super) fn only(&self, names: &[&str]) -> Result<(), ApiError> {
-        let mut seen = Vec::new();
+        let mut seen = HashSet::new();
         for (name, value) in self.pairs() {
             if !names.contains(&name) {
                 let names: Vec<_> =
@@ -100,28 +102,37 @@ impl<'a> Query<'a> {
             if value.is_empty() {
                 return Err(bad(format!("{name} is empty: leave it out, or say what is meant")));
             }
-            if seen.contains(&name) && !REPEATABLE.contains(&name) {
+            if seen.contains(name) && !REPEATABLE.contains(&name) {
                 return Err(bad(format!("{name} is there twice: expected it once")));
             }
-            seen.push(name);
+            seen.insert(name);
         }
         Ok(())
     }
 
-    pub(in crate::http) fn selection(&self) -> Result<Selection, ApiError> {
-        let texts = self.pairs().filter(|(name, _)| *name == MATCH || *name == "match");
-        let mut regexes = 0;
-        let selectors = texts.map(|(_, text)| {
+    /// Which groups are meant. Counts what the selection takes, for as long as the request does.
+    pub(in crate::http) fn selection(&self, bounds: &mut Bounds) -> Result<Selection, ApiError> {
+        let is_selector = |name: &str| name == MATCH || name == "match" || name == SEARCH;
+        let asked = self.pairs().filter(|(name, _)| is_selector(name));
+        let regexes = asked.map(|(_, text)| Selector::regexes_in(text)).sum::<usize>();
+        if regexes > REGEXES_MAX {
+            let what = format!("more than {REGEXES_MAX} regular expressions in one request");
+            return Err(bad(format!("{MATCH}: {what}")));
+        }
+        // Counted before they are compiled.
+        bounds.held.take(regexes * REGEX_MEMORY_MAX)?;
+        let mut matchers = 0;
+        let mut selectors = Vec::new();
+        for (_, text) in self.pairs().filter(|(name, _)| *name == MATCH || *name == "match") {
             let selector = Selector::parse(text);
             let selector = selector.map_err(|error| bad(format!("{MATCH}={text}: {error}")))?;
-            regexes += selector.regexes();
-            if regexes > REGEXES_MAX {
-                let what = format!("more than {REGEXES_MAX} regular expressions in one request");
+            matchers += selector.matchers();
+            if matchers > MATCHERS_MAX {
+                let what = format!("more than {MATCHERS_MAX} matchers in one request");
                 return Err(bad(format!("{MATCH}: {what}")));
             }
-            Ok(selector)
-        });
-        let selectors = selectors.collect::<Result<_, _>>()?;
+            selectors.push(selector);
+        }
         let paths = self.pairs().filter(|(name, _)| *name == GROUP);
         let groups = paths.map(|(_, path)| {
             grouping_key_of(&format!("{GROUP_PREFIX}{path}")).map_err(|error| {
@@ -137,8 +148,8 @@ impl<'a> Query<'a> {
     }
 
     /// A selection that is not of everything for want of a selector.
-    pub(super) fn explicit_selection(&self) -> Result<Selection, ApiError> {
-        let selection = self.selection()?;
+    pub(super) fn explicit_selection(&self, bounds: &mut Bounds) -> Result<Selection, ApiError> {
+        let selection = self.selection(bounds)?;
         if selection.is_of_everything() {
             let example = r#"match[]={job=~".+"} is every group"#;
             return Err(bad(format!("{MATCH} is missing: say which groups; {example}")));
@@ -223,6 +234,7 @@ pub(in crate::http) fn bad(message: String) -> ApiError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::http::in_memory::bounds;
 
     #[test]
     fn instants_are_written_in_several_ways() {
@@ -239,8 +251,8 @@ mod tests {
     #[test]
     fn what_deletes_needs_a_selector_and_knows_its_parameters() {
         let query = |text| Query::parse(Some(text), None);
-        assert!(query("").explicit_selection().is_err());
-        assert!(query("match[]={job=\"a\"}&dry_run=1").explicit_selection().is_ok());
+        assert!(query("").explicit_selection(&mut bounds()).is_err());
+        assert!(query("match[]={job=\"a\"}&dry_run=1").explicit_selection(&mut bounds()).is_ok());
         for text in ["dry_run=", "dry_run=true&dry_run=false"] {
             assert!(query(text).only(&["match[]", "dry_run"]).is_err(), "{text}");
         }
@@ -252,7 +264,7 @@ mod tests {
     #[test]
     fn a_group_is_selected_by_its_path_and_no_other_with_it() {
         let key = |path: &str| grouping_key_of(&format!("/metrics/{path}")).unwrap();
-        let selection = |text| Query::parse(Some(text), None).explicit_selection();
+        let selection = |text| Query::parse(Some(text), None).explicit_selection(&mut bounds());
         let one = selection("group=job/a").unwrap();
         assert!(one.matches(&key("job/a")) && !one.matches(&key("job/a/instance/b")));
         let two = selection("group=job/a&group=job/a%2Finstance%2Fb").unwrap();

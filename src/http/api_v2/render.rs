@@ -100,11 +100,11 @@ pub fn departed(gateway: &Gateway, departed: &Departed) -> Value {
     })
 }
 
-/// The name of what happened, and what there is to say of it.
-pub(super) fn event(gateway: &Gateway, event: &Event) -> (&'static str, Value) {
+/// What there is to say of what happened.
+pub(super) fn event(gateway: &Gateway, event: &Event) -> Value {
     let (labels, at) = (labels(&event.key), time(Some(event.at)));
     let kind = event.what.as_str();
-    let data = match &event.what {
+    match &event.what {
         Happened::Pushed { expires } => {
             let expires = expires.map_or_else(|| "never".into(), |at| time(Some(at)));
             json!({ "event": kind, "labels": labels, "at": at, "expires": expires })
@@ -113,6 +113,5 @@ pub(super) fn event(gateway: &Gateway, event: &Event) -> (&'static str, Value) {
             json!({ "event": kind, "labels": labels, "at": at, "error": &**reason })
         }
         Happened::Departed(gone) => departed(gateway, gone),
-    };
-    (kind, data)
+    }
 }

@@ -12,6 +12,9 @@ pub(super) enum Search {
     Words(Vec<String>),
 }
 
+/// More words than anybody types: each is looked for in each group.
+const WORDS_MAX: usize = 32;
+
 impl Search {
     /// A selector is known by its braces, which may be left out where there is a quoted value.
     pub(super) fn parse(text: &str) -> Result<Self, String> {
@@ -23,7 +26,11 @@ impl Search {
         if text.starts_with('{') {
             return Selector::parse(text).map(Self::Selector).map_err(|error| error.to_string());
         }
-        Ok(Self::Words(text.split_whitespace().map(str::to_lowercase).collect()))
+        let words: Vec<_> = text.split_whitespace().map(str::to_lowercase).collect();
+        if words.len() > WORDS_MAX {
+            return Err(format!("it has {} words; expected at most {WORDS_MAX}", words.len()));
+        }
+        Ok(Self::Words(words))
     }
 
     /// Whether there is not a word.
@@ -64,6 +71,12 @@ mod tests {
         for search in ["db2", "backup db2", "instance=nightly"] {
             assert!(!finds(search), "{search}");
         }
+    }
+
+    #[test]
+    fn there_is_a_bound_on_words() {
+        assert!(Search::parse(&"j ".repeat(WORDS_MAX)).is_ok());
+        assert!(Search::parse(&"j ".repeat(WORDS_MAX + 1)).unwrap_err().contains("32"));
     }
 
     #[test]

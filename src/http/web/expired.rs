@@ -1,5 +1,7 @@
 //! `/expired`: what went, when and why, and how to get it back.
 
+use std::sync::Arc;
+
 use maud::{Markup, html};
 
 use super::readable::{self, count, relative, relative_or_never};
@@ -7,19 +9,29 @@ use super::{Content, Context, chips, link, pager, refused, search_box};
 use crate::gateway::{Departed, Departure};
 use crate::http::api_v2::ApiError;
 use crate::http::api_v2::query::Query;
+use crate::http::body::Bounds;
 use crate::model::TtlSource;
 
 const ROWS: usize = 50;
 const REFRESH_SECONDS: u32 = 5;
 
-pub(super) async fn content(context: &Context<'_>, query: &Query<'_>) -> Result<Content, ApiError> {
+pub(super) async fn content(
+    context: &Context<'_>,
+    query: &Query<'_>,
+    bounds: &mut Bounds,
+) -> Result<Content, ApiError> {
     let search = query.get("search").unwrap_or("");
-    let (selection, error) = match query.selection() {
+    let (selection, error) = match query.selection(bounds) {
         Ok(selection) => (Some(selection), None),
+        Err(error @ ApiError::Rejected(_)) => return Err(error),
         Err(error) => (None, Some(error)),
     };
-    let mut gone = context.gateway().departed().await?;
-    gone.retain(|gone| selection.as_ref().is_some_and(|selection| selection.matches(&gone.key)));
+    let gateway = context.gateway();
+    let mut gone = gateway.departed().await?;
+    let takes = |gone: &Arc<Departed>| {
+        selection.as_ref().is_some_and(|selection| selection.matches(&gone.key))
+    };
+    gateway.look_through(|| gone.retain(takes)).await?;
     let page = query.get("page").and_then(|page| page.parse().ok()).unwrap_or(1_usize).max(1);
     let pages = gone.len().div_ceil(ROWS);
     let shown = gone.iter().skip((page - 1).saturating_mul(ROWS)).take(ROWS);

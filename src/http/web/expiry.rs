@@ -9,14 +9,15 @@ use serde_json::{Map, json};
 use super::chart::{self, SHADES, Stack};
 use super::readable::{self, count};
 use super::{Content, Context, chips, group_link, link, refused, search_box};
+use crate::gateway::GroupView;
 use crate::gateway::preview::Fate;
-use crate::gateway::{GroupView, beside_other_tasks};
 use crate::http::access::Permission;
 use crate::http::api_v2::ApiError;
-use crate::http::api_v2::preview::{Comparison, TABLE_BYTES_MAX, comparison};
+use crate::http::api_v2::preview::{Comparison, TABLE_BYTES_MAX, comparison, table_bytes};
 use crate::http::api_v2::query::{Query, bad};
+use crate::http::body::Bounds;
 use crate::model::name::quoted;
-use crate::model::{AutoTtl, RuleTtl, Ttl, TtlPolicy, TtlRule};
+use crate::model::{AutoTtl, Meter as _, RuleTtl, Ttl, TtlPolicy, TtlRule};
 use crate::time::UnixMillis;
 
 /// The largest form with a table.
@@ -50,10 +51,11 @@ struct Picture {
     never: usize,
 }
 
-pub(super) fn content(
+pub(super) async fn content(
     context: &Context<'_>,
     query: &Query<'_>,
     form: Option<&[u8]>,
+    bounds: &mut Bounds,
 ) -> Result<Content, ApiError> {
     let over = query.get("over").unwrap_or("day");
     let window = WINDOWS.iter().find(|window| window.name == over);
@@ -61,25 +63,35 @@ pub(super) fn content(
     let window = window.ok_or_else(expected)?;
     let search = query.get("search").unwrap_or("");
     let gateway = context.gateway();
-    let (groups, error) = match query.selection() {
-        Ok(selection) => beside_other_tasks(true, || {
-            (gateway.groups(|group| selection.matches(&group.key)), None)
-        }),
+    let now = gateway.now();
+    let (groups, error) = match query.selection(bounds) {
+        Ok(selection) => {
+            let takes = |group: &GroupView| selection.matches(&group.key);
+            (gateway.look_through(|| gateway.groups(takes)).await?, None)
+        }
+        Err(error @ ApiError::Rejected(_)) => return Err(error),
         Err(error) => (Vec::new(), Some(error)),
     };
-    let now = gateway.now();
-    let picture = beside_other_tasks(true, || Picture::of(&groups, now, window));
+    let picture = gateway.look_through(|| Picture::of(&groups, now, window)).await?;
     let table = form.map(|form| {
         let pairs = form_urlencoded::parse(form);
         pairs.into_iter().find(|pair| pair.0 == "table").map(|pair| pair.1.into_owned())
     });
     let table = table.map(Option::unwrap_or_default);
-    let compared = table.as_deref().map(|table| {
-        if table.len() > TABLE_BYTES_MAX {
-            return Err(bad(format!("the table is larger than {TABLE_BYTES_MAX} bytes")));
+    let compared = match table.as_deref() {
+        None => None,
+        Some(table) if table.len() > TABLE_BYTES_MAX => {
+            Some(Err(bad(format!("the table is larger than {TABLE_BYTES_MAX} bytes"))))
         }
-        beside_other_tasks(true, || comparison(&context.api, &groups, now, table))
-    });
+        Some(table) => Some(match table_bytes(table) {
+            Ok(bytes) => {
+                bounds.held.take(bytes)?;
+                let compare = || comparison(&context.api, &groups, now, table);
+                gateway.look_through(compare).await?
+            }
+            Err(error) => Err(error),
+        }),
+    };
     let refresh = compared.is_none() && error.is_none();
     let main = html! {
         h1 { "Expiry" }

@@ -6,10 +6,12 @@ use super::readable::{self, count, relative, relative_or_never};
 use super::{Content, Context, address, chips, groups, link, series};
 use crate::exposition::text;
 use crate::gateway::preview::Fate;
-use crate::gateway::{Condition, Fault, GroupView, StoredGroup, beside_other_tasks};
+use crate::gateway::{Condition, Fault, GroupView, StoredGroup};
+use crate::http::api_v1;
 use crate::http::api_v2::ApiError;
 use crate::http::api_v2::query::{Query, bad, group_value};
-use crate::model::{GroupingKey, Label, Ttl, TtlSource};
+use crate::http::body::Bounds;
+use crate::model::{GroupingKey, Label, Meter as _, Ttl, TtlSource};
 
 /// More series are not shown: a page is to be read.
 const SERIES_MAX: usize = 1000;
@@ -17,18 +19,25 @@ const REFRESH_SECONDS: u32 = 3;
 /// A larger group is not read again and again.
 const REFRESHED_SERIES_MAX: u32 = 10_000;
 
-pub(super) fn content(context: &Context<'_>, query: &Query<'_>) -> Result<Content, ApiError> {
+pub(super) async fn content(
+    context: &Context<'_>,
+    query: &Query<'_>,
+    bounds: &mut Bounds,
+) -> Result<Content, ApiError> {
     let labels = query.pairs().map(|(name, value)| Label::new(name, value)).collect();
     let key = GroupingKey::new(labels).map_err(|error| {
         bad(format!("expected grouping labels, as in group?job=backup: {error}"))
     })?;
     let gateway = context.gateway();
-    let found = beside_other_tasks(true, || {
-        let group = gateway.group(&key).filter(|group| query.is_in_scope(&group.key));
-        let Some(group) = group else { return Ok(None) };
-        let stored = gateway.read_group(group.stored_id).map_err(Fault::from)?;
-        Ok::<_, ApiError>(stored.map(|stored| (group, stored)))
-    })?;
+    let group = gateway.group(&key).filter(|group| query.is_in_scope(&group.key));
+    let found = match group {
+        Some(group) => {
+            bounds.held.take(api_v1::bytes_read(group.bytes))?;
+            let read = gateway.look_through(|| gateway.read_group(group.stored_id)).await?;
+            read.map_err(Fault::from)?.map(|stored| (group, stored))
+        }
+        None => None,
+    };
     let title = key.get("job").unwrap_or("").to_owned();
     let Some((group, stored)) = found else {
         let main = gone(&key);

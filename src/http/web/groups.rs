@@ -8,9 +8,11 @@ use super::chart;
 use super::readable::{self, count, relative, relative_or_never};
 use super::{Content, Context, chips, group_link, link, pager, refused, search_box};
 use crate::gateway::preview::Fate;
-use crate::gateway::{Condition, GroupView, beside_other_tasks};
+use crate::gateway::{Condition, GroupView};
+use crate::http::api_v2::ApiError;
 use crate::http::api_v2::listing::{self, Filter, Order, Page, Skip, Sort, State};
 use crate::http::api_v2::query::Query;
+use crate::http::body::Bounds;
 use crate::model::{Ttl, TtlSource};
 use crate::time::UnixMillis;
 
@@ -64,10 +66,14 @@ impl<'a> Asked<'a> {
     }
 }
 
-pub(super) fn content(context: &Context<'_>, query: &Query<'_>) -> Content {
+pub(super) async fn content(
+    context: &Context<'_>,
+    query: &Query<'_>,
+    bounds: &mut Bounds,
+) -> Result<Content, ApiError> {
     let asked = Asked::of(query);
     let gateway = context.gateway();
-    let parsed = query.selection().and_then(|selection| {
+    let parsed = query.selection(bounds).and_then(|selection| {
         let state = query.get("state").map(State::parse).transpose()?;
         let expires = asked.expires.map(|(from, to)| (UnixMillis(from), UnixMillis(to)));
         Ok((Filter { selection, state, expires }, Order::parse(asked.sort)?))
@@ -75,17 +81,18 @@ pub(super) fn content(context: &Context<'_>, query: &Query<'_>) -> Content {
     let (found, order, error) = match parsed {
         Ok((filter, order)) => {
             let skip = Skip::First((asked.page - 1).saturating_mul(ROWS));
-            let found =
-                beside_other_tasks(true, || listing::page(gateway, &filter, order, skip, ROWS));
+            let found = gateway.look_through(|| listing::page(gateway, &filter, order, skip, ROWS));
+            let found = found.await?;
             (found, order, None)
         }
+        Err(error @ ApiError::Rejected(_)) => return Err(error),
         Err(error) => {
             let nothing = Page { groups: Vec::new(), total: 0, next: None };
             (nothing, Order { by: Sort::Name, reverse: false }, Some(error))
         }
     };
     if found.total == 0 && error.is_none() && !asked.is_narrowed() {
-        return Content::new("Groups", empty(context)).refreshed(REFRESH_SECONDS);
+        return Ok(Content::new("Groups", empty(context)).refreshed(REFRESH_SECONDS));
     }
     let pages = found.total.div_ceil(ROWS);
     let main = html! {
@@ -109,7 +116,7 @@ pub(super) fn content(context: &Context<'_>, query: &Query<'_>) -> Content {
         }
         @if error.is_none() && found.total > 0 { (delete_all(context, &asked, found.total)) }
     };
-    Content::new("Groups", main).refreshed(REFRESH_SECONDS).refused(error.as_ref())
+    Ok(Content::new("Groups", main).refreshed(REFRESH_SECONDS).refused(error.as_ref()))
 }
 
 fn wall(context: &Context<'_>, millis: u64) -> Markup {

@@ -1,5 +1,7 @@
 //! `/live`: what happens, as it happens.
 
+use std::collections::HashSet;
+
 use maud::{Markup, html};
 
 use super::readable::{instant, relative};
@@ -7,16 +9,19 @@ use super::{Content, Context, chips, group_link, link, refused, search_box};
 use crate::gateway::{Event, Happened};
 use crate::http::api_v2::KINDS;
 use crate::http::api_v2::query::Query;
+use crate::http::body::Bounds;
 use crate::time::UnixNanos;
 
 /// So many of the latest events are there from the start.
 const EVENTS: usize = 100;
 
-pub(super) fn content(context: &Context<'_>, query: &Query<'_>) -> Content {
+pub(super) fn content(context: &Context<'_>, query: &Query<'_>, bounds: &mut Bounds) -> Content {
     let search = query.get("search").unwrap_or("");
-    let kinds: Vec<_> = query.pairs().filter(|pair| pair.0 == "event").map(|pair| pair.1).collect();
-    let shows = |kind: &str| kinds.is_empty() || kinds.contains(&kind);
-    let (selection, error) = match query.selection() {
+    let asked: HashSet<_> =
+        query.pairs().filter(|pair| pair.0 == "event").map(|pair| pair.1).collect();
+    let kinds: Vec<_> = KINDS.into_iter().filter(|kind| asked.contains(kind)).collect();
+    let shows = |kind: &str| asked.is_empty() || kinds.contains(&kind);
+    let (selection, error) = match query.selection(bounds) {
         Ok(selection) => (Some(selection), None),
         Err(error) => (None, Some(error)),
     };

@@ -164,28 +164,30 @@ where
     }
     let hooks = &service.hooks;
     let now = gateway.wall();
-    let api = api_v2::Context { gateway, hooks, admin: service.options.admin, caller };
+    let (admin, followers) = (service.options.admin, &service.followers);
+    let api = api_v2::Context { gateway, hooks, admin, caller, followers };
     let may = May::of(service, caller);
     let context = Context { api, service, headers: &head.headers, may, now };
     let query = Query::parse(head.uri.query(), caller.scope());
     // But for the labels of a group, which may be empty.
     let query = if page == Page::Group { query } else { query.without_empty() };
     let content = match page {
-        Page::Group => group::content(&context, &query),
+        Page::Group => group::content(&context, &query, bounds).await,
         Page::Expiry if head.method == hyper::Method::POST => {
             bounds.lower_to(expiry::FORM_BYTES_MAX);
             let form = body::read(&head.headers, incoming, bounds).await?;
-            expiry::content(&context, &query, Some(&form))
+            expiry::content(&context, &query, Some(&form), bounds).await
         }
-        Page::Expiry => expiry::content(&context, &query, None),
-        Page::Expired => expired::content(&context, &query).await,
-        Page::Live => Ok(live::content(&context, &query)),
+        Page::Expiry => expiry::content(&context, &query, None, bounds).await,
+        Page::Expired => expired::content(&context, &query, bounds).await,
+        Page::Live => Ok(live::content(&context, &query, bounds)),
         Page::Status => Ok(status::content(&context)),
-        Page::Groups | Page::Asset(_) => Ok(groups::content(&context, &query)),
+        Page::Groups | Page::Asset(_) => groups::content(&context, &query, bounds).await,
     };
     let content = match content {
         Ok(content) => content,
         Err(ApiError::Gateway(error)) => return Err(error.into()),
+        Err(ApiError::Rejected(rejection)) => return Err(*rejection),
         Err(error) => Content::error(&error),
     };
     Ok(content.into_response(&context, page))
