@@ -15,7 +15,7 @@ use crate::time::UnixNanos;
 
 /// So many are kept for followers that are behind, of so many bytes in all.
 const EVENTS_MAX: usize = 8192;
-const BYTES_MAX: usize = 4 << 20;
+const BYTES_MAX: usize = 8 << 20;
 /// Of a reason why a push was refused, so many characters are told.
 const REASON_CHARS_MAX: usize = 500;
 
@@ -213,7 +213,7 @@ mod tests {
         let refused = || Happened::refused(&"y".repeat(100_000));
         log.add((0..EVENTS_MAX).map(|_| (UnixNanos(0), key.clone(), refused())));
         let Followed { events, missed, .. } = log.after(0, usize::MAX);
-        assert!(missed && events.len() < 30, "{}", events.len());
+        assert!(missed && events.len() < 60, "{}", events.len());
         let bytes = events.iter().map(|event| event.bytes()).sum::<usize>();
         assert!(bytes <= BYTES_MAX, "{bytes}");
         assert!(matches!(&events[0].what, Happened::Refused { reason } if reason.len() < 600));

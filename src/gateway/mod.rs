@@ -33,6 +33,7 @@ mod restore;
 pub mod salvage;
 pub mod scrape;
 pub mod segment;
+mod shelves;
 pub mod stamps;
 mod stored;
 pub mod view;

@@ -13,6 +13,7 @@ use super::group::GroupState;
 use super::history::Departed;
 use super::index::FamilyId;
 use super::segment::{GroupId, Rendered, Segment, Segments, next_generation};
+use super::shelves::{ShelfId, Shelves, Shown};
 use super::stamps::StampLines;
 use crate::exposition::text;
 use crate::model::{GroupingKey, MetricType, TtlSource};
@@ -58,10 +59,11 @@ pub struct View {
     hasher: DefaultHashBuilder,
     /// By number. A family whose last lines are gone keeps its place until its number is used
     /// again: it may have members without a series, to which the next push gives one.
-    families: Vec<Option<FamilyView>>,
-    order: BTreeMap<Arc<str>, FamilyRef>,
+    families: Vec<Option<Arc<FamilyView>>>,
     /// What every group has and the index does not list.
-    stamps: Vec<FamilyView>,
+    stamps: Vec<Arc<FamilyView>>,
+    /// Both by their names.
+    shelves: Shelves<FamilyRef, FamilyView>,
     deadlines: Deadlines,
     totals: Totals,
     /// What can be brought back, oldest first.
@@ -100,11 +102,14 @@ pub struct GroupView {
     pub bytes: u64,
 }
 
-#[derive(Debug)]
-struct FamilyView {
-    name: Arc<str>,
-    header: Header,
+/// A family as a scrape takes it.
+#[derive(Clone, Debug)]
+pub struct FamilyView {
+    pub name: Arc<str>,
+    pub header: Header,
     segments: Segments,
+    /// Where it is among all others.
+    shelf: ShelfId,
 }
 
 /// What is said of a family once.
@@ -119,19 +124,11 @@ pub struct Header {
     help_giver: Option<GroupId>,
 }
 
-/// A family as a scrape takes it.
-#[derive(Clone, Debug)]
-pub struct FamilySnapshot {
-    pub name: Arc<str>,
-    pub header: Header,
-    pub segments: Vec<Arc<Segment>>,
-}
-
 /// The exposition at one instant.
 #[derive(Clone, Debug)]
 pub struct Snapshot {
     /// In byte order of their names; none without segments.
-    pub families: Vec<FamilySnapshot>,
+    shelves: Vec<Shown<FamilyView>>,
     /// Groups in the segments that have expired, sorted.
     pub expired: Vec<GroupId>,
 }
@@ -141,7 +138,51 @@ impl Snapshot {
     pub fn has_expired_help(&self) -> bool {
         let expired = |giver| self.expired.binary_search(&giver).is_ok();
         !self.expired.is_empty()
-            && self.families.iter().any(|family| family.header.help_giver.is_some_and(expired))
+            && self.families().any(|family| family.header.help_giver.is_some_and(expired))
+    }
+
+    /// The families, in byte order of their names; none without segments.
+    pub fn families(&self) -> impl Iterator<Item = &Arc<FamilyView>> {
+        self.shelves.iter().flat_map(|shelf| shelf.iter())
+    }
+
+    /// The same, each dropped with its shelf once it was taken.
+    pub fn into_families(self) -> Families {
+        Families { shelves: self.shelves.into_iter(), shelf: None, at: 0 }
+    }
+}
+
+/// The families of a snapshot, one after another.
+#[derive(Debug)]
+pub struct Families {
+    shelves: std::vec::IntoIter<Shown<FamilyView>>,
+    shelf: Option<Shown<FamilyView>>,
+    at: usize,
+}
+
+impl Iterator for Families {
+    type Item = Arc<FamilyView>;
+
+    fn next(&mut self) -> Option<Arc<FamilyView>> {
+        loop {
+            if let Some(family) = self.shelf.as_ref().and_then(|shelf| shelf.get(self.at)) {
+                self.at += 1;
+                return Some(Arc::clone(family));
+            }
+            self.shelf = Some(self.shelves.next()?);
+            self.at = 0;
+        }
+    }
+}
+
+impl FamilyView {
+    fn new(name: Arc<str>, header: Header) -> Self {
+        Self { name, header, segments: Segments::default(), shelf: 0 }
+    }
+
+    /// Its lines.
+    pub fn segments(&self) -> &[Arc<Segment>] {
+        self.segments.list()
     }
 }
 
@@ -160,21 +201,29 @@ impl Header {
 impl View {
     /// Nothing published yet. The stamp families have these names and help texts.
     pub fn new<'a>(stamps: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
-        let family = |(name, help): (&str, &str)| FamilyView {
-            name: name.into(),
-            header: Header::new(name, MetricType::Gauge, Some(help.into()), None),
-            segments: Segments::default(),
+        let mut shelves = Shelves::new();
+        let family = |(name, help): (&str, &str)| {
+            Arc::new(FamilyView::new(
+                name.into(),
+                Header::new(name, MetricType::Gauge, Some(help.into()), None),
+            ))
         };
-        let stamps: Vec<_> = stamps.into_iter().map(family).collect();
-        let names = stamps.iter().map(|family| Arc::clone(&family.name));
-        let order = names.zip((0..).map(FamilyRef::Stamp)).collect();
+        let mut stamps: Vec<_> = stamps.into_iter().map(family).collect();
+        for at in 0..stamps.len() {
+            let Some(name) = stamps.get(at).map(|family| Arc::clone(&family.name)) else {
+                continue;
+            };
+            shelves.insert(name, FamilyRef::Stamp(at), |family, shelf| {
+                note_shelf(&mut [], &mut stamps, family, shelf);
+            });
+        }
         Self {
             groups: Vec::new(),
             by_key: HashTable::new(),
             hasher: DefaultHashBuilder::default(),
             families: Vec::new(),
-            order,
             stamps,
+            shelves,
             deadlines: Deadlines::default(),
             totals: Totals::default(),
             departed: VecDeque::new(),
@@ -186,18 +235,23 @@ impl View {
         match change {
             Change::Group { id, group, stamps, lines } => {
                 self.put_group(id, group);
-                for (family, line) in self.stamps.iter_mut().zip(stamps) {
-                    family.segments.put(id, &Rendered { text: line, exact: None });
+                for (at, text) in stamps.into_iter().enumerate() {
+                    if let Some(family) = self.to_change(FamilyRef::Stamp(at)) {
+                        family.segments.put(id, &Rendered { text, exact: None });
+                    }
                 }
                 for (family, lines) in lines {
-                    if let Some(family) = slot(&mut self.families, family) {
+                    if let Some(family) = self.to_change(FamilyRef::Stored(family)) {
                         family.segments.put(id, &lines);
                     }
                 }
             }
             Change::State { id, state, expiry } => {
                 self.put_state(id, state);
-                if let (Some(family), Some(text)) = (self.stamps.last_mut(), expiry) {
+                let last = FamilyRef::Stamp(self.stamps.len().saturating_sub(1));
+                if let Some(text) = expiry
+                    && let Some(family) = self.to_change(last)
+                {
                     family.segments.put(id, &Rendered { text, exact: None });
                 }
             }
@@ -217,11 +271,13 @@ impl View {
     }
 
     fn clear(&mut self) {
-        for family in &mut self.stamps {
-            family.segments = Segments::default();
+        for at in 0..self.stamps.len() {
+            if let Some(family) = self.to_change(FamilyRef::Stamp(at)) {
+                family.segments = Segments::default();
+            }
         }
         for family in self.families.drain(..).flatten() {
-            self.order.remove(&family.name);
+            self.shelves.remove(&family.name);
         }
         self.groups.clear();
         self.by_key.clear();
@@ -234,18 +290,11 @@ impl View {
     pub fn snapshot(&self, now: UnixMillis) -> Snapshot {
         let mut expired: Vec<_> = self.due(now).collect();
         expired.sort_unstable();
-        let families = self
-            .order
-            .values()
-            .filter_map(|family| self.family(*family))
-            .filter(|family| !family.segments.list().is_empty())
-            .map(|family| FamilySnapshot {
-                name: Arc::clone(&family.name),
-                header: family.header.clone(),
-                segments: family.segments.list().to_vec(),
-            })
-            .collect();
-        Snapshot { families, expired }
+        let shown = |family| {
+            let family = self.family(family)?;
+            (!family.segments().is_empty()).then(|| Arc::clone(family))
+        };
+        Snapshot { shelves: self.shelves.shown(shown), expired }
     }
 
     /// Numbers in the store of the groups that have not expired at `now`.
@@ -306,11 +355,22 @@ impl View {
         self.deadlines.due(now, |id| deadline(&self.groups, id))
     }
 
-    fn family(&self, family: FamilyRef) -> Option<&FamilyView> {
+    fn family(&self, family: FamilyRef) -> Option<&Arc<FamilyView>> {
         match family {
             FamilyRef::Stamp(at) => self.stamps.get(at),
             FamilyRef::Stored(id) => self.families.get(id as usize)?.as_ref(),
         }
+    }
+
+    /// A family that is about to change, and what is shown of it with it. Copied where a scrape still
+    /// has it.
+    fn to_change(&mut self, family: FamilyRef) -> Option<&mut FamilyView> {
+        let slot = match family {
+            FamilyRef::Stamp(at) => self.stamps.get_mut(at)?,
+            FamilyRef::Stored(id) => self.families.get_mut(id as usize)?.as_mut()?,
+        };
+        self.shelves.changed(slot.shelf);
+        Some(Arc::make_mut(slot))
     }
 
     fn put_group(&mut self, id: GroupId, group: GroupView) {
@@ -371,19 +431,24 @@ impl View {
         }
         let Some(slot) = self.families.get_mut(at) else { return };
         match slot {
-            Some(family) if family.name == name => family.header = header,
+            Some(family) if family.name == name => {
+                self.shelves.changed(family.shelf);
+                Arc::make_mut(family).header = header;
+            }
             _ => {
-                let new =
-                    FamilyView { name: Arc::clone(&name), header, segments: Segments::default() };
+                let new = Arc::new(FamilyView::new(Arc::clone(&name), header));
                 if let Some(old) = slot.replace(new)
-                    && matches!(self.order.get(&old.name), Some(FamilyRef::Stored(at)) if *at == id)
+                    && matches!(self.shelves.get(&old.name), Some(FamilyRef::Stored(at)) if at == id)
                 {
-                    self.order.remove(&old.name);
+                    self.shelves.remove(&old.name);
                 }
             }
         }
         // Also where the slot had this name: the name may have been another slot's in between.
-        self.order.insert(name, FamilyRef::Stored(id));
+        let Self { shelves, families, stamps, .. } = self;
+        shelves.insert(name, FamilyRef::Stored(id), |family, shelf| {
+            note_shelf(families, stamps, family, shelf);
+        });
     }
 
     fn remove_groups(&mut self, groups: Vec<(GroupId, Vec<FamilyId>)>) {
@@ -401,8 +466,10 @@ impl View {
                 by_family.entry(family).or_default().push(id);
             }
         }
-        for family in &mut self.stamps {
-            family.segments.remove(&ids);
+        for at in 0..self.stamps.len() {
+            if let Some(family) = self.to_change(FamilyRef::Stamp(at)) {
+                family.segments.remove(&ids);
+            }
         }
         for (family, mut ids) in by_family {
             ids.sort_unstable();
@@ -411,7 +478,7 @@ impl View {
     }
 
     fn remove_lines(&mut self, id: FamilyId, groups: &[GroupId]) {
-        if let Some(family) = slot(&mut self.families, id) {
+        if let Some(family) = self.to_change(FamilyRef::Stored(id)) {
             family.segments.remove(groups);
         }
     }
@@ -449,6 +516,18 @@ fn deadline(groups: &[Option<GroupView>], id: GroupId) -> UnixMillis {
     group(groups, id).map_or(UnixMillis::MAX, |group| group.deadline)
 }
 
-fn slot(families: &mut [Option<FamilyView>], id: FamilyId) -> Option<&mut FamilyView> {
-    families.get_mut(id as usize)?.as_mut()
+/// Notes on which shelf a family is.
+fn note_shelf(
+    families: &mut [Option<Arc<FamilyView>>],
+    stamps: &mut [Arc<FamilyView>],
+    family: FamilyRef,
+    shelf: ShelfId,
+) {
+    let slot = match family {
+        FamilyRef::Stamp(at) => stamps.get_mut(at),
+        FamilyRef::Stored(id) => families.get_mut(id as usize).and_then(Option::as_mut),
+    };
+    if let Some(family) = slot.filter(|family| family.shelf != shelf) {
+        Arc::make_mut(family).shelf = shelf;
+    }
 }

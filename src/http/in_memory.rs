@@ -173,6 +173,6 @@ pub(crate) fn path_of(prefix: &str, key: &GroupingKey, names: NameRules) -> Stri
 
 /// Bounds of a request that nobody else is beside.
 #[cfg(test)]
-pub(crate) fn bounds() -> super::body::Bounds {
+pub(super) fn bounds() -> super::body::Bounds {
     super::body::Bounds { limits: options("").limits, held: Budget::new(1 << 30).reservation() }
 }

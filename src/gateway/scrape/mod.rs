@@ -11,7 +11,6 @@ mod own;
 use std::collections::VecDeque;
 use std::iter::Peekable;
 use std::sync::Arc;
-use std::vec;
 
 use bytes::Bytes;
 
@@ -19,7 +18,7 @@ pub use cache::{Compressed, ScrapeCache};
 
 use super::beside_other_tasks;
 use super::segment::{GroupId, Segment};
-use super::view::{FamilySnapshot, Header, Snapshot};
+use super::view::{Families, FamilyView, Header, Snapshot};
 use crate::exposition::gzip::Effort;
 use crate::exposition::openmetrics::Stance;
 use crate::exposition::protobuf::encode::length_prefix;
@@ -45,7 +44,7 @@ const INLINE_BYTES: usize = 16 * 1024;
 /// The exposition at one instant, as a stream of runs.
 #[derive(Debug)]
 pub struct Exposition {
-    families: Peekable<vec::IntoIter<FamilySnapshot>>,
+    families: Peekable<Families>,
     own: Arc<[OwnFamily]>,
     /// Which of those comes next.
     next_own: usize,
@@ -153,7 +152,7 @@ impl Exposition {
     /// Merges what is stored with self metrics, which are sorted by name. `quoted`: whether what is
     /// stored may have names beyond the legacy charset.
     pub(super) fn new(
-        snapshot: Snapshot,
+        mut snapshot: Snapshot,
         own: Vec<MetricFamily>,
         options: ScrapeOptions,
         quoted: bool,
@@ -176,10 +175,10 @@ impl Exposition {
             names
         });
         Self {
-            families: snapshot.families.into_iter().peekable(),
+            expired: std::mem::take(&mut snapshot.expired),
+            families: snapshot.into_families().peekable(),
             own,
             next_own: 0,
-            expired: snapshot.expired,
             to,
             escapes,
             len,
@@ -264,18 +263,19 @@ impl Exposition {
             return !self.pending.is_empty();
         }
         let (stored, header) = match stored {
-            Some(FamilySnapshot { name, header, segments }) => {
+            Some(stored) => {
+                let FamilyView { name, header, .. } = &*stored;
                 let stance = match &mut self.names {
                     Some(names) if own.is_none() => {
-                        names.take(&self.to.escaping.apply(&name), header.kind)
+                        names.take(&self.to.escaping.apply(name), header.kind)
                     }
                     _ => Stance::Itself,
                 };
                 if stance == Stance::LeftOut {
                     return true;
                 }
-                let family = family_name(&name, &header, stance);
-                (self.cut_segments(family, segments), Some((name, header, stance)))
+                let family = family_name(name, header, stance);
+                (self.cut_segments(family, stored.segments()), Some((stored, stance)))
             }
             None => (Vec::new(), None),
         };
@@ -286,9 +286,9 @@ impl Exposition {
             let header = self.own_header(own.header(), &all);
             self.next_own += 1;
             self.push_family(header, all);
-        } else if let Some((name, header, stance)) = header.filter(|_| !stored.is_empty()) {
+        } else if let Some((family, stance)) = header.filter(|_| !stored.is_empty()) {
             // Not without a line: a family whose groups have all expired is not there.
-            let header = self.header(&name, &header, stance, &stored);
+            let header = self.header(&family.name, &family.header, stance, &stored);
             self.push_family(header, stored);
         }
         true
@@ -333,12 +333,12 @@ impl Exposition {
     }
 
     /// The metrics of a family that have not expired.
-    fn cut_segments(&self, family: FamilyName<'_>, segments: Vec<Arc<Segment>>) -> Vec<Piece> {
+    fn cut_segments(&self, family: FamilyName<'_>, segments: &[Arc<Segment>]) -> Vec<Piece> {
         let mut pieces = Vec::with_capacity(segments.len());
         for segment in segments {
             if self.expired.is_empty() || !segment.has_any_of(&self.expired) {
                 let generation = segment.generation();
-                pieces.push(self.cut_segment(family, segment, generation));
+                pieces.push(self.cut_segment(family, Arc::clone(segment), generation));
             } else {
                 let rest = segment.without(&self.expired);
                 if !rest.bytes().is_empty() {
@@ -376,10 +376,10 @@ fn family_name<'a>(name: &'a str, header: &'a Header, stance: Stance) -> FamilyN
 fn text_len(snapshot: &Snapshot, own: &[OwnFamily]) -> u64 {
     // Of a name that both have, only the gateway's header is shown.
     let is_own =
-        |family: &FamilySnapshot| own.binary_search_by(|own| own.name().cmp(&family.name)).is_ok();
-    let stored = snapshot.families.iter().map(|family| {
+        |family: &FamilyView| own.binary_search_by(|own| own.name().cmp(&family.name)).is_ok();
+    let stored = snapshot.families().map(|family| {
         let header = if is_own(family) { 0 } else { family.header.text.len() };
-        header + family.segments.iter().map(|segment| segment.bytes().len()).sum::<usize>()
+        header + family.segments().iter().map(|segment| segment.bytes().len()).sum::<usize>()
     });
     let own = own.iter().map(OwnFamily::len);
     stored.chain(own).map(|len| len as u64).sum()
