@@ -490,7 +490,7 @@ impl Judge {
         let group = found.and_then(|id| self.index.group(id));
         let escaped = OnceCell::new();
         let (index, self_types) = (&self.index, &self.self_types);
-        Checked { index, self_types, group, mode, families, pushed, escaped }
+        Checked { index, self_types, own: found, group, mode, families, pushed, escaped }
     }
 
     /// The families of a push that contradict neither what is stored nor those before them.

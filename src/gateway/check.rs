@@ -23,6 +23,7 @@ pub struct Checked<'a> {
     pub index: &'a Index,
     pub self_types: &'a HashMap<String, MetricType>,
     /// The group that is pushed to, if there is one.
+    pub own: Option<GroupId>,
     pub group: Option<&'a Group>,
     pub mode: PushMode,
     pub families: &'a [PreparedFamily],
@@ -125,7 +126,7 @@ impl<'a> Checked<'a> {
     }
 
     fn is_own(&self, id: GroupId) -> bool {
-        self.group.zip(self.index.group(id)).is_some_and(|(own, other)| std::ptr::eq(own, other))
+        self.own == Some(id)
     }
 
     /// The type of the family of this name once the push is stored, if there is one then.
@@ -277,6 +278,14 @@ impl<'a> Checked<'a> {
             Some((id, group, group.member(family)?))
         };
         let series = pushed.record.series as usize;
+        // What the group has, no other has.
+        let own = self.own.zip(self.group.and_then(|group| group.member(family)));
+        if let Some((id, member)) = own
+            && self.index.has_same_extras(id, family, rendered)
+            && (series == rendered.extras.len() || self.index.has_plain(id, member))
+        {
+            return Ok(());
+        }
         if series > rendered.extras.len() {
             for (id, group, member) in self.index.with_extra(rendered.plain_hash).filter_map(holder)
             {

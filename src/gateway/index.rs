@@ -461,8 +461,13 @@ impl Index {
             group.rendered -= u64::from(old.rendered);
             self.series -= u64::from(old.series);
             self.rendered -= u64::from(old.rendered);
-            self.release_claims(id, &old);
+            self.release_counts(&old);
         }
+        // Mostly a push has the series that the one before has had.
+        if self.has_same_extras(id, family_id, new.rendered) {
+            return (family_id, changed);
+        }
+        self.release_extras(id, family_id);
         let RenderedFamily { extras, also, .. } = new.rendered;
         if !extras.is_empty() {
             let hashes = extras.iter().map(|extra| extra.hash).chain(also.iter().map(|it| it.0));
@@ -554,7 +559,8 @@ impl Index {
 
     /// Takes back what a member claimed. Removes the family with its last member.
     fn release(&mut self, group: GroupId, member: &Member) {
-        self.release_claims(group, member);
+        self.release_extras(group, member.family);
+        self.release_counts(member);
         let Some(family) = self.families.get_mut(member.family as usize) else { return };
         family.helps.gone(group);
         if family.members == 0 {
@@ -572,18 +578,32 @@ impl Index {
         }
     }
 
-    /// Takes back its series and its counts only: what a member has whose place another takes.
-    fn release_claims(&mut self, group: GroupId, member: &Member) {
-        let extras = self.extras_of.remove(&(group, member.family));
+    /// Takes back the series that a group's family claims.
+    fn release_extras(&mut self, group: GroupId, family: FamilyId) {
+        let extras = self.extras_of.remove(&(group, family));
         for hash in extras.map(|extras| extras.hashes).unwrap_or_default() {
             if let Ok(entry) = self.extras.find_entry(hash, |entry| *entry == (hash, group)) {
                 entry.remove();
             }
         }
+    }
+
+    /// Takes back what a member counts for: what one has whose place another takes.
+    fn release_counts(&mut self, member: &Member) {
         if let Some(family) = self.families.get_mut(member.family as usize) {
             family.members -= 1;
             family.holders -= u32::from(member.series > 0);
             family.helps.release(member.help);
+        }
+    }
+
+    /// Whether a group's family has these very series beyond those that have the group's labels only.
+    pub fn has_same_extras(&self, id: GroupId, family: FamilyId, new: &RenderedFamily) -> bool {
+        let RenderedFamily { extras, also, .. } = new;
+        let hashes = extras.iter().map(|extra| extra.hash).chain(also.iter().map(|it| it.0));
+        match self.extras_of.get(&(id, family)) {
+            Some(before) => before.hashes.iter().copied().eq(hashes),
+            None => extras.is_empty(),
         }
     }
 }

@@ -66,6 +66,8 @@ pub struct ExtraSeries {
 pub struct GroupRenderer<'a> {
     key: &'a GroupingKey,
     block: LabelBlock,
+    /// The labels that the group's metrics have, sorted by name.
+    labels: Vec<(&'a str, &'a str)>,
     labels_hash: u64,
     hasher: SeriesHasher,
     /// Whether the names of the key's labels are of the legacy charset.
@@ -90,7 +92,11 @@ impl SeriesHasher {
     }
 
     fn labels(self, key: &GroupingKey, own: &[Label], scheme: Escaping) -> u64 {
-        xxh3_64_with_seed(&encoded_labels(key, own, scheme), self.seed)
+        self.encoded(&encoded_labels(key, own, scheme))
+    }
+
+    fn encoded(self, labels: &[u8]) -> u64 {
+        xxh3_64_with_seed(labels, self.seed)
     }
 }
 
@@ -103,20 +109,28 @@ fn series_hash(family: &str, labels_hash: u64) -> u64 {
 /// equal iff the set is: a label without a value is none.
 pub fn encoded_labels(key: &GroupingKey, own: &[Label], scheme: Escaping) -> Vec<u8> {
     let mut encoded = Vec::with_capacity(128);
-    let labels = merged(key.metric_labels(), own).filter(|(_, value)| !value.is_empty());
+    push_labels(&mut encoded, merged(key.metric_labels(), own), scheme);
+    encoded
+}
+
+fn push_labels<'a>(
+    encoded: &mut Vec<u8>,
+    labels: impl Iterator<Item = (&'a str, &'a str)>,
+    scheme: Escaping,
+) {
+    let labels = labels.filter(|(_, value)| !value.is_empty());
     if scheme == Escaping::AllowUtf8 {
         for (name, value) in labels {
-            push_encoded(&mut encoded, name, value);
+            push_encoded(encoded, name, value);
         }
-        return encoded;
+        return;
     }
     let mut labels: Vec<_> =
         labels.map(|(name, value)| (scheme.apply_to_label(name), value)).collect();
     labels.sort_unstable();
     for (name, value) in labels {
-        push_encoded(&mut encoded, &name, value);
+        push_encoded(encoded, &name, value);
     }
-    encoded
 }
 
 /// The schemes under which names change: none where all are of the legacy charset.
@@ -263,12 +277,13 @@ impl<'a> GroupRenderer<'a> {
     /// Gets ready to render families of the group.
     pub fn new(key: &'a GroupingKey, hasher: SeriesHasher) -> Self {
         let (block, legacy) = (LabelBlock::of_group(key), is_legacy_key(key));
-        Self { key, block, labels_hash: hasher.group(key), hasher, legacy }
+        let labels = key.metric_labels().collect();
+        Self { key, block, labels, labels_hash: hasher.group(key), hasher, legacy }
     }
 
-    /// The labels that every metric of the group has.
-    pub fn block(&self) -> &LabelBlock {
-        &self.block
+    /// The whole label set of a metric.
+    fn merged<'b>(&'b self, own: &'b [Label]) -> impl Iterator<Item = (&'b str, &'b str)> {
+        merged(self.labels.iter().copied(), own)
     }
 
     /// Renders a family whose labels are sanitized.
@@ -287,8 +302,7 @@ impl<'a> GroupRenderer<'a> {
         let exact = (!family.metrics.iter().all(encode::is_whole_in_text)).then(|| {
             let mut exact = Vec::with_capacity(256 * family.metrics.len());
             for metric in &family.metrics {
-                let labels = merged(self.key.metric_labels(), &metric.labels);
-                encode::metric(&mut exact, metric, labels);
+                encode::metric(&mut exact, metric, self.merged(&metric.labels));
             }
             Bytes::from(exact)
         });
@@ -300,6 +314,7 @@ impl<'a> GroupRenderer<'a> {
     /// once names are escaped. Where names change, that is every series.
     fn claims(&self, family: &MetricFamily) -> (Vec<ExtraSeries>, Vec<(u64, usize)>) {
         let legacy = self.legacy && is_metric_name(&family.name);
+        let mut encoded = Vec::with_capacity(256);
         let mut also = Vec::new();
         let extras = family
             .metrics
@@ -307,7 +322,11 @@ impl<'a> GroupRenderer<'a> {
             .enumerate()
             .filter(|(_, metric)| !legacy || !metric.labels.is_empty())
             .map(|(at, metric)| {
-                let hash_of = |scheme| self.hasher.labels(self.key, &metric.labels, scheme);
+                let mut hash_of = |scheme| {
+                    encoded.clear();
+                    push_labels(&mut encoded, self.merged(&metric.labels), scheme);
+                    self.hasher.encoded(&encoded)
+                };
                 let labels_hash = hash_of(Escaping::AllowUtf8);
                 let legacy = legacy && metric.labels.iter().all(|own| is_label_name(&own.name));
                 for scheme in schemes(legacy) {
@@ -397,15 +416,19 @@ impl<'a> GroupRenderer<'a> {
                 return Err(Refusal::BoundLabel { family: family.to_owned(), label: bound });
             }
         }
-        let key = self.key;
         metric.labels.retain(|label| {
-            let given = key.metric_labels().any(|(name, value)| {
-                // The group's `instance=""` only fills a gap.
-                name == label.name && (key.get(name).is_some() || value == label.value)
+            let given = self.labels.iter().any(|(name, value)| {
+                // The group's `instance=""` may only fill a gap.
+                *name == label.name && (!value.is_empty() || self.is_given(name, &label.value))
             });
             !given
         });
         self.check_escaped_labels(family, kind, metric)
+    }
+
+    /// Whether a label without a value is the group's rather than the metric's.
+    fn is_given(&self, name: &str, own: &str) -> bool {
+        own.is_empty() || self.key.get(name).is_some()
     }
 
     /// No two labels of a metric have one name once they are escaped, nor one that is the metric's.
@@ -418,7 +441,7 @@ impl<'a> GroupRenderer<'a> {
         if self.legacy && metric.labels.iter().all(|own| is_label_name(&own.name)) {
             return Ok(());
         }
-        let names = merged(self.key.metric_labels(), &metric.labels).map(|(name, _)| name);
+        let names = self.merged(&metric.labels).map(|(name, _)| name);
         let names: Vec<_> = names.chain(kind.bound_label()).chain(["__name__"]).collect();
         match Escaping::collision(names.into_iter()) {
             Some(label) => Err(Refusal::EscapedLabelTwice { family: family.to_owned(), label }),

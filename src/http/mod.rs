@@ -30,7 +30,7 @@ mod web_config;
 
 pub use access::Access;
 pub use api_v2::{sort_names, state_names};
-pub use route::{grouping_key_of, path_of};
+pub use route::{endpoints, grouping_key_of, path_of};
 pub use server::{BindError, NobodyElse, Server};
 pub use service::Readiness;
 pub use web_config::{WebConfig, WebConfigError};

@@ -148,6 +148,26 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
         .with_decode_allow_trailing_bits(true),
 );
 
+/// Paths that are there beside those of groups, of pages, and of the second version of the API.
+const KNOWN: [&str; 6] =
+    ["/-/healthy", "/-/ready", QUIT, "/api/v1/status", "/api/v1/metrics", "/api/v1/admin/wipe"];
+
+/// Every endpoint, without a prefix and with all that can be enabled, and its methods as `Allow` has
+/// them. `NAME` stands for the name of a job.
+pub fn endpoints() -> Vec<(String, &'static str)> {
+    let paths = Paths { prefix: String::new(), telemetry: "/metrics".to_owned() };
+    let router = Router { paths, admin: true, names: NameRules::Legacy };
+    let group = format!("{PUSH_PREFIX}/NAME");
+    let v2 = Endpoint::paths().map(|path| format!("{API_V2}{path}"));
+    let known = KNOWN.into_iter().chain([RELOAD, "/metrics"]).chain(Page::paths());
+    let all = known.map(str::to_owned).chain(v2).chain([group]);
+    let methods = |path: String| {
+        let allow = router.target(&path, &Method::GET)?.allow();
+        Some((path, allow))
+    };
+    all.filter_map(methods).collect()
+}
+
 impl Router {
     pub(super) fn new(options: &super::Options, names: NameRules) -> Self {
         Self { paths: options.paths.clone(), admin: options.admin, names }
@@ -345,22 +365,14 @@ impl Router {
     /// The path that is there, where this one differs from it in case or by a slash at its end.
     fn repaired(&self, path: &str, method: &Method) -> Option<String> {
         let Paths { prefix, telemetry } = &self.paths;
-        let local = [
-            telemetry.as_str(),
-            "/-/healthy",
-            "/-/ready",
-            QUIT,
-            "/api/v1/status",
-            "/api/v1/metrics",
-            "/api/v1/admin/wipe",
-        ];
+        let local = KNOWN.into_iter().chain([telemetry.as_str()]);
         if *method == Method::OPTIONS {
             return None;
         }
         let trimmed = |path: &str| path.strip_suffix('/').unwrap_or(path).to_ascii_lowercase();
         let wanted = trimmed(path);
         let at = |local: &str| format!("{prefix}{local}");
-        let known = Page::paths().map(at).chain(local.into_iter().map(at));
+        let known = Page::paths().map(at).chain(local.map(at));
         for known in known.chain([QUIT.to_owned()]) {
             if trimmed(&known) == wanted {
                 let has = self.target(&known, method).is_some_and(|target| target.has(method));

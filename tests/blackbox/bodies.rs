@@ -154,8 +154,8 @@ fn what_a_body_seems_to_be_is_said() {
     }
     let written = [("Content-Type", "application/x-protobuf"), ("Content-Encoding", "snappy")];
     gateway
-        .send("POST", "/metrics/job/j", &written, &snappy_raw(TEXT))
-        .expect(415)
+        .send("POST", "/metrics/job/j", &written, &snappy_raw(b"\x0a\x06\x0a\x04\x0a\x02ab"))
+        .expect(400)
         .says("remote write");
     gateway.put("/metrics/job/j", "\u{feff}m 1\r\nn 2 \r\n").expect(200);
     gateway.scrape().shows(&["m{instance=\"\",job=\"j\"} 1", "n{instance=\"\",job=\"j\"} 2"]);

@@ -98,6 +98,11 @@ impl Endpoint {
         ENDPOINTS.iter().find(|(at, ..)| *at == path).map(|endpoint| endpoint.1)
     }
 
+    /// The paths below the prefix of the API.
+    pub(super) fn paths() -> impl Iterator<Item = &'static str> {
+        ENDPOINTS.iter().map(|endpoint| endpoint.0)
+    }
+
     /// What it does, for the log.
     fn action(self) -> &'static str {
         match self {

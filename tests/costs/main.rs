@@ -1,0 +1,183 @@
+//! Costs, counted and not timed: the instructions that the real binary carries out for a request, as
+//! callgrind counts them. What a client chooses may cost in proportion and no more: at twice as much,
+//! at most 2.2 times. What is stored beside it does not count.
+//!
+//! The rows are every endpoint that the gateway says it has, each with the dimensions of what it is
+//! sent or of what it shows ([`dimensions`]). A row without a case fails.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "whatever a test does not expect fails it"
+)]
+
+mod bodies;
+mod cases;
+mod counter;
+#[expect(dead_code, unused_imports, reason = "the black-box tests do more with it")]
+#[path = "../blackbox/harness/mod.rs"]
+mod harness;
+
+use std::fmt::Write as _;
+
+use cases::{Case, case};
+use counter::Counter;
+
+/// Twice as much may cost so many times as much.
+const LINEAR: f64 = 2.2;
+/// What does not count may be noticed so much: hash tables are larger, trees deeper.
+const BESIDE: f64 = 1.25;
+/// Instructions that are there whatever is asked: timers, samples, other requests of the harness.
+const NOISE: u64 = 3_000_000;
+
+/// What a client chooses, or what is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Dimension {
+    /// Series of one pushed family, as text, in protobuf, and compressed.
+    Series,
+    ProtobufSeries,
+    CompressedSeries,
+    /// The same among many small groups, of which none has any of them.
+    SeriesAmongNeighbours,
+    /// Series that could each be another group's.
+    SeriesLikeGroups,
+    /// Series that differ from what the group has.
+    OtherSeries,
+    /// Families of one push; in place of others; beside others whose parts they could be.
+    Families,
+    OtherFamilies,
+    FamiliesLikeParts,
+    /// Labels of one series, and bytes of one label.
+    Labels,
+    LabelBytes,
+    /// Buckets of one histogram.
+    Buckets,
+    /// Lines that are no samples.
+    Comments,
+    /// A push that is refused for the last of its series.
+    RefusedSeries,
+    /// Matchers of a selector, regular expressions, groups by name, words that are searched for.
+    Matchers,
+    Regexes,
+    Names,
+    Words,
+    /// Rules of a proposed table.
+    Rules,
+    /// Clients that follow events.
+    Followers,
+    /// Groups that the answer or the work is about.
+    Groups,
+    /// Series of the group that it is about.
+    OwnSeries,
+    /// Groups that are stored beside it.
+    Beside,
+}
+
+/// The dimensions that each endpoint has.
+fn dimensions(method: &str, path: &str) -> Vec<Dimension> {
+    use Dimension::*;
+    let selects = [Matchers, Regexes, Names, Words];
+    match (method, path) {
+        ("PUT" | "POST", "/metrics/job/NAME") => vec![
+            Series,
+            ProtobufSeries,
+            CompressedSeries,
+            SeriesAmongNeighbours,
+            SeriesLikeGroups,
+            OtherSeries,
+            Families,
+            OtherFamilies,
+            FamiliesLikeParts,
+            Labels,
+            LabelBytes,
+            Buckets,
+            Comments,
+            RefusedSeries,
+            Followers,
+            Beside,
+        ],
+        ("DELETE", "/metrics/job/NAME") => vec![OwnSeries, Beside],
+        ("GET", "/metrics" | "/api/v1/metrics") => vec![Groups, OwnSeries],
+        ("GET", "/api/v2/groups" | "/" | "/status" | "/expiry") => {
+            [&selects[..], &[Groups]].concat()
+        }
+        ("POST", "/expiry") | ("POST", "/api/v2/ttl/preview") => vec![Rules, Groups],
+        ("DELETE", "/api/v2/groups") | ("POST", "/api/v2/groups/touch") => {
+            [&selects[..], &[Groups]].concat()
+        }
+        ("PUT", "/api/v2/groups/ttl") => [&selects[..], &[Groups]].concat(),
+        ("GET", "/api/v2/ttl/preview") => [&selects[..], &[Groups]].concat(),
+        ("GET", "/api/v2/groups/families" | "/group") => vec![OwnSeries, Beside],
+        ("GET", "/api/v2/expired" | "/expired") | ("POST", "/api/v2/expired/restore") => {
+            vec![Groups, Words, Beside]
+        }
+        ("GET", "/api/v2/events" | "/live") => vec![Words, Beside],
+        ("PUT", "/api/v1/admin/wipe") => vec![Groups],
+        // What is said of the gateway as a whole.
+        _ => vec![Beside],
+    }
+}
+
+/// Every endpoint with each of its methods, but for those that every one has.
+fn endpoints() -> Vec<(&'static str, String)> {
+    let mut endpoints = Vec::new();
+    for (path, methods) in tidegate::http::endpoints() {
+        for method in methods.split(", ").filter(|method| !matches!(*method, "HEAD" | "OPTIONS")) {
+            endpoints.push((method, path.clone()));
+        }
+    }
+    endpoints
+}
+
+#[test]
+fn every_request_costs_what_it_brings() {
+    let mut counter = Counter::start();
+    let mut report = String::new();
+    let (mut rows, mut failed) = (0, 0);
+    let mut missing = Vec::new();
+    for (method, path) in endpoints() {
+        // These end the process, or wait for somebody else.
+        if matches!(&*path, "/-/quit" | "/-/reload") {
+            continue;
+        }
+        for dimension in dimensions(method, &path) {
+            let Some(Case { n, prepare, work }) = case(method, &path, dimension) else {
+                missing.push(format!("{method} {path}: {dimension:?}"));
+                continue;
+            };
+            let mut cost = |n: usize| {
+                counter.wipe();
+                prepare(&counter, n);
+                counter.count(|counter| work(counter, n))
+            };
+            let (once, twice) = (cost(n), cost(2 * n));
+            let most = if dimension == Dimension::Beside { BESIDE } else { LINEAR };
+            #[expect(
+                clippy::cast_precision_loss,
+                clippy::cast_possible_truncation,
+                clippy::cast_sign_loss,
+                reason = "they are compared roughly"
+            )]
+            let bound = (once as f64 * most) as u64 + NOISE;
+            let is_fine = twice <= bound;
+            rows += 1;
+            failed += usize::from(!is_fine);
+            let verdict = if is_fine { "" } else { "  <- too much" };
+            writeln!(
+                report,
+                "{method:6} {path:26} {dimension:?}, {n}: {once} instructions, {} of twice as much{verdict}",
+                twice
+            )
+            .unwrap();
+        }
+    }
+    print(&report);
+    assert!(missing.is_empty(), "endpoints without a case: {missing:#?}");
+    assert_eq!(failed, 0, "of {rows} rows:\n{report}");
+    counter.stop();
+}
+
+#[expect(clippy::print_stdout, reason = "the figures are for whoever runs it with --nocapture")]
+fn print(report: &str) {
+    println!("{report}");
+}
