@@ -13,6 +13,7 @@ mod api_v1;
 pub mod api_v2;
 mod body;
 mod bounds;
+mod heads;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod in_memory;
 mod leftover;

@@ -10,8 +10,8 @@ use hyper::header::{
 use hyper::{HeaderMap, Response, StatusCode};
 use thiserror::Error;
 
-use super::api_v2;
 use super::route::RouteError;
+use super::{api_v2, heads};
 use crate::exposition::ParseError;
 use crate::gateway::{Error, Fault, Refusal};
 use crate::model::OverBudget;
@@ -66,6 +66,15 @@ pub(super) enum Rejection {
     Head(&'static str),
     #[error("Unsupported transfer encoding: expected chunked, or a Content-Length")]
     TransferEncoding,
+    #[error(
+        "the head of the request has more than {} bytes, or too many lines of one name",
+        heads::BYTES_MAX
+    )]
+    HeadTooLarge,
+    #[error("the target of the request is longer than 65,534 bytes")]
+    TargetTooLong,
+    #[error("505 HTTP Version Not Supported: expected HTTP/1.1 or HTTP/1.0")]
+    Version,
     #[error("the header Expect may only be 100-continue")]
     Expectation,
     #[error("the gateway is starting: it is restoring what is stored")]
@@ -116,6 +125,9 @@ impl Rejection {
             Self::TooMany => StatusCode::TOO_MANY_REQUESTS,
             Self::TransferEncoding => StatusCode::NOT_IMPLEMENTED,
             Self::Expectation => StatusCode::EXPECTATION_FAILED,
+            Self::HeadTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+            Self::TargetTooLong => StatusCode::URI_TOO_LONG,
+            Self::Version => StatusCode::HTTP_VERSION_NOT_SUPPORTED,
             Self::Starting | Self::Crowded | Self::Followers { .. } => {
                 StatusCode::SERVICE_UNAVAILABLE
             }
@@ -182,7 +194,12 @@ impl Rejection {
             }
             | Self::Gateway(Error::Fault(Fault::OverBudget(OverBudget::Alone { .. }))) => "limit",
             Self::Unauthorized | Self::Forbidden(_) | Self::TooMany | Self::Crowded => "access",
-            Self::Head(_) | Self::TransferEncoding | Self::Expectation => "head",
+            Self::Head(_)
+            | Self::TransferEncoding
+            | Self::Expectation
+            | Self::HeadTooLarge
+            | Self::TargetTooLong
+            | Self::Version => "head",
             Self::OverBudget(OverBudget::Together { .. })
             | Self::Parse { error: ParseError::OverBudget(OverBudget::Together { .. }), .. }
             | Self::Gateway(Error::Fault(Fault::OverBudget(OverBudget::Together { .. }))) => {

@@ -23,6 +23,7 @@ use tokio_rustls::server::TlsStream;
 
 use super::access::cross_origin::Pages;
 use super::bounds::{Budget, Patient, SendBy, Slots};
+use super::heads::{self, Heads, Refused};
 use super::leftover::{Leftovers, Watched};
 use super::route::Router;
 use super::sending::Timed;
@@ -69,9 +70,6 @@ pub struct NobodyElse;
 
 /// Connections that the kernel keeps for us while we are busy.
 const BACKLOG: u32 = 1024;
-/// Of what is read ahead of a connection, and so of a head: more than the longest target that a
-/// request can have. It stays with the connection, and there may be thousands.
-const BUFFER_BYTES_MAX: usize = 80 * 1024;
 /// File descriptors that are not for connections: the store's, the sockets that listen, files that are
 /// read again, requests to others.
 const FILES_KEPT: u64 = 64;
@@ -248,8 +246,11 @@ impl Served {
         let limits = self.service.options.limits;
         let mut builder = http1::Builder::new();
         builder.timer(TokioTimer::new()).header_read_timeout(limits.header_timeout);
-        builder.half_close(true).max_buf_size(BUFFER_BYTES_MAX);
-        let (link, reading) = Link::new(from);
+        // More than a head, so that it is refused where there are words for it.
+        builder.half_close(true).max_buf_size(heads::BYTES_MAX + 1024);
+        let (stream, refused) = Heads::new(stream);
+        let (mut link, reading) = Link::new(from);
+        link.refused = Some(refused);
         let serve = service_fn(|request| self.serve(request, &link));
         let connection = builder.serve_connection(TokioIo::new(stream), serve);
         self.until_overdue(&link.send_by, reading, watcher.watch(connection)).await;
@@ -287,10 +288,14 @@ impl Served {
     {
         /// Requests at a time on one connection, as Go's server has it.
         const STREAMS_MAX: u32 = 250;
+        #[expect(clippy::cast_possible_truncation, reason = "it is small")]
+        const HEAD_BYTES_MAX: u32 = heads::BYTES_MAX as u32;
         let limits = self.service.options.limits;
         let mut builder = http2::Builder::new(TokioExecutor::new());
         builder.timer(TokioTimer::new()).max_concurrent_streams(STREAMS_MAX);
         builder.keep_alive_interval(limits.header_timeout);
+        // More than a head, so that it is refused where there are words for it.
+        builder.max_header_list_size(2 * HEAD_BYTES_MAX);
         let served = Arc::clone(&self);
         let (link, reading) = Link::new(from);
         let serve = service_fn({
@@ -310,12 +315,16 @@ impl Served {
         link: &Link,
     ) -> Result<Response<Timed>, Infallible> {
         let (head, body) = request.into_parts();
+        let within = self.service.options.limits.send_timeout;
+        if let Some(rejection) = link.refused.as_ref().and_then(Refused::next) {
+            let response = self.service.refused(&head, rejection);
+            return Ok(response.map(|body| Timed::new(body, &link.send_by, within)));
+        }
         let mut body = Watched::new(&head, body);
         let response = self.service.serve(&head, &mut body, link.from).await;
         if let Some(left) = body.left() {
             link.leftovers.take(left);
         }
-        let within = self.service.options.limits.send_timeout;
         Ok(response.map(|body| Timed::new(body, &link.send_by, within)))
     }
 }
@@ -326,13 +335,15 @@ struct Link {
     from: IpAddr,
     send_by: SendBy,
     leftovers: Leftovers,
+    /// Of HTTP/1: which request is refused before it is read.
+    refused: Option<Refused>,
 }
 
 impl Link {
     /// That of a connection from an address, and what reads bodies that nobody wants.
     fn new(from: IpAddr) -> (Self, impl Future<Output = Infallible>) {
         let (leftovers, reading) = Leftovers::new();
-        (Self { from, send_by: SendBy::new(), leftovers }, reading)
+        (Self { from, send_by: SendBy::new(), leftovers, refused: None }, reading)
     }
 }
 

@@ -32,7 +32,7 @@ use super::route::{Route, Router};
 use super::scrape::ScrapeBody;
 use super::web::Page;
 use super::web_config::WebConfig;
-use super::{Hooks, Options, api_v1, api_v2, push, scrape, web};
+use super::{Hooks, Options, api_v1, api_v2, heads, push, scrape, web};
 use crate::gateway::Gateway;
 use crate::store::ReadError;
 use crate::telemetry::labels::{self, Handler};
@@ -277,7 +277,7 @@ impl Service {
     }
 
     /// The answer to a request that is not served, which is counted and logged.
-    fn refused(&self, head: &Parts, rejection: Rejection) -> Response<ResponseBody> {
+    pub(super) fn refused(&self, head: &Parts, rejection: Rejection) -> Response<ResponseBody> {
         self.note(head, &rejection);
         let response = if self.router.is_api_v2(head.uri.path()) {
             rejection.into_json_response()
@@ -523,6 +523,11 @@ impl Service {
 /// Whether a head is one that HTTP allows, in what the HTTP library leaves to us.
 fn well_formed(head: &Parts) -> Result<(), Rejection> {
     let headers = &head.headers;
+    // As HTTP/2 counts them. Of HTTP/1 there are no longer ones.
+    let lines = headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 32);
+    if head.version == Version::HTTP_2 && lines.sum::<usize>() > heads::BYTES_MAX {
+        return Err(Rejection::HeadTooLarge);
+    }
     if head.version != Version::HTTP_2 {
         let mut hosts = headers.get_all(HOST).iter();
         match (hosts.next(), hosts.next()) {

@@ -77,13 +77,47 @@ fn heads_that_http_does_not_allow_are_refused() {
         ("GET /-/ready HTTP/1.0\r\n", 200),
         ("PUT /metrics/job/j HTTP/1.1\r\nHost: t\r\nTransfer-Encoding: gzip, chunked\r\n", 501),
         ("GET /-/ready HTTP/1.1\r\nHost: t\r\nExpect: something\r\n", 417),
+        ("PUT /metrics/job/j HTTP/1.1\r\nHost: t\r\nTransfer-Encoding: gzip\r\n", 501),
+        ("PUT /metrics/job/j HTTP/1.1\r\nHost: t\r\nContent-Length: x\r\n", 400),
+        ("GET /-/ready HTTP/2.0\r\nHost: t\r\n", 505),
+        ("GET ready HTTP/1.1\r\nHost: t\r\n", 400),
+        ("nonsense\r\n", 400),
+        ("GET /-/ready HTTP/1.1\r\nHost: t\r\nno colon\r\n", 400),
+        (&*format!("GET /-/ready HTTP/1.1\r\nHost: t\r\nA: {}\r\n", "a".repeat(90_000)), 431),
+        (&*format!("GET /{} HTTP/1.1\r\nHost: t\r\n", "a".repeat(70_000)), 414),
     ] {
         let mut connection = Connection::open(gateway.address());
+        // In its turn behind another.
+        connection.write("GET /-/healthy HTTP/1.1\r\nHost: t\r\n\r\n");
         connection.write(&format!("{head}\r\n"));
+        assert_eq!(connection.status(), 200);
         let (found, body) = connection.answer();
         assert_eq!(found, status, "{head}");
         assert!(!body.is_empty(), "{head}");
     }
+    gateway.stop();
+}
+
+#[test]
+fn many_lines_and_odd_characters_are_no_reason_to_refuse_a_push() {
+    let gateway = Gateway::start("");
+    let lines = (0..5000).fold(String::new(), |lines, n| lines + &format!("x-{n}: y\r\n"));
+    let mut connection = Connection::open(gateway.address());
+    for (path, more) in [
+        ("/metrics/job/many", &*lines),
+        ("/metrics/job/odd/v/a<b>`c#d", ""),
+        ("/metrics/job/query?ttl=1h&x=<>", ""),
+    ] {
+        connection.write(&format!(
+            "PUT {path} HTTP/1.1\r\n{more}Host: t\r\nContent-Length: 4\r\n\r\nm 1\n"
+        ));
+        assert_eq!(connection.status(), 200, "{path}");
+    }
+    gateway.scrape().shows(&[
+        "m{instance=\"\",job=\"many\"} 1",
+        "m{instance=\"\",job=\"odd\",v=\"a<b>`c#d\"} 1",
+        "m{instance=\"\",job=\"query\"} 1",
+    ]);
     gateway.stop();
 }
 

@@ -21,6 +21,7 @@ mod formats;
 mod guarded;
 mod harness;
 mod history;
+mod http2;
 mod kept;
 mod limits;
 mod pages;

@@ -62,8 +62,6 @@ pub(crate) enum Why {
     Realm,
     /// A file for users and TLS that is of no use, or asks for less than before, does not count.
     Kept,
-    /// Three characters that no URI has are no path here, unless they are percent-encoded.
-    Characters,
     /// A job that is no base64 is quoted as it was sent, not as far as it could be decoded.
     JobBase64,
     /// What goes wrong at the start is in the exit code, and wrong usage has a code of its own.

@@ -1,12 +1,13 @@
 //! Users and their passwords, given as bcrypt hashes.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use hyper::header::HeaderValue;
+use tokio::sync::OnceCell;
 
 use super::line::Line;
 
@@ -17,6 +18,8 @@ pub(super) struct Users {
     /// Passwords that were found right, with user and hash. A hash takes a tenth of a second of
     /// work, so that it is not to be computed for every request.
     right: Mutex<HashSet<Credentials>>,
+    /// Passwords that are being looked at: whoever comes with the same waits for what comes of that.
+    looking: Mutex<HashMap<Credentials, Weak<OnceCell<bool>>>>,
     /// One hash at a time: whoever guesses passwords gets no more than one processor.
     line: Line,
 }
@@ -50,7 +53,7 @@ const RIGHT_MAX: usize = 100;
 impl Users {
     /// Users by name, with the hashes of their passwords.
     pub(super) fn new(hashes: BTreeMap<String, String>) -> Self {
-        Self { hashes, right: Mutex::default(), line: Line::default() }
+        Self { hashes, right: Mutex::default(), looking: Mutex::default(), line: Line::default() }
     }
 
     /// Whether nobody is listed.
@@ -81,15 +84,22 @@ impl Users {
         if known && self.lock().contains(&credentials) {
             return Verdict::Right(name);
         }
-        let Some(turn) = self.line.turn(from).await else { return Verdict::Crowded };
-        let checked = credentials.clone();
-        let verify = move || {
-            // Goes with the work, not with the request: one that is given up must not have another
-            // begin beside it.
-            let _turn = turn;
-            bcrypt::verify(checked.password, &checked.hash).unwrap_or(false)
+        let looked = self.looked_at(&credentials);
+        let judged = looked.get_or_try_init(|| async {
+            let turn = self.line.turn(from).await.ok_or(Verdict::Crowded)?;
+            let checked = credentials.clone();
+            let verify = move || {
+                // Goes with the work, not with the request: one that is given up must not have another
+                // begin beside it.
+                let _turn = turn;
+                bcrypt::verify(checked.password, &checked.hash).unwrap_or(false)
+            };
+            Ok(tokio::task::spawn_blocking(verify).await.unwrap_or(false) && known)
+        });
+        let right = match judged.await {
+            Ok(right) => *right,
+            Err(crowded) => return crowded,
         };
-        let right = tokio::task::spawn_blocking(verify).await.unwrap_or(false) && known;
         if !right {
             return Verdict::Wrong;
         }
@@ -101,6 +111,18 @@ impl Users {
         }
         kept.insert(credentials);
         Verdict::Right(name)
+    }
+
+    /// What comes of looking at a password, which all share who come with it meanwhile.
+    fn looked_at(&self, credentials: &Credentials) -> Arc<OnceCell<bool>> {
+        let mut looking = self.looking.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(looked) = looking.get(credentials).and_then(Weak::upgrade) {
+            return looked;
+        }
+        looking.retain(|_, looked| looked.strong_count() > 0);
+        let looked = Arc::default();
+        looking.insert(credentials.clone(), Arc::downgrade(&looked));
+        looked
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, HashSet<Credentials>> {
@@ -146,6 +168,26 @@ mod tests {
         assert_eq!(users.lock().len(), 1);
         let nobody = Users::new(BTreeMap::new());
         assert_eq!(nobody.judge(Some(&header("alice:secret")), HERE).await, Verdict::Wrong);
+    }
+
+    /// As many pushes of one user at once, right after a start.
+    #[tokio::test]
+    async fn who_comes_with_the_same_password_waits_for_the_one_look_at_it() {
+        let hash = bcrypt::hash("secret", 4).unwrap();
+        let users = Arc::new(Users::new([("alice".to_owned(), hash)].into()));
+        let mut judged = tokio::task::JoinSet::new();
+        for at in 0..400 {
+            let users = Arc::clone(&users);
+            let password = if at % 4 == 0 { "wrong" } else { "secret" };
+            let header = header(&format!("alice:{password}"));
+            judged.spawn(async move { (password, users.judge(Some(&header), HERE).await) });
+        }
+        for (password, verdict) in judged.join_all().await {
+            let right = password == "secret";
+            let expected = if right { Verdict::Right("alice".into()) } else { Verdict::Wrong };
+            assert_eq!(verdict, expected, "{password}");
+        }
+        assert_eq!(users.looking.lock().unwrap().values().filter_map(Weak::upgrade).count(), 0);
     }
 
     #[test]
