@@ -359,10 +359,8 @@ impl Judge {
     /// Stages what a batch as a whole brings about. Comes last.
     pub fn finish(&mut self, stage: &mut Stage) {
         self.index.settle_deadlines();
-        for family in std::mem::take(&mut stage.undecided) {
-            if self.index.decide_help(family) {
-                self.publish_header(stage, family);
-            }
+        for family in self.index.decide_helps(std::mem::take(&mut stage.undecided)) {
+            self.publish_header(stage, family);
         }
     }
 

@@ -520,22 +520,45 @@ impl Index {
         family.is_some_and(|family| mem::take(&mut family.helps.changed))
     }
 
-    /// Decides which help text counts where the group that gave it is gone and others disagree.
-    /// Returns whether it is another than before.
+    /// Decides which help texts count where the groups that gave them are gone and others disagree.
+    /// Returns the families that have another than before.
     ///
-    /// Looks at every group. Called for at most each family once a batch, and only on such a
+    /// Looks at every group, once for all families. Called at most once a batch, and only on such a
     /// disagreement.
-    pub fn decide_help(&mut self, id: FamilyId) -> bool {
-        let Some(family) = self.families.get_mut(id as usize) else { return false };
-        if !mem::take(&mut family.helps.undecided) {
-            return false;
-        }
-        let members = self.groups.iter().filter_map(|(group, entry)| {
-            let member = entry.member(id)?;
-            Some((member.sequence, GroupId::try_from(group).ok()?, member.help))
+    pub fn decide_helps(&mut self, families: impl IntoIterator<Item = FamilyId>) -> Vec<FamilyId> {
+        let undecided = families.into_iter().filter(|id| {
+            let family = self.families.get_mut(*id as usize);
+            family.is_some_and(|family| mem::take(&mut family.helps.undecided))
         });
-        let Some((sequence, group, help)) = members.max() else { return false };
-        family.helps.show(help, group, sequence.max(family.helps.latest_sequence))
+        let undecided: Vec<_> = undecided.collect();
+        if undecided.is_empty() {
+            return undecided;
+        }
+        let mut latest: HashMap<FamilyId, Option<(u64, GroupId, HelpId)>> =
+            undecided.iter().map(|id| (*id, None)).collect();
+        for (group, entry) in &self.groups {
+            let Ok(group) = GroupId::try_from(group) else { continue };
+            let mut see = |member: &Member| {
+                if let Some(latest) = latest.get_mut(&member.family) {
+                    *latest = (*latest).max(Some((member.sequence, group, member.help)));
+                }
+            };
+            if undecided.len() < entry.members.len() {
+                undecided.iter().filter_map(|id| entry.member(*id)).for_each(see);
+            } else {
+                entry.members.iter().for_each(&mut see);
+            }
+        }
+        let mut changed = Vec::new();
+        for (id, latest) in latest {
+            let Some((sequence, group, help)) = latest else { continue };
+            let Some(family) = self.families.get_mut(id as usize) else { continue };
+            let sequence = sequence.max(family.helps.latest_sequence);
+            if family.helps.show(help, group, sequence) {
+                changed.push(id);
+            }
+        }
+        changed
     }
 
     fn create_family(&mut self, new: &NewMember<'_>) -> FamilyId {
@@ -774,10 +797,10 @@ mod tests {
         let (family, changed) = set(&mut index, ids[2], member("m", Some("three"), 3));
         assert!(changed);
         index.remove(ids[2]);
-        assert!(index.decide_help(family));
+        assert_eq!(index.decide_helps([family]), [family]);
         assert_eq!(help(&index), "two");
         index.remove(ids[0]);
-        assert!(!index.decide_help(family));
+        assert!(index.decide_helps([family]).is_empty());
         assert_eq!(help(&index), "two");
         // Restored in any order, the latest still wins.
         assert!(!set(&mut index, ids[1], member("m", Some("two"), 9)).1);

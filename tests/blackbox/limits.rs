@@ -229,3 +229,87 @@ fn a_restore_that_a_limit_refuses_is_counted() {
     gateway.scrape().shows(&[&format!("{} 1", reached("limits.groups"))]);
     gateway.stop();
 }
+
+/// What a push renders to is known before it is rendered: a few kilobytes may be gigabytes in a scrape.
+#[test]
+fn what_a_push_renders_to_is_bounded() {
+    let gateway = Gateway::start("[limits]\ngroup-size = '1MiB'\nrendered-size = '3MiB'\n");
+    let key = format!("/metrics/job/j/a/{}", "x".repeat(10_000));
+    let families = |count: usize| (0..count).map(|n| format!("f{n} 1\n")).collect::<String>();
+    too_much(&gateway, 413, "limits.group-size", || gateway.put(&key, families(200)));
+    gateway.put(&key, families(50)).expect(200);
+    // Together with what is there.
+    let more: String = (50..120).map(|n| format!("f{n} 1\n")).collect();
+    too_much(&gateway, 413, "limits.group-size", || gateway.post(&key, &more));
+    gateway.put(&key, families(60)).expect(200);
+    let other = |n: usize| format!("{key}/b/{n}");
+    let stored = (0..10).filter(|n| gateway.put(&other(*n), families(60)).status == 200).count();
+    assert_eq!(stored, 3, "about 600 kB each, beside one that is there");
+    too_much(&gateway, 429, "limits.rendered-size", || gateway.put(&other(9), families(60)));
+    // The labels of a key together have a bound of their own.
+    let long = format!("{key}/b/{}", "y".repeat(8000));
+    gateway.put(&long, "m 1\n").expect(400).says("the labels of the grouping key have");
+    gateway.stop();
+}
+
+/// A group that was stored with larger limits does not stop the start, and is not lost.
+#[test]
+fn a_stored_group_beyond_a_bound_is_set_aside() {
+    let gateway = Gateway::start("");
+    let body: String = (0..2000).map(|n| format!("m{{n=\"{n}\"}} 1\n")).collect();
+    gateway.put("/metrics/job/large", &body).expect(200);
+    gateway.put("/metrics/job/small", "n 1\n").expect(200);
+    let stopped = gateway.stop();
+    let gateway = stopped.start_with("[limits]\ngroup-size = '10KiB'\n");
+    let shown = gateway.scrape().pushed();
+    assert!(shown.contains("job=\"small\"") && !shown.contains("m{"), "{shown}");
+    let gateway = gateway.stop().start_with("");
+    assert_eq!(gateway.scrape().pushed().matches("\nm{").count() + 1, 2000);
+    let gateway = gateway.stop().start_with("[limits]\ngroup-size = '10KiB'\n");
+    gateway.post("/metrics/job/large", "m 1\n").expect(200);
+    let gateway = gateway.stop().start_with("");
+    gateway.scrape().shows(&["m{instance=\"\",job=\"large\"} 1"]);
+    gateway.stop();
+}
+
+#[test]
+fn followers_are_bounded() {
+    let gateway = Gateway::start("[limits]\nfollowers = 2\n");
+    let follow = || {
+        let mut connection = Connection::open(gateway.address());
+        connection.write("GET /api/v2/events HTTP/1.1\r\nHost: localhost\r\n\r\n");
+        connection
+    };
+    let followers = [follow(), follow()];
+    eventually("both to follow", || {
+        let answer = gateway.get("/api/v2/events?event=none");
+        (answer.status == 503).then_some(())
+    });
+    gateway.get("/api/v2/events").expect(503).says("limits.followers");
+    drop(followers);
+    eventually("a place", || {
+        gateway.put("/metrics/job/j", "m 1\n").expect(200);
+        (gateway.get("/api/v2/events?event=none").status == 400).then_some(())
+    });
+    gateway.stop();
+}
+
+/// Whatever a client asks for, it is looked for in each group.
+#[test]
+fn what_a_request_selects_by_is_bounded() {
+    let gateway = Gateway::start("");
+    gateway.put("/metrics/job/j", "m 1\n").expect(200);
+    let matchers =
+        |count: usize, one: &str| format!("match[]=%7B{}%7D", vec![one; count].join(","));
+    let groups = |query: String| gateway.get(&format!("/api/v2/groups?{query}"));
+    groups(matchers(64, "job=%22j%22")).expect(200);
+    groups(matchers(65, "job=%22j%22")).expect(400).says("more than 64 matchers");
+    let twice = [matchers(40, "job=%22j%22"), matchers(40, "job=%22j%22")].join("&");
+    groups(twice).expect(400).says("more than 64 matchers");
+    groups(matchers(33, "job=~%22j%22")).expect(400).says("32 regular expressions");
+    groups(format!("search={}", vec!["j"; 33].join("+"))).expect(400).says("at most 32");
+    let rules = "[[rules]]\nmatch = '{job=~\"a\"}'\nttl = \"1h\"\n".repeat(33);
+    let table = format!("default = \"1h\"\n{rules}");
+    gateway.post("/api/v2/ttl/preview", &table).expect(400).says("regular expressions");
+    gateway.stop();
+}

@@ -78,7 +78,7 @@ pub(crate) fn case(method: &str, path: &str, dimension: Dimension) -> Option<Cas
             case_of(5000, prepare, move |counter, _| request(counter, method, &path, ""))
         }
         Dimension::Matchers => {
-            let query = |n: usize| format!("match[]={{{}}}", vec!["job!=%22x%22"; n].join(","));
+            let query = |n: usize| format!("match[]={{{}}}", vec!["job=%22legit%22"; n].join(","));
             selected(method, path, 32, query)
         }
         Dimension::Regexes => {

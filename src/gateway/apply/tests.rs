@@ -400,6 +400,60 @@ fn what_has_expired_is_in_no_way_and_goes() {
     }
 }
 
+/// All that had expired went inside one command.
+#[test]
+fn no_command_removes_more_than_some_of_what_has_expired() {
+    let mut bench = Bench::new();
+    for n in 0..600 {
+        bench.push(Replace, &format!("job={n}"), COUNTER).unwrap();
+    }
+    bench.now += TTL_MILLIS;
+    // In conflict with all of them.
+    let key = self::key("job=other");
+    let families = parse(GAUGE.as_bytes(), NameRules::Legacy).unwrap();
+    let rules = rules(&bench.judge, false);
+    let prepared = prepare(&key, bench.hasher, rules, families, &mut Unmetered).unwrap();
+    let mut push = Box::new(Push {
+        mode: Replace,
+        block: LabelBlock::of_group(&key),
+        asked: None,
+        policy: Arc::clone(&bench.judge.policy.ttl),
+        rule: None,
+        families: prepared,
+        lenient: false,
+        times: None,
+        waited: false,
+        meter: None,
+        key,
+    });
+    let at = bench.at();
+    for left in [350, 100] {
+        let mut stage = Stage::default();
+        let Verdict::Later(again) = bench.judge.push(&bench.store, &mut stage, push, at) else {
+            panic!("some are left");
+        };
+        assert_eq!((stage.departed.len(), bench.judge.index.group_count()), (250, left));
+        bench.finish(stage);
+        push = again;
+    }
+    let mut stage = Stage::default();
+    let verdict = bench.judge.push(&bench.store, &mut stage, push, at);
+    assert!(matches!(verdict, Verdict::Done(Ok(_))), "{verdict:?}");
+    assert_eq!((stage.departed.len(), bench.judge.index.group_count()), (100, 1));
+    bench.finish(stage);
+    // Nor does a change of the settings.
+    for n in 0..300 {
+        bench.push(Replace, &format!("job={n}"), GAUGE).unwrap();
+    }
+    bench.now += TTL_MILLIS;
+    let mut stage = Stage::default();
+    let at = bench.at();
+    let policy = Arc::new(TtlPolicy::new(Ttl::Never));
+    bench.judge.set_policy(&mut stage, policy, at);
+    assert!(stage.departed.is_empty());
+    assert_eq!(bench.judge.index.due(at.now).count(), 301, "what has expired stays so");
+}
+
 #[test]
 fn a_push_to_a_group_that_has_expired_begins_a_new_one() {
     let mut bench = Bench::with(&[("job=a", "a 1\n")]);
