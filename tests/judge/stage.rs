@@ -289,7 +289,8 @@ impl Server {
         }
         let log = self.running.log.lock().unwrap_or_else(PoisonError::into_inner);
         for line in log.iter().skip(self.running.read).filter(|line| is_about_samples(line)) {
-            if line.contains("Duplicate sample") && self.tainted {
+            let duplicates = ["Duplicate sample", "but same timestamp"];
+            if self.tainted && duplicates.iter().any(|what| line.contains(what)) {
                 continue;
             }
             let after = |key: &str| line.split_once(key).map(|(_, rest)| rest);
