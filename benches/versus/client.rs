@@ -40,15 +40,15 @@ impl Client {
         method: &str,
         path: &str,
         headers: &str,
-        body: &str,
+        body: impl AsRef<[u8]>,
         keep: bool,
     ) -> Result<Answer> {
-        let began = Instant::now();
+        let (began, body) = (Instant::now(), body.as_ref());
         let length = body.len();
         let head = format!(
             "{method} {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {length}\r\n{headers}\r\n"
         );
-        self.stream.get_mut().write_all(&[head.as_bytes(), body.as_bytes()].concat())?;
+        self.stream.get_mut().write_all(&[head.as_bytes(), body].concat())?;
         let mut line = String::new();
         self.stream.read_line(&mut line)?;
         let first_byte = began.elapsed();
@@ -88,7 +88,7 @@ impl Client {
 
     /// Pushes a group of ten families.
     pub(crate) fn push(&mut self, group: usize, round: usize, headers: &str) -> Result<Answer> {
-        let answer = self.request("PUT", &path(group), headers, &body(group, round), false)?;
+        let answer = self.request("PUT", &path(group), headers, body(group, round), false)?;
         if answer.status / 100 == 2 {
             Ok(answer)
         } else {

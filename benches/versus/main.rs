@@ -1,13 +1,14 @@
 //! Tidegate beside the Go Pushgateway, nginx and a bare hyper server: one run, one machine, ratios.
 //!
 //! ```sh
-//! cargo bench --bench versus             # everything, up to a million series; nine minutes
+//! cargo bench --bench versus             # everything, up to a million series; eleven minutes
 //! cargo bench --bench versus -- --short  # three minutes, up to 100,000 series
+//! cargo bench --bench versus -- shapes   # the shapes that people push only; two to five minutes
 //! ```
 //!
-//! Prints the table as Markdown and writes it, with a plot, to `benches/versus/report.md` and
-//! `benches/versus/report.svg` (`--short`: to `target/versus`). Everything runs on loopback. The load
-//! is wrk's; the programs come from `tests/parts`.
+//! Prints the tables as Markdown and writes them, with a plot, to `benches/versus/report.md`,
+//! `benches/versus/report.svg` and `benches/versus/shapes.md` (`--short`: to `target/versus`, without
+//! the shapes). Everything runs on loopback. The load is wrk's; the programs come from `tests/parts`.
 
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a report is what this prints")]
 #![expect(clippy::cast_precision_loss, reason = "counts are far below what a float holds")]
@@ -26,7 +27,12 @@ mod rows;
 #[path = "../shared/scratch.rs"]
 mod scratch;
 mod servers;
+mod shapes;
+#[expect(dead_code, reason = "the tests do more with it")]
+#[path = "../../tests/judge/wire.rs"]
+mod wire;
 
+use std::path::Path;
 use std::process::ExitCode;
 
 /// Anything that goes wrong ends the run: half a comparison is none.
@@ -38,7 +44,9 @@ fn main() -> ExitCode {
     let result = match args.as_slice() {
         ["bare", address] => bare::serve(address),
         ["raw", address, folder] => raw::serve(address, folder),
-        args => rows::run(args.contains(&"--short")),
+        args if args.contains(&"shapes") => shapes::run(Path::new("benches/versus")),
+        args if args.contains(&"--short") => rows::run(true),
+        _ => rows::run(false).and_then(|()| shapes::run(Path::new("benches/versus"))),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

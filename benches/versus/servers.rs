@@ -1,5 +1,6 @@
 //! The programs that are compared, started on loopback and killed when dropped.
 
+use std::collections::HashMap;
 use std::fs;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
@@ -112,6 +113,29 @@ impl Server {
         let mut command = Command::new(part("nginx")?);
         command.arg("-c").arg(&config).arg("-p").arg(folder);
         Self::start(command, port, "/ready")
+    }
+
+    /// The node exporter, for what it says.
+    pub(crate) fn node_exporter() -> Result<Self> {
+        let port = free_port()?;
+        let mut command = Command::new(part("node-exporter")?);
+        command.arg(format!("--web.listen-address=127.0.0.1:{port}"));
+        Self::start(command, port, "/metrics")
+    }
+
+    /// The processor time that each thread has taken, user and system. To the nanosecond, where that
+    /// of the process is to the hundredth of a second.
+    pub(crate) fn processor_times(&self) -> Result<HashMap<u64, Duration>> {
+        let mut times = HashMap::new();
+        for thread in fs::read_dir(format!("/proc/{}/task", self.child.id()))? {
+            let thread = thread?;
+            // One that has just ended has no more to say.
+            let Ok(text) = fs::read_to_string(thread.path().join("schedstat")) else { continue };
+            let nanos = text.split(' ').next().ok_or("an empty schedstat")?.parse()?;
+            let id = thread.file_name().to_str().ok_or("a thread without a number")?.parse()?;
+            times.insert(id, Duration::from_nanos(nanos));
+        }
+        Ok(times)
     }
 
     /// Resident memory in bytes.

@@ -50,6 +50,17 @@ impl Gateway {
         Self::of(Tidegate::spawn(&mut command), folder)
     }
 
+    /// Serves what is in a folder, as a process of a control group.
+    #[track_caller]
+    pub(crate) fn start_in_cgroup(folder: TempDir, processes: &Path, args: &[&str]) -> Self {
+        let mut command = Command::new("sh");
+        command.args(["-c", "echo $$ > \"$0\" && exec \"$@\""]).arg(processes);
+        command.arg(env!("CARGO_BIN_EXE_tidegate")).args(args);
+        command.arg("--web.listen-address=127.0.0.1:0");
+        command.arg(format!("--storage.path={}", folder.path().display()));
+        Self::of(Tidegate::spawn(&mut command), folder)
+    }
+
     fn of(mut tidegate: Tidegate, folder: TempDir) -> Self {
         let id = tidegate.process().id();
         Self { tidegate, id, folder }
@@ -63,12 +74,17 @@ impl Gateway {
     }
 
     pub(crate) fn memory(&self) -> Memory {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.id)).unwrap();
+        self.try_memory().expect("it runs")
+    }
+
+    /// As `memory`, where the gateway may be gone.
+    pub(crate) fn try_memory(&self) -> Option<Memory> {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.id)).ok()?;
         let field = |name: &str| {
-            let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap();
-            line.trim().trim_end_matches(" kB").parse().unwrap()
+            let line = status.lines().find_map(|line| line.strip_prefix(name))?;
+            line.trim().trim_end_matches(" kB").parse().ok()
         };
-        Memory { now: field("VmRSS:"), peak: field("VmHWM:") }
+        Some(Memory { now: field("VmRSS:")?, peak: field("VmHWM:")? })
     }
 
     /// Forgets what the peak was.

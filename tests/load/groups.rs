@@ -53,6 +53,15 @@ fn push(address: SocketAddr, client: u64, groups: u64) {
     }
 }
 
+/// Pushes so many groups, over some connections at once.
+pub(crate) fn fill(address: SocketAddr, groups: u64) {
+    std::thread::scope(|scope| {
+        for client in 0..CLIENTS {
+            scope.spawn(move || push(address, client, groups));
+        }
+    });
+}
+
 #[track_caller]
 fn has_groups(gateway: &Gateway, count: u64) {
     assert_eq!(number(&gateway.scrape(), "tidegate_groups"), count);
@@ -64,12 +73,7 @@ fn many_groups_are_stored_restored_listed_and_deleted() {
     let groups = variable(GROUPS_VARIABLE, GROUPS);
     let gateway = Gateway::start(ARGUMENTS);
     let began = Instant::now();
-    std::thread::scope(|scope| {
-        for client in 0..CLIENTS {
-            let address = gateway.address();
-            scope.spawn(move || push(address, client, groups));
-        }
-    });
+    fill(gateway.address(), groups);
     figure(&format!("{groups} groups pushed within {:?}", began.elapsed()));
     has_groups(&gateway, groups);
     figure(&format!("{} KiB of memory, {} KiB on disk", gateway.memory().now, gateway.disk()));

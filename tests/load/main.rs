@@ -12,10 +12,13 @@
 #![expect(
     clippy::unwrap_used,
     clippy::indexing_slicing,
+    clippy::format_push_string,
     reason = "whatever a test does not expect fails it"
 )]
 
+mod attack;
 mod bombs;
+mod cgroup;
 mod churn;
 mod connections;
 mod gateway;
@@ -26,6 +29,7 @@ mod harness;
 mod others;
 mod queue;
 mod scrapers;
+mod streams;
 
 use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
