@@ -449,12 +449,11 @@ impl Index {
         self.series += u64::from(new.series);
         self.rendered += u64::from(member.rendered);
         let place = group.members.binary_search_by_key(&family_id, |member| member.family);
-        let old = match place {
-            Ok(at) => group.members.get_mut(at).map(|old| mem::replace(old, member)),
-            Err(_) => {
-                added.push(member);
-                None
-            }
+        let old = if let Ok(at) = place {
+            group.members.get_mut(at).map(|old| mem::replace(old, member))
+        } else {
+            added.push(member);
+            None
         };
         if let Some(old) = old {
             group.series -= old.series;

@@ -29,6 +29,7 @@ pub mod prepare;
 pub mod preview;
 mod pulse;
 mod queue;
+mod records;
 mod restore;
 pub mod salvage;
 pub mod scrape;
@@ -419,8 +420,8 @@ impl Gateway {
     }
 
     /// A push was refused before it came here.
-    pub fn note_refused(&self, key: GroupingKey, reason: String) {
-        let what = Happened::refused(&reason);
+    pub fn note_refused(&self, key: GroupingKey, reason: &str) {
+        let what = Happened::refused(reason);
         self.shared.events.add([(self.shared.clock.wall(), key, what)]);
     }
 

@@ -443,7 +443,7 @@ impl<'a> GroupRenderer<'a> {
         }
         let names = self.merged(&metric.labels).map(|(name, _)| name);
         let names: Vec<_> = names.chain(kind.bound_label()).chain(["__name__"]).collect();
-        match Escaping::collision(names.into_iter()) {
+        match Escaping::collision(&names.into_iter()) {
             Some(label) => Err(Refusal::EscapedLabelTwice { family: family.to_owned(), label }),
             None => Ok(()),
         }

@@ -284,7 +284,8 @@ mod tests {
 
     fn push(job: &str, series: usize) -> Command {
         let key = key(job);
-        let body: String = (0..series).map(|n| format!("m{{n=\"{n}\"}} 1\n")).collect();
+        let lines: Vec<_> = (0..series).map(|n| format!("m{{n=\"{n}\"}} 1\n")).collect();
+        let body = lines.concat();
         let families = crate::exposition::text::parse(body.as_bytes(), NameRules::Legacy).unwrap();
         let rules = Rules { limits: &Limits::UNLIMITED, names: NameRules::Legacy, lenient: false };
         let prepared = prepare(&key, SeriesHasher::random(), rules, families, &mut Unmetered);

@@ -236,12 +236,12 @@ impl View {
             Change::Group { id, group, stamps, lines } => {
                 self.put_group(id, group);
                 for (at, text) in stamps.into_iter().enumerate() {
-                    if let Some(family) = self.to_change(FamilyRef::Stamp(at)) {
+                    if let Some(family) = self.changing(FamilyRef::Stamp(at)) {
                         family.segments.put(id, &Rendered { text, exact: None });
                     }
                 }
                 for (family, lines) in lines {
-                    if let Some(family) = self.to_change(FamilyRef::Stored(family)) {
+                    if let Some(family) = self.changing(FamilyRef::Stored(family)) {
                         family.segments.put(id, &lines);
                     }
                 }
@@ -250,7 +250,7 @@ impl View {
                 self.put_state(id, state);
                 let last = FamilyRef::Stamp(self.stamps.len().saturating_sub(1));
                 if let Some(text) = expiry
-                    && let Some(family) = self.to_change(last)
+                    && let Some(family) = self.changing(last)
                 {
                     family.segments.put(id, &Rendered { text, exact: None });
                 }
@@ -272,7 +272,7 @@ impl View {
 
     fn clear(&mut self) {
         for at in 0..self.stamps.len() {
-            if let Some(family) = self.to_change(FamilyRef::Stamp(at)) {
+            if let Some(family) = self.changing(FamilyRef::Stamp(at)) {
                 family.segments = Segments::default();
             }
         }
@@ -364,7 +364,7 @@ impl View {
 
     /// A family that is about to change, and what is shown of it with it. Copied where a scrape still
     /// has it.
-    fn to_change(&mut self, family: FamilyRef) -> Option<&mut FamilyView> {
+    fn changing(&mut self, family: FamilyRef) -> Option<&mut FamilyView> {
         let slot = match family {
             FamilyRef::Stamp(at) => self.stamps.get_mut(at)?,
             FamilyRef::Stored(id) => self.families.get_mut(id as usize)?.as_mut()?,
@@ -467,7 +467,7 @@ impl View {
             }
         }
         for at in 0..self.stamps.len() {
-            if let Some(family) = self.to_change(FamilyRef::Stamp(at)) {
+            if let Some(family) = self.changing(FamilyRef::Stamp(at)) {
                 family.segments.remove(&ids);
             }
         }
@@ -478,7 +478,7 @@ impl View {
     }
 
     fn remove_lines(&mut self, id: FamilyId, groups: &[GroupId]) {
-        if let Some(family) = self.to_change(FamilyRef::Stored(id)) {
+        if let Some(family) = self.changing(FamilyRef::Stored(id)) {
             family.segments.remove(groups);
         }
     }

@@ -86,17 +86,14 @@ impl FamiliesText {
     /// Writes a metric, or what comes between two. Returns whether there is more.
     pub(super) fn push_some(&mut self, out: &mut Vec<u8>) -> bool {
         if let Some((kind, metrics)) = &mut self.metrics {
-            match metrics.next() {
-                Some(stored) => {
-                    if std::mem::replace(&mut self.metric_written, true) {
-                        out.push(b',');
-                    }
-                    push_json(out, &metric(&self.key, *kind, &stored));
+            if let Some(stored) = metrics.next() {
+                if std::mem::replace(&mut self.metric_written, true) {
+                    out.push(b',');
                 }
-                None => {
-                    out.extend_from_slice(b"]}");
-                    self.metrics = None;
-                }
+                push_json(out, &metric(&self.key, *kind, &stored));
+            } else {
+                out.extend_from_slice(b"]}");
+                self.metrics = None;
             }
             return true;
         }

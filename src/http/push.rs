@@ -100,7 +100,7 @@ pub(super) fn refused(
 ) {
     // The others were judged, which is an event already.
     if !matches!(rejection, Rejection::Gateway(_)) {
-        gateway.note_refused(key.clone(), rejection.to_string());
+        gateway.note_refused(key.clone(), &rejection.to_string());
     }
     add_expires(gateway, key, headers);
 }

@@ -52,7 +52,7 @@ impl Escaping {
     pub const CHANGING: [Self; 3] = [Self::Underscores, Self::Dots, Self::Values];
 
     /// A label name that two of these have, as they are or once they are escaped.
-    pub fn collision<'a>(names: impl Iterator<Item = &'a str> + Clone) -> Option<String> {
+    pub fn collision<'a>(names: &(impl Iterator<Item = &'a str> + Clone)) -> Option<String> {
         let legacy = names.clone().all(is_label_name);
         let schemes = if legacy { &[Self::AllowUtf8][..] } else { &Self::CHANGING[..] };
         schemes.iter().find_map(|scheme| {

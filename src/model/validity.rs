@@ -124,7 +124,8 @@ fn check_native(histogram: &Histogram) -> Result<(), Invalid> {
     if floats && (zero > 0 || !positive.deltas.is_empty() || !negative.deltas.is_empty()) {
         return invalid("it has float counts and integer buckets; expected one of the two");
     }
-    if !floats && !(positive.counts.is_empty() && negative.counts.is_empty()) {
+    let float_buckets = positive.counts.len() + negative.counts.len();
+    if !floats && float_buckets > 0 {
         return invalid("it has float buckets and no float count; expected both");
     }
     let sum = |buckets: &NativeBuckets, sign: &str| check_buckets(buckets, floats, sign);
@@ -212,7 +213,7 @@ fn check_exemplar(exemplar: &Exemplar, names: NameRules) -> Result<(), Invalid> 
         }
     }
     let names = || labels.iter().map(|label| label.name.as_str());
-    match Escaping::collision(names()) {
+    match Escaping::collision(&names()) {
         Some(twice) => invalid(format!("an exemplar has two labels named {twice:?}")),
         None => Ok(()),
     }
@@ -268,6 +269,8 @@ mod tests {
         check(MetricValue::Histogram(Box::new(histogram)))
     }
 
+    type Change = fn(&mut Histogram);
+
     #[test]
     fn a_native_histogram_agrees_with_itself() {
         native(|_| {}).unwrap();
@@ -281,7 +284,6 @@ mod tests {
             h.negative.counts = vec![0.0];
         })
         .unwrap();
-        type Change = fn(&mut Histogram);
         let broken: [(Change, &str); 16] = [
             (|h| h.count = Some(8), "count 7 observations, and its count is 8"),
             (|h| h.count = None, "count is 0"),

@@ -235,11 +235,14 @@ fn a_restore_that_a_limit_refuses_is_counted() {
 fn what_a_push_renders_to_is_bounded() {
     let gateway = Gateway::start("[limits]\ngroup-size = '1MiB'\nrendered-size = '3MiB'\n");
     let key = format!("/metrics/job/j/a/{}", "x".repeat(10_000));
-    let families = |count: usize| (0..count).map(|n| format!("f{n} 1\n")).collect::<String>();
+    let lines = |range: std::ops::Range<usize>| {
+        range.map(|n| format!("f{n} 1\n")).collect::<Vec<_>>().concat()
+    };
+    let families = |count: usize| lines(0..count);
     too_much(&gateway, 413, "limits.group-size", || gateway.put(&key, families(200)));
     gateway.put(&key, families(50)).expect(200);
     // Together with what is there.
-    let more: String = (50..120).map(|n| format!("f{n} 1\n")).collect();
+    let more = lines(50..120);
     too_much(&gateway, 413, "limits.group-size", || gateway.post(&key, &more));
     gateway.put(&key, families(60)).expect(200);
     let other = |n: usize| format!("{key}/b/{n}");
@@ -256,7 +259,7 @@ fn what_a_push_renders_to_is_bounded() {
 #[test]
 fn a_stored_group_beyond_a_bound_is_set_aside() {
     let gateway = Gateway::start("");
-    let body: String = (0..2000).map(|n| format!("m{{n=\"{n}\"}} 1\n")).collect();
+    let body = (0..2000).map(|n| format!("m{{n=\"{n}\"}} 1\n")).collect::<Vec<_>>().concat();
     gateway.put("/metrics/job/large", &body).expect(200);
     gateway.put("/metrics/job/small", "n 1\n").expect(200);
     let stopped = gateway.stop();

@@ -12,15 +12,19 @@ use crate::counter::Counter;
 pub(crate) struct Case {
     /// The size; it is measured at this and at twice as much.
     pub(crate) n: usize,
-    pub(crate) prepare: Box<dyn Fn(&Counter, usize)>,
-    pub(crate) work: Box<dyn Fn(&Counter, usize)>,
+    pub(crate) prepare: Box<Step>,
+    pub(crate) work: Box<Step>,
 }
+
+/// Does something of this size.
+type Step = dyn Fn(&Counter, usize);
 
 /// The group that is pushed to.
 const GROUP: &str = "/metrics/job/NAME";
 const PROTOBUF: &str = "application/vnd.google.protobuf; \
                         proto=io.prometheus.client.MetricFamily; encoding=delimited";
 
+#[expect(clippy::unnecessary_wraps, reason = "where there is none, there is no case")]
 fn case_of(
     n: usize,
     prepare: impl Fn(&Counter, usize) + 'static,
@@ -114,7 +118,7 @@ pub(crate) fn case(method: &str, path: &str, dimension: Dimension) -> Option<Cas
 }
 
 fn encoded(text: &str) -> String {
-    text.bytes().map(|byte| format!("%{byte:02x}")).collect()
+    text.bytes().map(|byte| format!("%{byte:02x}")).collect::<Vec<_>>().concat()
 }
 
 /// A request that selects among some groups.
@@ -132,9 +136,10 @@ fn selected(
 fn request(counter: &Counter, method: &str, path: &str, query: &str) {
     let (path, own): (&str, &str) = match (method, path) {
         ("GET", "/api/v2/events") => return follow(counter, query),
-        ("DELETE", "/api/v2/groups") | (_, "/api/v2/groups/touch") => (path, "search=e"),
+        ("DELETE", "/api/v2/groups") | (_, "/api/v2/groups/touch" | "/api/v2/expired/restore") => {
+            (path, "search=e")
+        }
         (_, "/api/v2/groups/ttl") => (path, "search=e&ttl=1h"),
-        (_, "/api/v2/expired/restore") => (path, "search=e"),
         (_, "/api/v2/groups/families" | "/group") => (path, "job=NAME"),
         ("POST", "/api/v2/ttl/preview") => {
             counter.send(method, path, b"default = \"1h\"\n");

@@ -175,7 +175,8 @@ fn fields(mut message: &[u8]) -> impl Iterator<Item = Result<(u32, &[u8]), prost
             let len = usize::try_from(decode_varint(&mut message)?).unwrap_or(usize::MAX);
             let Some((value, rest)) = message.split_at_checked(len) else {
                 // As prost says it.
-                return Err(wire::Timestamp::decode_length_delimited(&b"\x01"[..]).unwrap_err());
+                let failed = wire::Timestamp::decode_length_delimited(&b"\x01"[..]);
+                return Err(failed.expect_err("a message of one byte that is not there"));
             };
             message = rest;
             return Ok(Some((number, value)));

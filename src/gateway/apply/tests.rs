@@ -8,7 +8,7 @@ use super::*;
 use crate::exposition::text::parse;
 use crate::gateway::history::HistoryLimits;
 use crate::gateway::prepare::{Rules, SeriesHasher, prepare};
-use crate::model::{Label, NameRules, Unmetered};
+use crate::model::{Label, NameRules, Ttl, Unmetered};
 use crate::store::{ChunkKey, Options};
 
 use PushMode::{Replace, Update};
@@ -409,7 +409,7 @@ fn no_command_removes_more_than_some_of_what_has_expired() {
     }
     bench.now += TTL_MILLIS;
     // In conflict with all of them.
-    let key = self::key("job=other");
+    let key = key("job=other");
     let families = parse(GAUGE.as_bytes(), NameRules::Legacy).unwrap();
     let rules = rules(&bench.judge, false);
     let prepared = prepare(&key, bench.hasher, rules, families, &mut Unmetered).unwrap();

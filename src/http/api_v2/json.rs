@@ -39,8 +39,11 @@ pub(super) enum Items {
     Array(Box<dyn Iterator<Item = Value> + Send + Sync>),
     /// It is an object whose text comes in parts: each call appends some of it, until one says that it
     /// was the last.
-    Object(Box<dyn FnMut(&mut Vec<u8>) -> bool + Send + Sync>),
+    Object(Box<MoreText>),
 }
+
+/// Appends some text. Returns whether there is more.
+type MoreText = dyn FnMut(&mut Vec<u8>) -> bool + Send + Sync;
 
 /// An answer that is being written.
 pub(in crate::http) struct JsonBody {
