@@ -2,6 +2,7 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
+use std::ops::Range;
 use std::sync::Mutex;
 
 use crate::Dimension;
@@ -10,19 +11,31 @@ use crate::counter::Counter;
 
 /// A request, and what is there before.
 pub(crate) struct Case {
-    /// The size; it is measured at this and at twice as much.
+    /// The size; it is counted at this and at twice as much.
     pub(crate) n: usize,
-    pub(crate) prepare: Box<Step>,
+    pub(crate) stage: Stage,
     pub(crate) work: Box<Step>,
 }
 
+/// What is there before.
+pub(crate) enum Stage {
+    /// What this stores, in an empty gateway.
+    Own(Box<Step>),
+    /// Some groups, which the request leaves as they are.
+    Among,
+    /// As many groups as the size says, and the one that is pushed to; they stay as they are.
+    Growing,
+}
+
 /// Does something of this size.
-type Step = dyn Fn(&Counter, usize);
+pub(crate) type Step = dyn Fn(&Counter, usize);
 
 /// The group that is pushed to.
-const GROUP: &str = "/metrics/job/NAME";
+pub(crate) const GROUP: &str = "/metrics/job/NAME";
 const PROTOBUF: &str = "application/vnd.google.protobuf; \
                         proto=io.prometheus.client.MetricFamily; encoding=delimited";
+/// What is cheap is asked for more than once.
+const TIMES: usize = 5;
 
 #[expect(clippy::unnecessary_wraps, reason = "where there is none, there is no case")]
 fn case_of(
@@ -30,22 +43,22 @@ fn case_of(
     prepare: impl Fn(&Counter, usize) + 'static,
     work: impl Fn(&Counter, usize) + 'static,
 ) -> Option<Case> {
-    Some(Case { n, prepare: Box::new(prepare), work: Box::new(work) })
+    Some(Case { n, stage: Stage::Own(Box::new(prepare)), work: Box::new(work) })
 }
 
 fn nothing(_: &Counter, _: usize) {}
 
-/// Stores so many groups of one series, those of one body at a time.
-fn groups(counter: &Counter, n: usize) {
-    for at in 0..n {
+/// Stores groups of one series.
+pub(crate) fn groups(counter: &Counter, numbers: Range<usize>) {
+    for at in numbers {
         counter.send("PUT", &format!("/metrics/job/legit/i/{at}"), b"other 1\n");
     }
 }
 
 /// The same, gone.
 fn departed(counter: &Counter, n: usize) {
-    groups(counter, n);
-    counter.send("DELETE", "/api/v2/groups?match[]={job=%22legit%22}", b"");
+    groups(counter, 0..n);
+    counter.send("DELETE", "/api/v2/groups?match[]=%7Bjob=%22legit%22%7D", b"");
 }
 
 fn push(
@@ -64,30 +77,42 @@ pub(crate) fn case(method: &str, path: &str, dimension: Dimension) -> Option<Cas
     let path = path.to_owned();
     match dimension {
         Dimension::Beside => {
-            let prepare = |counter: &Counter, n: usize| {
-                groups(counter, n);
-                counter.send("PUT", GROUP, b"m 1\n");
+            let work = move |counter: &Counter, _: usize| {
+                for _ in 0..TIMES {
+                    if method == "DELETE" {
+                        counter.send("PUT", GROUP, b"m 1\n");
+                    }
+                    request(counter, method, &path, "");
+                }
             };
-            case_of(300, prepare, move |counter, _| request(counter, method, &path, ""))
+            Some(Case { n: crate::GROUPS, stage: Stage::Growing, work: Box::new(work) })
         }
         Dimension::Groups if path.ends_with("/expired") || path.ends_with("/restore") => {
             case_of(200, departed, move |counter, _| request(counter, method, &path, "limit=10000"))
         }
-        Dimension::Groups => case_of(300, groups, move |counter, _| {
-            request(counter, method, &path, "limit=10000");
-        }),
+        // What changes them.
+        Dimension::Groups if matches!(method, "DELETE" | "PUT") || path.ends_with("/touch") => {
+            let prepare = |counter: &Counter, n: usize| groups(counter, 0..n);
+            case_of(200, prepare, move |counter, _| request(counter, method, &path, ""))
+        }
+        Dimension::Groups => {
+            let work =
+                move |counter: &Counter, _: usize| request(counter, method, &path, "limit=10000");
+            Some(Case { n: crate::GROUPS, stage: Stage::Growing, work: Box::new(work) })
+        }
         Dimension::OwnSeries => {
             let prepare =
                 |counter: &Counter, n: usize| drop(counter.send("PUT", GROUP, &series(n)));
             case_of(5000, prepare, move |counter, _| request(counter, method, &path, ""))
         }
         Dimension::Matchers => {
-            let query = |n: usize| format!("match[]={{{}}}", vec!["job=%22legit%22"; n].join(","));
+            let query =
+                |n: usize| format!("match[]=%7B{}%7D", vec!["job=%22legit%22"; n].join(","));
             selected(method, path, 32, query)
         }
         Dimension::Regexes => {
             let query =
-                |n: usize| format!("match[]={{{}}}", vec!["job=~%22l.%2bt%22"; n].join(","));
+                |n: usize| format!("match[]=%7B{}%7D", vec!["job=~%22l.%2bt%22"; n].join(","));
             selected(method, path, 16, query)
         }
         Dimension::Names => {
@@ -102,16 +127,16 @@ pub(crate) fn case(method: &str, path: &str, dimension: Dimension) -> Option<Cas
             selected(method, path, 16, query)
         }
         Dimension::Rules => {
-            let prepare = |counter: &Counter, _: usize| groups(counter, 50);
-            case_of(30, prepare, move |counter, n| {
-                let rule = "[[ttl.rules]]\nmatch = '{job=\"x\"}'\nttl = \"1h\"\n";
+            let work = move |counter: &Counter, n: usize| {
+                let rule = "[[rules]]\nmatch = '{job=\"x\"}'\nttl = \"1h\"\n";
                 let table = rule.repeat(n);
                 let body = match &*path {
                     "/expiry" => format!("table={}", encoded(&table)),
                     _ => table,
                 };
                 counter.send(method, &path, body.as_bytes());
-            })
+            };
+            Some(Case { n: 100, stage: Stage::Among, work: Box::new(work) })
         }
         _ => None,
     }
@@ -122,14 +147,18 @@ fn encoded(text: &str) -> String {
 }
 
 /// A request that selects among some groups.
+#[expect(clippy::unnecessary_wraps, reason = "where there is none, there is no case")]
 fn selected(
     method: &'static str,
     path: String,
     n: usize,
     query: impl Fn(usize) -> String + 'static,
 ) -> Option<Case> {
-    let prepare = |counter: &Counter, _: usize| groups(counter, 100);
-    case_of(n, prepare, move |counter, n| request(counter, method, &path, &query(n)))
+    let work = move |counter: &Counter, n: usize| {
+        let dry = if method == "DELETE" { "&dry_run=true" } else { "" };
+        request(counter, method, &path, &format!("{}{dry}", query(n)));
+    };
+    Some(Case { n, stage: Stage::Among, work: Box::new(work) })
 }
 
 /// A request of the endpoint as it is asked for, with what the path needs beside the query.
@@ -196,7 +225,7 @@ fn pushed(method: &'static str, dimension: Dimension) -> Option<Case> {
             assert_eq!(answer.status, 200, "{}", answer.text());
         }),
         Dimension::SeriesAmongNeighbours => {
-            case_of(10_000, |counter, _| groups(counter, 130), push(method, series))
+            case_of(10_000, |counter, _| groups(counter, 0..130), push(method, series))
         }
         Dimension::SeriesLikeGroups => {
             let body = |n| lines(n, |at| format!("m{{job=\"legit\",i=\"{at}\"}} 1"));
@@ -256,10 +285,13 @@ fn pushed(method: &'static str, dimension: Dimension) -> Option<Case> {
             })
         }
         Dimension::Beside => {
-            let prepare = |counter: &Counter, n: usize| groups(counter, n);
-            case_of(500, prepare, move |counter, _| {
-                counter.send(method, GROUP, b"m 1\nn{a=\"b\"} 1\n");
-            })
+            let work = move |counter: &Counter, _: usize| {
+                for at in 0..TIMES {
+                    let body = format!("m {at}\nn{{a=\"b\"}} 1\n");
+                    counter.send(method, GROUP, body.as_bytes());
+                }
+            };
+            Some(Case { n: crate::GROUPS, stage: Stage::Growing, work: Box::new(work) })
         }
         _ => None,
     }

@@ -18,7 +18,7 @@ mod counter;
 #[path = "../blackbox/harness/mod.rs"]
 mod harness;
 
-use cases::{Case, case};
+use cases::{Case, Stage, case};
 use counter::Counter;
 
 /// Twice as much may cost so many times as much.
@@ -26,7 +26,7 @@ const LINEAR: f64 = 2.2;
 /// What does not count may be noticed so much: hash tables are larger, trees deeper.
 const BESIDE: f64 = 1.25;
 /// Instructions that are there whatever is asked: timers, samples, other requests of the harness.
-const NOISE: u64 = 3_000_000;
+const NOISE: u64 = 1_000_000;
 
 /// What a client chooses, or what is there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -124,51 +124,107 @@ fn endpoints() -> Vec<(&'static str, String)> {
     endpoints
 }
 
+/// A row: an endpoint and a dimension.
+struct Row {
+    name: String,
+    dimension: Dimension,
+    case: Case,
+}
+
 #[test]
 fn every_request_costs_what_it_brings() {
-    let mut counter = Counter::start();
-    let mut report = Vec::new();
-    let (mut rows, mut failed) = (0, 0);
     let mut missing = Vec::new();
+    let mut rows = Vec::new();
     for (method, path) in endpoints() {
         // These end the process, or wait for somebody else.
         if matches!(&*path, "/-/quit" | "/-/reload") {
             continue;
         }
         for dimension in dimensions(method, &path) {
-            let Some(Case { n, prepare, work }) = case(method, &path, dimension) else {
-                missing.push(format!("{method} {path}: {dimension:?}"));
-                continue;
-            };
-            let mut cost = |n: usize| {
-                counter.wipe();
-                prepare(&counter, n);
-                counter.count(|counter| work(counter, n))
-            };
-            let (once, twice) = (cost(n), cost(2 * n));
-            let most = if dimension == Dimension::Beside { BESIDE } else { LINEAR };
-            #[expect(
-                clippy::cast_precision_loss,
-                clippy::cast_possible_truncation,
-                clippy::cast_sign_loss,
-                reason = "they are compared roughly"
-            )]
-            let bound = (once as f64 * most) as u64 + NOISE;
-            let is_fine = twice <= bound;
-            rows += 1;
-            failed += usize::from(!is_fine);
-            let verdict = if is_fine { "" } else { "  <- too much" };
-            let row = format!(
-                "{method:6} {path:24} {dimension:?}, {n}: {once} instructions, {twice} at twice as \
-                 much{verdict}"
-            );
-            print(&row);
-            report.push(row);
+            let name = format!("{method:6} {path:24} {dimension:?}");
+            match case(method, &path, dimension) {
+                Some(case) => rows.push(Row { name, dimension, case }),
+                None => missing.push(name),
+            }
         }
     }
     assert!(missing.is_empty(), "endpoints without a case: {missing:#?}");
-    assert_eq!(failed, 0, "of {rows} rows:\n{}", report.join("\n"));
+    let mut counter = Counter::start();
+    let mut report = Report::default();
+    let (growing, rest): (Vec<_>, Vec<_>) =
+        rows.into_iter().partition(|row| matches!(row.case.stage, Stage::Growing));
+    let (among, own): (Vec<_>, Vec<_>) =
+        rest.into_iter().partition(|row| matches!(row.case.stage, Stage::Among));
+    for row in own {
+        let Stage::Own(prepare) = &row.case.stage else { unreachable!("parted above") };
+        let [once, twice] = [row.case.n, 2 * row.case.n].map(|n| {
+            counter.wipe();
+            prepare(&counter, n);
+            counter.count(|counter| (row.case.work)(counter, n))
+        });
+        report.add(&row, once, twice);
+    }
+    counter.wipe();
+    cases::groups(&counter, 0..100);
+    for row in among {
+        let [once, twice] = [row.case.n, 2 * row.case.n]
+            .map(|n| counter.count(|counter| (row.case.work)(counter, n)));
+        report.add(&row, once, twice);
+    }
+    counter.wipe();
+    counter.send("PUT", cases::GROUP, b"m 1\n");
+    let mut stored = 0;
+    let [once, twice] = [GROUPS, 2 * GROUPS].map(|n| {
+        cases::groups(&counter, stored..n);
+        stored = n;
+        let cost = |row: &Row| counter.count(|counter| (row.case.work)(counter, n));
+        growing.iter().map(cost).collect::<Vec<_>>()
+    });
+    for (row, (once, twice)) in growing.iter().zip(once.into_iter().zip(twice)) {
+        report.add(row, once, twice);
+    }
     counter.stop();
+    report.finish();
+}
+
+/// Groups that are stored where it is looked at what they add.
+const GROUPS: usize = 1000;
+
+/// What was counted.
+#[derive(Default)]
+struct Report {
+    rows: Vec<String>,
+    too_much: Vec<String>,
+}
+
+impl Report {
+    fn add(&mut self, Row { name, dimension, case }: &Row, once: u64, twice: u64) {
+        let most = if *dimension == Dimension::Beside { BESIDE } else { LINEAR };
+        #[expect(
+            clippy::cast_precision_loss,
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "they are compared roughly"
+        )]
+        let bound = (once as f64 * most) as u64 + NOISE;
+        let row = format!("{name}, {}: {once} instructions, {twice} at twice as much", case.n);
+        print(&row);
+        if twice > bound {
+            self.too_much.push(row.clone());
+        }
+        self.rows.push(row);
+    }
+
+    fn finish(self) {
+        let Self { rows, too_much } = self;
+        assert!(
+            too_much.is_empty(),
+            "{} of {} rows cost too much:\n{}",
+            too_much.len(),
+            rows.len(),
+            too_much.join("\n")
+        );
+    }
 }
 
 #[expect(clippy::print_stdout, reason = "the figures are for whoever runs it with --nocapture")]
