@@ -393,7 +393,7 @@ const OTHERS: &[Maker] = &[
         Case::protobuf("a label that is the name", name, &families, Either)
     },
     |name, random| {
-        let label = random.pick(&["__address__", "__x", "le", "quantile", "via", "exported_job"]);
+        let label = random.pick(&["__address__", "__x", "le", "quantile", "exported_job"]);
         Case::text("a label of an odd name", name, format!("{name}{{{label}=\"1\"}} 3\n"), Either)
     },
     |name, random| {

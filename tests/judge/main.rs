@@ -212,6 +212,7 @@ fn no_push_that_is_accepted_breaks_a_scrape() {
     let began = Instant::now();
     let mut stage = Stage::start();
     say(&format!("judges are there after {:?}", began.elapsed()));
+    stage.notices();
     let mut wrong = Vec::new();
     for batch in cases.chunks(BATCH) {
         wrong.extend(judged(&mut stage, batch));

@@ -140,10 +140,11 @@ pub(crate) fn all() -> Vec<Case> {
 
 /// Siblings that were found since, which broke a scrape.
 pub(crate) fn siblings() -> Vec<Case> {
-    vec![Case::text(
-        "S5: a label that is the name",
-        "s5_name",
-        "s5_name{__name__=\"other\"} 3\n",
-        Either,
-    )]
+    let name = "s5_name{__name__=\"other\"} 3\n";
+    let group = |path: &str, value| Push::text(path, format!("s5_group {value}\n"), Either);
+    let groups = vec![group("s5_group", 3), group("s5_group/path@base64/=", 4)];
+    vec![
+        Case::text("S5: a label that is the name", "s5_name", name, Either),
+        Case::new("S5: two groups that differ by an empty label", groups),
+    ]
 }
