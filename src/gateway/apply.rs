@@ -626,10 +626,11 @@ impl Judge {
         let sequence = self.index.next_sequence();
         let members: Vec<_> = families
             .iter()
-            .map(|PreparedFamily { kind, record, rendered }| NewMember {
+            .map(|PreparedFamily { kind, native, record, rendered }| NewMember {
                 name: &record.name,
                 chunk: 0,
                 kind: *kind,
+                native: *native,
                 help: record.help.as_deref(),
                 sequence,
                 series: record.series,

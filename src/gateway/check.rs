@@ -156,7 +156,13 @@ impl<'a> Checked<'a> {
         let Some((id, family)) = self.index.family_of(name) else { return Ok(()) };
         let own = self.group.and_then(|group| group.member(id));
         let others = family.holders - u32::from(own.is_some_and(|member| member.series > 0));
-        if others > 0 && family.kind != pushed.kind { Err(refuse(family.kind)) } else { Ok(()) }
+        if others > 0 && family.kind != pushed.kind {
+            return Err(refuse(family.kind));
+        }
+        if others > 0 && family.native != pushed.native {
+            return Err(Refusal::Native { family: name.clone(), native: pushed.native });
+        }
+        Ok(())
     }
 
     /// No family has a name that another's exposition uses for its parts

@@ -39,6 +39,12 @@ pub enum Refusal {
         pushed.as_proto_name(), stored.as_proto_name()
     )]
     Type { family: String, pushed: MetricType, stored: MetricType },
+    /// Prometheus takes all of a family for what the first of it is.
+    #[error(
+        "gathered metric family {family} has {} histograms here and {} ones elsewhere; expected one of the two",
+        kind(*native), kind(!*native)
+    )]
+    Native { family: String, native: bool },
     #[error(
         "collected metric {family:?} {labels} was collected before with the same name and label values"
     )]
@@ -71,6 +77,10 @@ pub enum Refusal {
     /// A limit of what the gateway holds in all, rather than of the push.
     #[error("the gateway is full: it would hold {found} {what}, and {setting} is {limit}")]
     Full { what: &'static str, setting: &'static str, found: u64, limit: u64 },
+}
+
+fn kind(native: bool) -> &'static str {
+    if native { "native" } else { "classic" }
 }
 
 /// A failure that is not the client's.
@@ -106,7 +116,7 @@ impl Refusal {
     pub fn reason(&self) -> &'static str {
         match self {
             Self::Timestamps => "timestamp",
-            Self::NotA { .. } | Self::Type { .. } => "type",
+            Self::NotA { .. } | Self::Type { .. } | Self::Native { .. } => "type",
             Self::LabelTwice { .. }
             | Self::LabelName { .. }
             | Self::LabelReserved { .. }
@@ -128,6 +138,7 @@ impl Refusal {
     pub fn is_conflict(&self) -> bool {
         match self {
             Self::Type { .. }
+            | Self::Native { .. }
             | Self::Duplicate { .. }
             | Self::Suffix { .. }
             | Self::Escaped { .. }

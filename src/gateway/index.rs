@@ -94,6 +94,8 @@ pub struct Member {
 pub struct Family {
     pub name: Arc<str>,
     pub kind: MetricType,
+    /// Whether its series are native histograms.
+    pub native: bool,
     /// How many groups have it, and how many of them with a series.
     members: u32,
     pub holders: u32,
@@ -127,6 +129,7 @@ pub struct NewMember<'a> {
     /// Where it is stored; 0 is the head, or not known yet.
     pub chunk: u32,
     pub kind: MetricType,
+    pub native: bool,
     pub help: Option<&'a str>,
     pub sequence: u64,
     pub series: u32,
@@ -434,6 +437,7 @@ impl Index {
             // Nobody else holds it: a push may change the type.
             changed |= family.kind != new.kind;
             family.kind = new.kind;
+            family.native = new.native;
         }
         changed |= family.helps.show(help, id, new.sequence);
         let member = Member {
@@ -565,6 +569,7 @@ impl Index {
         let family = Family {
             name: Arc::clone(&name),
             kind: new.kind,
+            native: new.native,
             members: 0,
             holders: 0,
             helps: Helps::default(),
@@ -733,7 +738,8 @@ mod tests {
     fn member<'a>(name: &'a str, help: Option<&'a str>, sequence: u64) -> NewMember<'a> {
         static RENDERED: LazyLock<RenderedFamily> = LazyLock::new(|| rendered(vec![]));
         let kind = MetricType::Gauge;
-        NewMember { name, chunk: 0, kind, help, sequence, series: 1, rendered: &RENDERED }
+        let native = false;
+        NewMember { name, chunk: 0, kind, native, help, sequence, series: 1, rendered: &RENDERED }
     }
 
     fn rendered(extras: Vec<ExtraSeries>) -> RenderedFamily {

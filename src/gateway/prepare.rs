@@ -33,6 +33,8 @@ pub struct SeriesHasher {
 #[derive(Clone, Debug)]
 pub struct PreparedFamily {
     pub kind: MetricType,
+    /// Whether its metrics are native histograms.
+    pub native: bool,
     /// Its stored form, but for the time and the sequence number, which the lane gives.
     pub record: FamilyRecord,
     pub rendered: RenderedFamily,
@@ -364,6 +366,9 @@ impl<'a> GroupRenderer<'a> {
                 reason,
             })?;
         }
+        let Some(native) = family.is_native() else {
+            return Err(Refusal::Native { family: family.name, native: true });
+        };
         let rendered = self.render_into(lines, &family);
         self.check_unique(&family, &rendered)?;
         let series = u32::try_from(family.metrics.len()).unwrap_or(u32::MAX);
@@ -378,7 +383,7 @@ impl<'a> GroupRenderer<'a> {
             series,
             metrics: Bytes::new(),
         };
-        Ok(PreparedFamily { kind: family.kind, record, rendered })
+        Ok(PreparedFamily { kind: family.kind, native, record, rendered })
     }
 
     /// Leaves a metric only the labels that its group does not give it, sorted, and checks them.

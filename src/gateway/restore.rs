@@ -181,15 +181,17 @@ fn insert(
         quoted |= !is_metric_name(&family.name);
         let mut own = family.metrics.iter().flat_map(|metric| &metric.labels);
         quoted |= own.any(|label| !is_label_name(&label.name));
+        let of_family = (kind, family.is_native().unwrap_or(true));
         let MetricFamily { name, help, .. } = family;
-        rendered.push((name, help, kind, chunk, record.sequence, record.series, lines));
+        rendered.push((name, help, of_family, chunk, record.sequence, record.series, lines));
     }
     let members: Vec<_> = rendered
         .iter()
-        .map(|(name, help, kind, chunk, sequence, series, lines)| NewMember {
+        .map(|(name, help, (kind, native), chunk, sequence, series, lines)| NewMember {
             name,
             chunk: *chunk,
             kind: *kind,
+            native: *native,
             help: help.as_deref(),
             sequence: *sequence,
             series: *series,

@@ -143,6 +143,7 @@ impl Rejection {
                 | Refusal::Sibling { .. }
                 | Refusal::BoundLabel { .. }
                 | Refusal::Type { .. }
+                | Refusal::Native { .. }
                 | Refusal::Duplicate { .. }
                 | Refusal::Suffix { .. }
                 | Refusal::TooLong { .. }

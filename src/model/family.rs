@@ -202,6 +202,35 @@ impl MetricValue {
     }
 }
 
+impl Histogram {
+    /// Whether Prometheus takes it for a native histogram.
+    pub fn is_native(&self) -> bool {
+        self.zero_threshold.is_some_and(|threshold| threshold > 0.0)
+            || self.zero_count.is_some_and(|count| count > 0)
+            || self.zero_count_float.is_some_and(|count| count > 0.0)
+            || !self.positive.spans.is_empty()
+            || !self.negative.spans.is_empty()
+    }
+
+    /// Whether its counts are floats.
+    pub fn is_float(&self) -> bool {
+        let is_above_zero = |count: Option<f64>| count.is_some_and(|count| count > 0.0);
+        is_above_zero(self.count_float) || is_above_zero(self.zero_count_float)
+    }
+}
+
+impl MetricFamily {
+    /// Whether its metrics are native histograms; `None` if some are and some are not.
+    pub fn is_native(&self) -> Option<bool> {
+        let is_native = |metric: &Metric| match &metric.value {
+            MetricValue::Histogram(histogram) => histogram.is_native(),
+            _ => false,
+        };
+        let first = self.metrics.first().is_some_and(is_native);
+        self.metrics.iter().all(|metric| is_native(metric) == first).then_some(first)
+    }
+}
+
 impl Metric {
     /// A gauge without a timestamp.
     pub fn gauge(labels: Vec<Label>, value: f64) -> Self {

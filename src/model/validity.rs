@@ -118,8 +118,7 @@ fn check_native(histogram: &Histogram) -> Result<(), Invalid> {
         ));
     }
     check_count(histogram.zero_count_float, "the count of the zero bucket")?;
-    let is_above_zero = |count: Option<f64>| count.is_some_and(|count| count > 0.0);
-    let floats = is_above_zero(histogram.count_float) || is_above_zero(histogram.zero_count_float);
+    let floats = histogram.is_float();
     let zero = histogram.zero_count.unwrap_or(0);
     if floats && (zero > 0 || !positive.deltas.is_empty() || !negative.deltas.is_empty()) {
         return invalid("it has float counts and integer buckets; expected one of the two");
@@ -130,10 +129,7 @@ fn check_native(histogram: &Histogram) -> Result<(), Invalid> {
     }
     let sum = |buckets: &NativeBuckets, sign: &str| check_buckets(buckets, floats, sign);
     let in_buckets = sum(positive, "positive")?.checked_add(sum(negative, "negative")?);
-    let is_native = zero > 0
-        || [positive, negative].iter().any(|buckets| !buckets.spans.is_empty())
-        || is_above_zero(histogram.zero_threshold);
-    if floats || !is_native {
+    if floats || !histogram.is_native() {
         return Ok(());
     }
     let Some(in_buckets) = in_buckets.and_then(|sum| sum.checked_add(zero)) else {

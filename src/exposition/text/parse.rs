@@ -193,6 +193,36 @@ struct LabelList {
     /// A metric name inside the braces.
     name: Option<String>,
     labels: Vec<Label>,
+    /// Places in `labels` by the hash of the name, where there are many.
+    by_name: HashTable<usize>,
+}
+
+/// So many labels are looked through one by one.
+const FEW_LABELS: usize = 16;
+
+impl LabelList {
+    fn has(&self, name: &str, hasher: &DefaultHashBuilder) -> bool {
+        if self.labels.len() <= FEW_LABELS {
+            return self.labels.iter().any(|label| label.name == name);
+        }
+        let is_it = |at: &usize| self.labels.get(*at).is_some_and(|label| label.name == name);
+        self.by_name.find(hasher.hash_one(name), is_it).is_some()
+    }
+
+    fn push(&mut self, label: Label, hasher: &DefaultHashBuilder) {
+        self.labels.push(label);
+        let from = match self.labels.len() {
+            len if len <= FEW_LABELS => return,
+            _ if self.by_name.is_empty() => 0,
+            len => len - 1,
+        };
+        let Self { labels, by_name, .. } = self;
+        let hash_of =
+            |at: &usize| labels.get(*at).map_or(0, |label| hasher.hash_one(label.name.as_str()));
+        for at in from..labels.len() {
+            by_name.insert_unique(hash_of(&at), at, hash_of);
+        }
+    }
 }
 
 fn fail<T>(reason: impl Into<String>) -> Parsed<T> {
@@ -424,7 +454,7 @@ impl Parser<'_, '_, '_> {
         if !self.families.names.is_label_name(&name) {
             return fail(format!("invalid label name {}", quoted(&*name)));
         }
-        if list.labels.iter().any(|label| label.name == name) {
+        if list.has(&name, &self.families.hasher) {
             let metric = self.families.name_of(index, list);
             return fail(format!("duplicate label names for metric {}", quoted(metric)));
         }
@@ -451,7 +481,8 @@ impl Parser<'_, '_, '_> {
             Some(b',' | b'}') => {
                 self.families.budget.labels(list.labels.len() + 1)?;
                 self.families.budget.label(name.len() + value.len())?;
-                list.labels.push(Label { name: name.into_owned(), value });
+                let label = Label { name: name.into_owned(), value };
+                list.push(label, &self.families.hasher);
                 Ok(())
             }
             Some(_) => fail(format!("unexpected end of label value {}", quoted(value))),
