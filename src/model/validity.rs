@@ -39,6 +39,10 @@ pub fn settle(metric: &mut Metric, names: NameRules) -> Result<(), Invalid> {
             check_time(histogram.created, "the created timestamp")?;
             settle_classic(histogram, names)?;
             check_native(histogram)?;
+            // Prometheus 3.5 ends where a native histogram with float counts has one.
+            if histogram.is_native() && histogram.is_float() {
+                histogram.created = None;
+            }
             check_parts(histogram.exemplars.len(), "exemplars")?;
             histogram.exemplars.iter().try_for_each(|exemplar| check_exemplar(exemplar, names))
         }

@@ -128,7 +128,7 @@ pub(crate) fn case(method: &str, path: &str, dimension: Dimension) -> Option<Cas
         }
         Dimension::Rules => {
             let work = move |counter: &Counter, n: usize| {
-                let rule = "[[rules]]\nmatch = '{job=\"x\"}'\nttl = \"1h\"\n";
+                let rule = "[[ttl.rules]]\nmatch = '{job=\"x\"}'\nttl = \"1h\"\n";
                 let table = rule.repeat(n);
                 let body = match &*path {
                     "/expiry" => format!("table={}", encoded(&table)),
@@ -171,11 +171,11 @@ fn request(counter: &Counter, method: &str, path: &str, query: &str) {
         (_, "/api/v2/groups/ttl") => (path, "search=e&ttl=1h"),
         (_, "/api/v2/groups/families" | "/group") => (path, "job=NAME"),
         ("POST", "/api/v2/ttl/preview") => {
-            counter.send(method, path, b"default = \"1h\"\n");
+            counter.send(method, path, b"[ttl]\ndefault = \"1h\"\n");
             return;
         }
         ("POST", "/expiry") => {
-            counter.send(method, path, b"table=default%20%3d%20%221h%22");
+            counter.send(method, path, b"table=%5bttl%5d%0adefault%20%3d%20%221h%22");
             return;
         }
         _ => (path, ""),

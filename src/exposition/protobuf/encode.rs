@@ -229,11 +229,7 @@ fn to_histogram(from: &Histogram) -> wire::Histogram {
         sample_count_float: from.count_float,
         sample_sum: from.sum,
         bucket: from.buckets.iter().map(to_bucket).collect(),
-        // Prometheus 3.5 ends where a native histogram with float counts has one.
-        created_timestamp: from
-            .created
-            .filter(|_| !(from.is_native() && from.is_float()))
-            .map(to_timestamp),
+        created_timestamp: from.created.map(to_timestamp),
         schema: from.schema,
         zero_threshold: from.zero_threshold,
         zero_count: from.zero_count,

@@ -1,6 +1,8 @@
 //! Families into text 0.0.4, byte for byte as Prometheus's Go encoder writes them. Names beyond the
 //! legacy charset are quoted: what is kept is the form that loses nothing.
 
+use memchr::{memchr2, memchr3};
+
 use crate::exposition::number::{push_float, push_integer};
 use crate::model::name::{is_label_name, is_metric_name};
 use crate::model::{
@@ -254,13 +256,19 @@ fn push_quoted(out: &mut Vec<u8>, name: &str, quotes: bool) {
 
 /// Escapes backslashes and newlines, in label values quotes too.
 pub fn push_escaped(out: &mut Vec<u8>, text: &str, quotes: bool) {
-    for byte in text.bytes() {
-        match byte {
-            b'\\' => out.extend_from_slice(b"\\\\"),
-            b'\n' => out.extend_from_slice(b"\\n"),
-            b'"' if quotes => out.extend_from_slice(b"\\\""),
-            other => out.push(other),
-        }
+    let mut rest = text.as_bytes();
+    loop {
+        let next =
+            if quotes { memchr3(b'\\', b'\n', b'"', rest) } else { memchr2(b'\\', b'\n', rest) };
+        let Some((before, [escaped, after @ ..])) = next.and_then(|at| rest.split_at_checked(at))
+        else {
+            out.extend_from_slice(rest);
+            return;
+        };
+        out.extend_from_slice(before);
+        out.push(b'\\');
+        out.push(if *escaped == b'\n' { b'n' } else { *escaped });
+        rest = after;
     }
 }
 
