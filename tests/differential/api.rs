@@ -86,9 +86,10 @@ fn buckets_of_native_histograms_have_bounds() {
             pair.case(format!("schema {schema}, offset {offset}"));
             let histogram = |float: bool| {
                 let counts = if float { vec![1.5, 2.0, 0.0, 0.25] } else { Vec::new() };
+                // Those of each side are 2, 1, 0 and 3.
                 let deltas = if float { Vec::new() } else { vec![2, -1, -1, 3] };
                 Histogram {
-                    sample_count: (!float).then_some(9),
+                    sample_count: (!float).then_some(14),
                     sample_count_float: float.then_some(9.5),
                     sample_sum: Some(2.5),
                     schema: Some(schema),

@@ -28,6 +28,8 @@ pub(crate) struct Sequence {
     families: Vec<(&'static str, MetricType, Option<&'static str>)>,
     /// Bodies that were changed at random get names of their own.
     changed: usize,
+    /// So many label sets have a number, so that none is another but for a label without a value.
+    numbered: usize,
 }
 
 const NAMES: [&str; 8] =
@@ -106,6 +108,10 @@ impl Sequence {
                     group.push((name.to_owned(), random.pick(values).to_string()));
                 }
             }
+            // A label without a value is none: beside it, another has to tell what it is on apart.
+            if group.iter().any(|(_, value)| value.is_empty()) {
+                group.push(("group".to_owned(), groups.len().to_string()));
+            }
             if !groups.contains(&group) {
                 groups.push(group);
             }
@@ -114,7 +120,7 @@ impl Sequence {
             let help = random.chance(50).then(|| *random.pick(&HELPS));
             (name, *random.pick(&TYPES), help)
         });
-        Self { random, groups, families: families.to_vec(), changed: 0 }
+        Self { random, groups, families: families.to_vec(), changed: 0, numbered: 0 }
     }
 
     pub(crate) fn requests(&mut self) -> Vec<Request> {
@@ -204,8 +210,9 @@ impl Sequence {
         family
     }
 
-    fn body_labels(&mut self) -> Vec<(&'static str, &'static str)> {
-        let mut found: Vec<(&str, &str)> = Vec::new();
+    /// `changes`: any of them may become another, or be left without its value.
+    fn body_labels(&mut self, changes: bool) -> Vec<(&'static str, String)> {
+        let mut found: Vec<(&str, String)> = Vec::new();
         for _ in 0..self.random.below(4) {
             let name = match self.random.below(200) {
                 0 => "__reserved",
@@ -213,8 +220,13 @@ impl Sequence {
                 _ => *self.random.pick(&LABELS),
             };
             if found.iter().all(|(other, _)| *other != name) {
-                found.push((name, *self.random.pick(&VALUES)));
+                let values = if changes { &VALUES[1..] } else { &VALUES[..] };
+                found.push((name, self.random.pick(values).to_string()));
             }
+        }
+        if changes || found.iter().any(|(_, value)| value.is_empty()) {
+            self.numbered += 1;
+            found.push(("series", self.numbered.to_string()));
         }
         found
     }
@@ -222,12 +234,24 @@ impl Sequence {
     fn with_text(&mut self, request: Request) -> Request {
         let mut text = String::new();
         let changes = self.random.chance(25);
-        let mut seen = Vec::new();
+        let (mut seen, mut of_m) = (Vec::new(), None);
         for _ in 0..self.random.below(5) {
-            let (name, kind, help) = self.family();
+            let (name, kind, mut help) = self.family();
             // A family of a text has one TYPE line.
             if seen.contains(&name) {
                 continue;
+            }
+            // The HELP of its part is a summary's or histogram's own, and would differ between groups.
+            let is_part = match of_m {
+                Some(MetricType::Summary) => ["m_sum", "m_count"].contains(&name),
+                Some(MetricType::Histogram) => name.starts_with("m_"),
+                _ => false,
+            };
+            if is_part {
+                help = None;
+            }
+            if name == "m" {
+                of_m = Some(kind);
             }
             // Changed, a count may become none, of which the reference makes something.
             if changes && kind == MetricType::Histogram {
@@ -235,7 +259,7 @@ impl Sequence {
             }
             seen.push(name);
             let name = if changes { format!("x{}_{name}", self.changed) } else { name.to_owned() };
-            text += &self.text_family(&name, kind, help);
+            text += &self.text_family(&name, kind, help, changes);
         }
         let mut bytes = text.into_bytes();
         if changes {
@@ -261,7 +285,8 @@ impl Sequence {
             }
             6 => ("gzip", bytes.clone()),
             7 => ("snappy", bytes.clone()),
-            8 => ("nonsense", bytes.clone()),
+            // The reference does not mind, and would store it.
+            8 => ("nonsense", [&bytes[..], b"\nwhat is this\n"].concat()),
             _ => ("", bytes.clone()),
         };
         if !encoding.0.is_empty() {
@@ -270,7 +295,15 @@ impl Sequence {
         request.body(encoding.1)
     }
 
-    fn text_family(&mut self, name: &str, kind: MetricType, help: Option<&str>) -> String {
+    /// `changes`: it is going to be changed. A count may then become none, of which the reference
+    /// makes something.
+    fn text_family(
+        &mut self,
+        name: &str,
+        kind: MetricType,
+        help: Option<&str>,
+        changes: bool,
+    ) -> String {
         let mut text = String::new();
         if let Some(help) = help {
             let help = help.replace('\\', "\\\\").replace('\n', "\\n");
@@ -287,11 +320,21 @@ impl Sequence {
         if kind != MetricType::Untyped || self.random.chance(50) {
             writeln!(text, "# TYPE {name} {word}").unwrap();
         }
+        let mut seen: Vec<Vec<_>> = Vec::new();
         for _ in 0..=self.random.below(3) {
-            let labels = self.body_labels();
+            let labels = self.body_labels(changes);
+            // A metric of several lines that comes twice is one with all its buckets twice.
+            let mut sorted = labels.clone();
+            sorted.sort();
+            if matches!(kind, MetricType::Summary | MetricType::Histogram) && seen.contains(&sorted)
+            {
+                continue;
+            }
+            seen.push(sorted);
             let mut line =
                 |random: &mut Random, suffix: &str, more: Option<(&str, &str)>, value: &str| {
-                    let labels = labels.iter().copied().chain(more);
+                    let labels = labels.iter().map(|(name, value)| (*name, value.as_str()));
+                    let labels = labels.chain(more);
                     let labels: Vec<_> = labels
                         .map(|(name, value)| {
                             let value = value.replace('\\', "\\\\").replace('"', "\\\"");
@@ -313,7 +356,9 @@ impl Sequence {
                     }
                     let sum = *random.pick(&NUMBERS);
                     line(random, "_sum", None, sum);
-                    line(random, "_count", None, count);
+                    if !changes {
+                        line(random, "_count", None, count);
+                    }
                 }
                 MetricType::Histogram | MetricType::GaugeHistogram => {
                     for bound in ["0.5", "1e6", "+Inf"] {
@@ -324,7 +369,9 @@ impl Sequence {
                     line(random, "_count", None, count);
                 }
                 _ => {
-                    let value = *random.pick(&NUMBERS);
+                    // Behind a summary or histogram it is a count of that.
+                    let is_count = name.ends_with("_count");
+                    let value = if is_count { count } else { *random.pick(&NUMBERS) };
                     line(random, "", None, value);
                 }
             }
@@ -369,7 +416,9 @@ impl Sequence {
     }
 
     fn protobuf_metric(&mut self, kind: MetricType) -> Metric {
-        let mut metric = Metric { label: labels(&self.body_labels()), ..Metric::default() };
+        let own = self.body_labels(false);
+        let own: Vec<_> = own.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        let mut metric = Metric { label: labels(&own), ..Metric::default() };
         let random = &mut self.random;
         if random.chance(1) {
             metric.timestamp_ms = Some(1000);

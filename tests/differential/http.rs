@@ -64,8 +64,41 @@ impl Request {
         Self { method: method.to_owned(), ..self.clone() }
     }
 
+    pub(crate) fn with_target(&self, target: String) -> Self {
+        Self { target, ..self.clone() }
+    }
+
     pub(crate) fn has(&self, header: &str) -> bool {
-        self.headers.iter().any(|(name, _)| name == header)
+        self.value(header).is_some()
+    }
+
+    pub(crate) fn value(&self, header: &str) -> Option<&str> {
+        let found = self.headers.iter().find(|(name, _)| name == header);
+        found.map(|(_, value)| value.as_str())
+    }
+
+    pub(crate) fn without(&self, header: &str) -> Self {
+        let mut request = self.clone();
+        request.headers.retain(|(name, _)| name != header);
+        request
+    }
+
+    pub(crate) fn is_push(&self) -> bool {
+        matches!(self.method.as_str(), "PUT" | "POST")
+    }
+
+    /// The body without its content encoding. None if it is in none that the reference knows, or is
+    /// damaged.
+    pub(crate) fn decoded(&self) -> Option<Vec<u8>> {
+        let mut decoded = Vec::new();
+        let body = self.body.as_slice();
+        let read = match self.value("Content-Encoding").map(str::to_ascii_lowercase).as_deref() {
+            None => return Some(self.body.clone()),
+            Some("gzip") => flate2::read::MultiGzDecoder::new(body).read_to_end(&mut decoded),
+            Some("snappy") => snap::read::FrameDecoder::new(body).read_to_end(&mut decoded),
+            Some(_) => return None,
+        };
+        read.is_ok().then_some(decoded)
     }
 
     fn bytes(&self) -> Vec<u8> {

@@ -33,7 +33,6 @@ fn grouping_labels_win_and_instance_is_always_there() {
                     ("PUT", "job/x/l/v", "m{l=\"a\"} 1\nm 2\n"),
                     ("PUT", "job/x", "m 1\nm{instance=\"\"} 2\n"),
                     ("PUT", "job/x", "m 1\nm 1\n"),
-                    ("PUT", "job/x", "m{a=\"\"} 1\nm 2\n"),
                 ],
             ),
             (

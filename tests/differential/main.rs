@@ -40,6 +40,7 @@ mod protobuf;
 mod protobuf_bodies;
 mod pushes;
 mod random;
+mod scrapers;
 mod sequences;
 mod text_bodies;
 mod text_errors;

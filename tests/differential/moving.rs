@@ -13,7 +13,7 @@ use crate::generate::Sequence;
 use crate::http::Request;
 use crate::kinds;
 use crate::programs::Program;
-use crate::protobuf::body;
+use crate::protobuf::{Histogram, Metric, MetricType, body, family, gauge, span};
 
 const PROTOBUF: &str = "application/vnd.google.protobuf; \
                         proto=io.prometheus.client.MetricFamily; encoding=delimited";
@@ -244,6 +244,69 @@ fn a_running_gateway_is_imported() {
     let url = format!("http://{}/", ours.address());
     bench.succeeds("copy", &["import", &url]);
     bench.shows("copy", &[], &expected);
+}
+
+/// Of what the reference holds and a push would be refused for, a family is left out, or the group if
+/// it is the key, and that is said. The rest is there.
+#[test]
+fn what_no_scraper_could_take_is_left_out_and_said() {
+    let contradictory = Histogram {
+        sample_count: Some(9),
+        schema: Some(0),
+        positive_span: vec![span(0, 1)],
+        positive_delta: vec![1],
+        ..Histogram::default()
+    };
+    let contradictory = Metric { histogram: Some(contradictory), ..Metric::default() };
+    let families = [
+        family("good", MetricType::Gauge, vec![gauge(&[], 1.0)]),
+        family("h", MetricType::Histogram, vec![contradictory]),
+    ];
+    let twice = "# TYPE s summary\ns{quantile=\"0.5\"} 1\ns{quantile=\".5\"} 2\n";
+    let requests = [
+        Request::put("/metrics/job/a", body(&families)).header("Content-Type", PROTOBUF),
+        Request::put("/metrics/job/b", format!("# TYPE good gauge\ngood 2\n{twice}")),
+        Request::put("/metrics/job/c", "m{a=\"\"} 1\nm 2\n"),
+        Request::put("/metrics/job/d", "n 1\n"),
+        Request::put("/metrics/job/d/a@base64/=", "n{b=\"c\"} 2\n"),
+        Request::put("/metrics/job/e", "# TYPE good gauge\ngood 3\n"),
+    ];
+    let bench = Bench::new();
+    let (file, mut expected) = bench.persisted(&[], &requests);
+    assert_eq!(expected.len(), requests.len(), "the reference has them all");
+    // Those of one key: which of them comes first is not said.
+    expected.retain(|group| group["labels"]["job"] != "d");
+    for group in expected.iter_mut().filter_map(Value::as_object_mut) {
+        group.retain(|name, _| !["h", "s", "m"].contains(&name.as_str()));
+    }
+    let said = "; 3 groups without families that contradict others; 1 groups left out that contradict \
+                others";
+    let check = |store: &str, source: &str| {
+        let output = bench.run(store, &["import", source]);
+        let [out, errors] =
+            [&output.stdout, &output.stderr].map(|said| String::from_utf8_lossy(said));
+        assert!(output.status.success(), "{errors}");
+        assert!(out.contains(": 5 groups, "), "{out}");
+        assert!(out.contains(said), "{out}");
+        for reason in [
+            "its native buckets count 1 observations, and its count is 9",
+            "quantile 0.5 comes twice",
+            "was collected before with the same name and label values",
+            "a label without a value is none",
+        ] {
+            assert!(errors.contains(reason), "{reason}: {errors}");
+        }
+        let ours = bench.serve(store, &[]);
+        let (of_d, rest): (Vec<_>, Vec<_>) =
+            groups(&ours).into_iter().partition(|group| group["labels"]["job"] == "d");
+        assert_same(&rest, &expected);
+        assert_eq!(of_d.len(), 1);
+        ours.signal("TERM");
+        assert!(ours.ended().success());
+    };
+    check("file", file.to_str().unwrap());
+    let reference = Program::persisting_reference(&file, &[]);
+    check("url", &format!("http://{}", reference.address()));
 }
 
 #[test]

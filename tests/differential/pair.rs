@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::process::ExitStatus;
 
 use crate::answers::{difference, head};
-use crate::explained::{Why, expected, with_head};
+use crate::explained::{Why, expected, reworded, with_head};
 use crate::http::{Answer, Request};
 use crate::programs::Program;
 use crate::wait::eventually;
@@ -79,7 +79,13 @@ impl Pair {
             reference = request.with_method("GET").send(self.reference.address());
             self.meet(Why::Head);
         }
-        if let Some((why, expected)) = expected(request, &reference, &ours) {
+        let mut understood = request.clone();
+        while let Some((why, other)) = reworded(&understood, &reference, &ours) {
+            reference = other.send(self.reference.address());
+            understood = other;
+            self.meet(why);
+        }
+        if let Some((why, expected)) = expected(&understood, &reference, &ours) {
             reference = expected;
             self.meet(why);
         }
@@ -107,6 +113,21 @@ impl Pair {
             self.differ(request, &format!("{why:?}: not a {status} but {} {text:?}", head(&ours)));
         }
         ours
+    }
+
+    /// Sends a push that the reference takes and that is refused here, in words among which are these.
+    /// Then both forget everything, so that what follows can be compared. Needs the admin API.
+    pub(crate) fn refuses(&mut self, why: Why, request: &Request, words: &str) {
+        let (reference, ours) = self.send(request);
+        self.meet(why);
+        if reference.status != Some(200) {
+            self.differ(request, &format!("the reference refuses it: {}", head(&reference)));
+        }
+        if ours.status != Some(400) || !ours.text().contains(words) {
+            let text = ours.text();
+            self.differ(request, &format!("no 400 with {words:?}: {} {text:?}", head(&ours)));
+        }
+        self.wipe();
     }
 
     /// Sends a request to this gateway alone.

@@ -1,5 +1,7 @@
 //! Text bodies that are no exposition: each is refused with the same line and the same words.
 
+use crate::encodings::{gzip, snappy};
+use crate::explained::Why;
 use crate::http::Request;
 use crate::pair::Pair;
 
@@ -133,6 +135,69 @@ const REFUSED: [&str; 120] = [
     "# TYPE h histogram\nh_bucket{le=\"1_0\"} 1\n",
     "# TYPE s summary\ns_count x\n",
 ];
+
+/// Lines that end in blanks or as on Windows, and a body that begins with a byte order mark: what the
+/// reference says to the same body without.
+#[test]
+fn ends_of_lines() {
+    let mut pair = Pair::with_wipe();
+    for body in [
+        "m 1 \n",
+        "m{a=\"b\"} 1\t \nn 2\n",
+        "m 1 2 \n",
+        "m 1 \r\n",
+        "# HELP m help\r\n# TYPE m gauge\r\n\r\nm{a=\"b\"} 1\r\nm{a=\"c\"} 2 \r\n",
+        "# TYPE m counter\t\nm 1\n",
+        "\u{feff}m 1\n",
+        "\u{feff}# HELP m help \r\n# TYPE m gauge \r\nm 1 \r\n",
+        "m 1 \nwhat is this \r\n",
+        "m 1 \nm 2",
+        "m 1 \nm 1 \n",
+        "m{a=\"\r\n\"} 1 \n",
+        "\u{feff}",
+        "\u{feff}\u{feff}m 1\n",
+    ] {
+        pair.same(&Request::put("/metrics/job/x", body));
+        pair.same_state();
+        pair.wipe();
+        let zipped = Request::put("/metrics/job/x", gzip(body.as_bytes()));
+        pair.same(&zipped.header("Content-Encoding", "gzip"));
+        pair.same_state();
+        pair.wipe();
+    }
+    pair.check(pair.met(Why::LineEnds), "the reference refuses them");
+    pair.finish();
+}
+
+/// What a body seems to be that is no text stands behind the reference's words.
+#[test]
+fn what_a_body_seems_to_be() {
+    let mut pair = Pair::start(&[]);
+    let push = |body: &[u8]| Request::put("/metrics/job/x", body);
+    let wide: Vec<u8> = "m 1\n".encode_utf16().flat_map(u16::to_le_bytes).collect();
+    for (push, cause) in [
+        (push(&gzip(b"m 1\n")), " (it begins as gzip does: send it with Content-Encoding: gzip)\n"),
+        (
+            push(&snappy(b"m 1\n")),
+            " (it begins as snappy does: send it with Content-Encoding: snappy)\n",
+        ),
+        (
+            push(b"\x28\xb5\x2f\xfd\x04"),
+            " (it begins as zstd does: send it with Content-Encoding: zstd)\n",
+        ),
+        (push(&wide), " (it is UTF-16: send it as UTF-8)\n"),
+        (push(&[&b"\xff\xfe"[..], &wide].concat()), " (it is UTF-16: send it as UTF-8)\n"),
+        (
+            push(b"\x0a\x05\x0a").header("Content-Type", "application/x-protobuf"),
+            "io.prometheus.client.MetricFamily messages)\n",
+        ),
+    ] {
+        let answer = pair.same(&push);
+        pair.check(answer.status == Some(400) && answer.text().ends_with(cause), cause);
+    }
+    pair.check(pair.met(Why::Causes), "the reference does not say so");
+    pair.finish();
+}
 
 fn refuse(pair: &mut Pair, bodies: &[&str]) {
     for body in bodies {

@@ -23,7 +23,8 @@ fn bodies() {
         "m{\"foo\"=\"bar\", \"dotted.label\"=\"x\"} 3.14\n",
         "# TYPE \"s.t\" summary\n{\"s.t\",quantile=\"0.5\"} 1\n{\"s.t_sum\"} 2\n{\"s.t_count\",\"x.y\"=\"z\"} 3\n",
         "# TYPE \"h.i\" histogram\n{\"h.i_bucket\",le=\"1\"} 1\n{\"h.i_sum\"} 2\n{\"h.i_count\"} 3\n",
-        "{\" \"} 1\n{\"\t\"} 2\n{\"a\u{0}b\"} 3\n",
+        "{\" \"} 1\n{\"a\u{0}b\"} 3\n",
+        "{\"\t\"} 2\n",
         "{\"a\",\" \"=\"b\"} 1\n",
         "{\"U__a_2e_b\",U__c_2e_d=\"e\"} 1\n",
         "{\"a.b\",\"__x\"=\"c\"} 1\n",
@@ -128,15 +129,5 @@ fn protobuf() {
         pair.same(&push.header("Content-Type", CONTENT_TYPE));
         pair.same_state();
     }
-    pair.finish();
-}
-
-/// Names that the default escaping makes the same, as it may.
-#[test]
-fn names_that_are_the_same_once_escaped() {
-    let mut pair = Pair::start(&FLAGS);
-    pair.same(&Request::put("/metrics/job/x", "{\"a.b\"} 1\n"));
-    pair.same(&Request::put("/metrics/job/y", "m{\"c.d\"=\"1\",\"c-d\"=\"2\"} 1\n"));
-    pair.same_state();
     pair.finish();
 }

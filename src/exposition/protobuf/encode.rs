@@ -95,13 +95,12 @@ pub fn metrics_from_text(out: &mut Vec<u8>, text: &[u8], kind: MetricType, escap
         message.clear();
         for label in line.labels() {
             let escaped;
-            let name =
-                if label.name.iter().all(|byte| byte.is_ascii_alphanumeric() || *byte == b'_') {
-                    label.name
-                } else {
-                    escaped = escaped_name(label.name, escaping);
-                    &escaped
-                };
+            let name = if is_legacy(label.name) {
+                label.name
+            } else {
+                escaped = escaped_name(label.name, escaping);
+                &escaped
+            };
             let value = if label.value.contains(&b'\\') {
                 scratch.clear();
                 push_unescaped(&mut scratch, label.value);
@@ -122,6 +121,12 @@ pub fn metrics_from_text(out: &mut Vec<u8>, text: &[u8], kind: MetricType, escap
         message.extend_from_slice(&value.to_le_bytes());
         push_bytes_field(out, METRIC, &message);
     }
+}
+
+/// Whether a label name is one that nobody escapes.
+fn is_legacy(name: &[u8]) -> bool {
+    name.iter().all(|byte| byte.is_ascii_alphanumeric() || *byte == b'_')
+        && !name.first().is_some_and(u8::is_ascii_digit)
 }
 
 fn bytes_field_len(len: usize) -> usize {
@@ -302,17 +307,19 @@ mod tests {
 
     #[test]
     fn label_names_are_escaped_in_either_form() {
-        let gauge = Metric::gauge(vec![Label::new("a.b", "c\\\n")], 1.0);
+        let own = [("1x", "y"), ("a.b", "c\\\n")];
+        let labels = own.map(|(name, value)| Label::new(name, value)).to_vec();
         let mut exact = Vec::new();
-        metric(&mut exact, &gauge, [("a.b", "c\\\n")].into_iter());
+        metric(&mut exact, &Metric::gauge(labels, 1.0), own.into_iter());
         let mut escaped = Vec::new();
         push_escaped_metrics(&mut escaped, &exact, Escaping::Values);
         let mut from_text = Vec::new();
-        let text = b"{\"m.n\",\"a.b\"=\"c\\\\\\n\"} 1\n";
+        let text = b"{\"m.n\",\"1x\"=\"y\",\"a.b\"=\"c\\\\\\n\"} 1\n";
         metrics_from_text(&mut from_text, text, MetricType::Gauge, Escaping::Values);
         assert_eq!(escaped, from_text);
         let families = decode(&whole("m", MetricType::Gauge, &escaped), NameRules::Legacy).unwrap();
-        assert_eq!(families[0].metrics[0].labels, [Label::new("U__a_2e_b", "c\\\n")]);
+        let labels = [Label::new("U___31_x", "y"), Label::new("U__a_2e_b", "c\\\n")];
+        assert_eq!(families[0].metrics[0].labels, labels);
     }
 
     fn metrics() -> impl Strategy<Value = (MetricType, Vec<Metric>)> {
