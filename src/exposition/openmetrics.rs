@@ -6,7 +6,7 @@ use std::collections::HashSet;
 
 use crate::exposition::number::{push_float, push_integer};
 use crate::exposition::text::{push_escaped, push_label, push_name};
-use crate::model::name::is_metric_name;
+use crate::model::name::{is_metric_name, is_reserved_label_name};
 use crate::model::{
     Escaping, Exemplar, Histogram, Label, MetricFamily, MetricType, MetricValue, Quantile, Summary,
 };
@@ -114,6 +114,11 @@ pub fn lines(out: &mut Vec<u8>, family: &MetricFamily, escaping: Escaping, stanc
     let name = escaping.apply(&family.name);
     let counter = stance == Stance::Itself && short_name(&name, family.kind).is_some();
     for metric in &family.metrics {
+        // A name that begins so is the scraper's own, in OpenMetrics without exception.
+        let is_reserved = |own: &Label| is_reserved_label_name(&escaping.apply_to_label(&own.name));
+        if metric.labels.iter().any(is_reserved) {
+            continue;
+        }
         let mut sample = Sample { out, name: &name, labels: &metric.labels, escaping };
         match &metric.value {
             MetricValue::Counter { value, exemplar, .. } => {

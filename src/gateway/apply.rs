@@ -841,6 +841,7 @@ pub fn header_change(id: FamilyId, family: &super::index::Family) -> Change {
         family: id,
         name: Arc::clone(&family.name),
         kind: family.kind,
+        native: family.native,
         help: family.help().cloned(),
         help_giver: family.help_giver(),
     }

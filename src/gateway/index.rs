@@ -435,7 +435,7 @@ impl Index {
         if new.series > 0 {
             family.holders += 1;
             // Nobody else holds it: a push may change the type.
-            changed |= family.kind != new.kind;
+            changed |= family.kind != new.kind || family.native != new.native;
             family.kind = new.kind;
             family.native = new.native;
         }

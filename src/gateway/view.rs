@@ -35,6 +35,7 @@ pub enum Change {
         family: FamilyId,
         name: Arc<str>,
         kind: MetricType,
+        native: bool,
         help: Option<Arc<str>>,
         /// The group whose help text it has, where groups disagree.
         help_giver: Option<GroupId>,
@@ -116,6 +117,8 @@ pub struct FamilyView {
 #[derive(Clone, Debug)]
 pub struct Header {
     pub kind: MetricType,
+    /// Whether the metrics are native histograms.
+    pub native: bool,
     pub help: Option<Arc<str>>,
     /// The HELP and TYPE lines.
     pub text: Bytes,
@@ -194,7 +197,7 @@ impl Header {
         help_giver: Option<GroupId>,
     ) -> Self {
         let text = text::header(name, help.as_deref(), kind).into();
-        Self { kind, help, text, generation: next_generation(), help_giver }
+        Self { kind, native: false, help, text, generation: next_generation(), help_giver }
     }
 }
 
@@ -256,8 +259,8 @@ impl View {
                 }
             }
             Change::MemberRemoved { id, family } => self.remove_lines(family, &[id]),
-            Change::Header { family, name, kind, help, help_giver } => {
-                let header = Header::new(&name, kind, help, help_giver);
+            Change::Header { family, name, kind, native, help, help_giver } => {
+                let header = Header { native, ..Header::new(&name, kind, help, help_giver) };
                 self.put_header(family, name, header);
             }
             Change::GroupsRemoved { groups } => self.remove_groups(groups),

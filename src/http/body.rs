@@ -88,7 +88,14 @@ where
     let encoding = Encoding::of(headers)?;
     let bytes = receive(body, limits, held).await?;
     let decoded_max = limits.decoded_bytes;
-    let families = working_on(bytes.len(), || {
+    // What is compressed may become a thousand times as much.
+    let inline_max = match encoding {
+        Encoding::Identity => INLINE_BYTES_MAX,
+        _ => INLINE_BYTES_MAX / 32,
+    };
+    let is_large = bytes.len() > inline_max;
+    let place = if is_large { Some(held.place().await?) } else { None };
+    let families = beside_other_tasks(is_large, || {
         let whole = match encoding {
             Encoding::Identity => Some(bytes.clone()),
             // A block is known when it is whole, and expands by a known factor at most.
@@ -116,6 +123,7 @@ where
         let ended = parser.finish();
         ended.map_err(|error| Rejection::Parse { error, cause: likely_cause(first) })
     })?;
+    drop(place);
     // What was sent is not there any more.
     let sent = bytes.len();
     drop(bytes);

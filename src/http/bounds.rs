@@ -5,6 +5,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, ready};
+use std::thread::available_parallelism;
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -51,7 +52,15 @@ impl Slots {
 pub(super) struct Budget {
     used: Arc<AtomicUsize>,
     limit: usize,
+    /// For large bodies that are being parsed: each takes a thread, and a processor.
+    places: Arc<Semaphore>,
 }
+
+/// A request that takes no more is small.
+const SMALL_BYTES: usize = 256 * 1024;
+
+/// Who finds no place to parse a large body waits so long for one.
+const PLACE_WAIT: Duration = Duration::from_secs(10);
 
 /// What a request has of a budget. Given back when it is dropped.
 #[derive(Debug)]
@@ -62,7 +71,8 @@ pub(super) struct Reservation {
 
 impl Budget {
     pub(super) fn new(limit: usize) -> Self {
-        Self { used: Arc::default(), limit }
+        let places = available_parallelism().map_or(1, usize::from);
+        Self { used: Arc::default(), limit, places: Arc::new(Semaphore::new(places)) }
     }
 
     /// How much of it is used, of how much.
@@ -80,13 +90,15 @@ impl Meter for Reservation {
     /// Takes more. Refused where that is more than is left: whoever waited for others to give back
     /// might wait for one that waits for it.
     fn take(&mut self, bytes: usize) -> Result<(), OverBudget> {
-        let Budget { used, limit } = &self.budget;
-        let sum = |used: usize| used.checked_add(bytes).filter(|sum| sum <= limit);
+        let Budget { used, limit, .. } = &self.budget;
+        // An eighth is left for those that take little: they go on beside what takes all it can.
+        let own = self.bytes.saturating_add(bytes);
+        let most = if own <= SMALL_BYTES { *limit } else { limit - limit / 8 };
+        let sum = |used: usize| used.checked_add(bytes).filter(|sum| *sum <= most);
         let taken = used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, sum);
         if taken.is_err() {
             let limit = *limit;
-            let alone = self.bytes.checked_add(bytes).is_none_or(|sum| sum > limit);
-            return Err(if alone {
+            return Err(if own > most {
                 OverBudget::Alone { limit }
             } else {
                 OverBudget::Together { limit }
@@ -103,6 +115,15 @@ impl Reservation {
         let bytes = bytes.min(self.bytes);
         self.bytes -= bytes;
         self.budget.used.fetch_sub(bytes, Ordering::Relaxed);
+    }
+
+    /// A place to parse a large body. Given back when it is dropped.
+    pub(super) async fn place(&self) -> Result<OwnedSemaphorePermit, OverBudget> {
+        let place = Arc::clone(&self.budget.places).acquire_owned();
+        match tokio::time::timeout(PLACE_WAIT, place).await {
+            Ok(Ok(place)) => Ok(place),
+            Ok(Err(_)) | Err(_) => Err(OverBudget::Together { limit: self.budget.limit }),
+        }
     }
 
     /// Hands over all that was taken, and has taken nothing then.

@@ -288,11 +288,14 @@ impl Served {
     {
         /// Requests at a time on one connection, as Go's server has it.
         const STREAMS_MAX: u32 = 250;
+        /// Of an answer that is waiting for its window, so much is taken from it beforehand.
+        const STREAM_BYTES_MAX: usize = 64 * 1024;
         #[expect(clippy::cast_possible_truncation, reason = "it is small")]
         const HEAD_BYTES_MAX: u32 = heads::BYTES_MAX as u32;
         let limits = self.service.options.limits;
         let mut builder = http2::Builder::new(TokioExecutor::new());
         builder.timer(TokioTimer::new()).max_concurrent_streams(STREAMS_MAX);
+        builder.max_send_buf_size(STREAM_BYTES_MAX);
         builder.keep_alive_interval(limits.header_timeout);
         // More than a head, so that it is refused where there are words for it.
         builder.max_header_list_size(2 * HEAD_BYTES_MAX);

@@ -15,6 +15,7 @@ pub(super) struct FamilyName<'a> {
     pub(super) name: &'a str,
     pub(super) help: Option<&'a str>,
     pub(super) kind: MetricType,
+    pub(super) native: bool,
     /// How it is said in OpenMetrics.
     pub(super) stance: Stance,
 }
@@ -22,14 +23,21 @@ pub(super) struct FamilyName<'a> {
 impl FamilyName<'_> {
     /// What comes before the metrics; in protobuf without the length of the whole.
     pub(super) fn header(self, to: ScrapeFormat) -> Bytes {
-        let Self { name, help, kind, stance } = self;
+        let Self { name, help, kind, native, stance } = self;
         let mut out = Vec::new();
         match to.format {
             Format::Text => return text::header(&to.escaping.apply(name), help, kind).into(),
             Format::OpenMetrics(_) => {
                 return openmetrics::header(name, help, kind, to.escaping, stance).into();
             }
-            Format::Protobuf => return encode::header(name, help, kind, to.escaping).into(),
+            Format::Protobuf => {
+                // Of classic ones Prometheus 2.42 takes all samples for one.
+                let kind = match kind {
+                    MetricType::GaugeHistogram if !native => MetricType::Histogram,
+                    kind => kind,
+                };
+                return encode::header(name, help, kind, to.escaping).into();
+            }
             Format::ProtobufText => {
                 prototext::header(
                     &mut out,
@@ -129,5 +137,11 @@ pub(super) fn own_metrics(to: ScrapeFormat, family: &MetricFamily) -> Bytes {
 
 pub(super) fn own_name(family: &MetricFamily) -> FamilyName<'_> {
     let help = family.help.as_deref();
-    FamilyName { name: &family.name, help, kind: family.kind, stance: Stance::Itself }
+    FamilyName {
+        name: &family.name,
+        help,
+        kind: family.kind,
+        native: false,
+        stance: Stance::Itself,
+    }
 }

@@ -369,7 +369,8 @@ impl Exposition {
 }
 
 fn family_name<'a>(name: &'a str, header: &'a Header, stance: Stance) -> FamilyName<'a> {
-    FamilyName { name, help: header.help.as_deref(), kind: header.kind, stance }
+    let Header { kind, native, .. } = *header;
+    FamilyName { name, help: header.help.as_deref(), kind, native, stance }
 }
 
 /// How long an exposition is whose segments are sent as they are.

@@ -84,6 +84,7 @@ impl Bench {
             family: family.id,
             name: name.into(),
             kind: MetricType::Gauge,
+            native: false,
             help: Some(help.into()),
             help_giver: None,
         });
