@@ -50,7 +50,7 @@ use tokio::sync::{Semaphore, oneshot, watch};
 pub use command::{Operation, PushMode};
 pub use condition::Condition;
 pub use error::{Error, Fault, Refusal};
-pub use events::{Event, EventLog, Happened};
+pub use events::{Event, EventLog, Happened, shortened};
 pub use group::{GroupState, Policy};
 pub use history::{Departed, Departure, HistoryLimits};
 pub use lane::{LaneError, LaneHandle, REAPER_SLEEP_MAX};

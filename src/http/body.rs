@@ -13,7 +13,7 @@ use hyper::header::CONTENT_ENCODING;
 use super::Limits;
 use super::bounds::Reservation;
 use super::rejection::Rejection;
-use crate::exposition::{Budget, ParseLimits, PushFormat, likely_cause};
+use crate::exposition::{Budget, ParseError, ParseLimits, PushFormat, likely_cause};
 use crate::gateway::beside_other_tasks;
 use crate::model::{Meter, MetricFamily, NameRules};
 
@@ -112,7 +112,7 @@ where
         let mut feed = |chunk: &[u8]| {
             parser.feed(chunk).map_err(|error| {
                 let cause = *cause.get_or_insert_with(|| likely_cause(chunk));
-                Rejection::Parse { error, cause }
+                parse_rejection(error, cause)
             })
         };
         match &whole {
@@ -121,7 +121,7 @@ where
         }
         let first = whole.as_deref().unwrap_or_default();
         let ended = parser.finish();
-        ended.map_err(|error| Rejection::Parse { error, cause: likely_cause(first) })
+        ended.map_err(|error| parse_rejection(error, likely_cause(first)))
     })?;
     drop(place);
     // What was sent is not there any more.
@@ -129,6 +129,12 @@ where
     drop(bytes);
     held.give_back(sent);
     Ok(families)
+}
+
+/// Why a body is not parsed; of text also what it seems to be instead.
+fn parse_rejection(error: ParseError, cause: Option<&'static str>) -> Rejection {
+    let cause = cause.filter(|_| matches!(error, ParseError::Text { .. }));
+    Rejection::Parse { error, cause }
 }
 
 /// Reads a body as it was sent.

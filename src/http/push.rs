@@ -13,7 +13,7 @@ use hyper::{HeaderMap, Response, StatusCode};
 use super::body::{self, Bounds};
 use super::rejection::Rejection;
 use super::route::PushPath;
-use crate::exposition::{ParseLimits, PushFormat};
+use crate::exposition::{ParseError, ParseLimits, PushFormat};
 use crate::gateway::{Error, Expires, Gateway, PushMode};
 use crate::model::{Clamped, GroupingKey, MetricFamily, MetricType, MetricValue, Ttl};
 
@@ -46,7 +46,7 @@ where
         ParseLimits { series: limits.series_per_push, labels_per_series: limits.labels_per_series };
     let parsed = body::parse(headers, incoming, format, gateway.names(), limits, bounds).await;
     let mut families = parsed.map_err(|rejection| match rejection {
-        Rejection::Parse { error, cause: None } => {
+        Rejection::Parse { error: error @ ParseError::Text { .. }, cause: None } => {
             Rejection::Parse { error, cause: content_type.and_then(likely_sender) }
         }
         other => other,

@@ -13,7 +13,7 @@ use buf_list::BufList;
 use bytes::{Buf, Bytes};
 use hyper::body::{Body, Frame, SizeHint};
 
-use super::bounds::{SendBy, Sending};
+use super::bounds::{Reservation, SendBy, Sending};
 use super::service::ResponseBody;
 use crate::store::ReadError;
 
@@ -22,6 +22,8 @@ use crate::store::ReadError;
 pub(super) struct Timed {
     body: ResponseBody,
     limit: Limit,
+    /// Has counted what it takes.
+    held: Option<Arc<Reservation>>,
 }
 
 #[derive(Debug)]
@@ -39,6 +41,7 @@ enum Limit {
 pub(super) struct Parcel {
     bytes: BufList,
     _sending: Arc<Sending>,
+    _held: Option<Arc<Reservation>>,
 }
 
 impl Timed {
@@ -49,7 +52,12 @@ impl Timed {
             body if body.is_end_stream() => Limit::None,
             _ => Limit::Whole(Arc::new(send_by.sending(within))),
         };
-        Self { body, limit }
+        Self { body, limit, held: None }
+    }
+
+    /// Keeps what has counted its memory until it is sent.
+    pub(super) fn holding(self, held: Reservation) -> Self {
+        Self { held: Some(Arc::new(held)), ..self }
     }
 }
 
@@ -68,7 +76,8 @@ impl Body for Timed {
             (Limit::Part(send_by, within), Some(_)) => Arc::new(send_by.sending(*within)),
             _ => return Poll::Ready(None),
         };
-        let parcel = |bytes| Parcel { bytes, _sending: sending };
+        let held = this.held.clone();
+        let parcel = |bytes| Parcel { bytes, _sending: sending, _held: held };
         Poll::Ready(frame.map(|frame| frame.map(|frame| frame.map_data(parcel))))
     }
 

@@ -290,12 +290,16 @@ impl Served {
         const STREAMS_MAX: u32 = 250;
         /// Of an answer that is waiting for its window, so much is taken from it beforehand.
         const STREAM_BYTES_MAX: usize = 64 * 1024;
+        /// Of a body that nobody reads yet, so much may come.
+        const WINDOW_BYTES: u32 = 128 * 1024;
         #[expect(clippy::cast_possible_truncation, reason = "it is small")]
         const HEAD_BYTES_MAX: u32 = heads::BYTES_MAX as u32;
         let limits = self.service.options.limits;
         let mut builder = http2::Builder::new(TokioExecutor::new());
         builder.timer(TokioTimer::new()).max_concurrent_streams(STREAMS_MAX);
         builder.max_send_buf_size(STREAM_BYTES_MAX);
+        builder.initial_stream_window_size(WINDOW_BYTES);
+        builder.initial_connection_window_size(4 * WINDOW_BYTES);
         builder.keep_alive_interval(limits.header_timeout);
         // More than a head, so that it is refused where there are words for it.
         builder.max_header_list_size(2 * HEAD_BYTES_MAX);
@@ -328,7 +332,8 @@ impl Served {
         if let Some(left) = body.left() {
             link.leftovers.take(left);
         }
-        Ok(response.map(|body| Timed::new(body, &link.send_by, within)))
+        let (response, held) = self.service.counted(&head, response);
+        Ok(response.map(|body| Timed::new(body, &link.send_by, within).holding(held)))
     }
 }
 

@@ -25,7 +25,7 @@ use super::access::{Caller, Origin, Permission};
 use super::api_v1::GroupsBody;
 use super::api_v2::{EventsBody, JsonBody};
 use super::body::{self, Bounds};
-use super::bounds::{Budget, Slots};
+use super::bounds::{Budget, Reservation, Slots};
 use super::leftover::expects_continue;
 use super::rejection::{Rejection, error_text, text};
 use super::route::{Route, Router};
@@ -34,6 +34,7 @@ use super::web::Page;
 use super::web_config::WebConfig;
 use super::{Hooks, Options, api_v1, api_v2, heads, push, scrape, web};
 use crate::gateway::Gateway;
+use crate::model::Meter as _;
 use crate::store::ReadError;
 use crate::telemetry::labels::{self, Handler};
 use crate::time::UnixNanos;
@@ -131,6 +132,25 @@ pub(super) enum ResponseBody {
     Groups(GroupsBody),
     Json(JsonBody),
     Events(EventsBody),
+}
+
+impl ResponseBody {
+    /// How much memory it takes until it is sent, beside what is stored anyway and what was counted when
+    /// it was made.
+    pub(super) fn bytes(&self) -> usize {
+        /// What is written of a list at a time: a part that is on its way, and the next.
+        const PARTS_BYTES: usize = 2 * 64 * 1024;
+        /// What is compressed or in another format is kept for the next scrape, too; this is not.
+        const SCRAPE_BYTES: usize = 64 * 1024;
+        match self {
+            Self::Whole(body) => {
+                body.size_hint().exact().and_then(|len| usize::try_from(len).ok()).unwrap_or(0)
+            }
+            Self::Scrape(_) => SCRAPE_BYTES,
+            Self::Groups(_) | Self::Json(_) => PARTS_BYTES,
+            Self::Events(_) => 0,
+        }
+    }
 }
 
 impl Body for ResponseBody {
@@ -274,6 +294,25 @@ impl Service {
             gateway.served(handler, method, response.status().as_u16());
         }
         response
+    }
+
+    /// Counts what an answer takes until it is sent. One for which there is no room is refused.
+    pub(super) fn counted(
+        &self,
+        head: &Parts,
+        response: Response<ResponseBody>,
+    ) -> (Response<ResponseBody>, Reservation) {
+        /// Of these there may be as many as there are requests.
+        const SMALL_BYTES: usize = 4 * 1024;
+        let mut held = self.budget.reservation();
+        let bytes = response.body().bytes();
+        if bytes <= SMALL_BYTES {
+            return (response, held);
+        }
+        match held.take(bytes) {
+            Ok(()) => (response, held),
+            Err(error) => (self.refused(head, error.into()), held),
+        }
     }
 
     /// The answer to a request that is not served, which is counted and logged.

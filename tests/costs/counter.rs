@@ -36,6 +36,8 @@ impl Counter {
         let valgrind = part("valgrind");
         let control = valgrind.with_file_name("callgrind_control");
         let mut command = Command::new(&valgrind);
+        // Else it would take its own place, without being counted.
+        command.env("MIMALLOC_PURGE_DELAY", "0");
         command.args(["--tool=callgrind", "--instr-atstart=no"]);
         command.arg(format!("--callgrind-out-file={}/out", folder.path().display()));
         command.arg(env!("CARGO_BIN_EXE_tidegate")).args(SETTINGS);

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::ApiError;
 use super::search::Search;
+use crate::gateway::shortened;
 use crate::http::body::Bounds;
 use crate::http::route::{grouping_key_of, path_of};
 use crate::model::selector::{MATCHERS_MAX, REGEX_MEMORY_MAX, REGEXES_MAX};
@@ -227,8 +228,11 @@ pub(in crate::http) fn group_value(key: &GroupingKey) -> String {
     path
 }
 
+/// Why a request is no use. Of what it says itself, which may be all of a head, the begin is told.
+#[expect(clippy::needless_pass_by_value, reason = "it is always made for this")]
 pub(in crate::http) fn bad(message: String) -> ApiError {
-    ApiError::BadData(message)
+    const CHARS_MAX: usize = 1000;
+    ApiError::BadData(shortened(&message, CHARS_MAX))
 }
 
 #[cfg(test)]
