@@ -41,12 +41,13 @@ pub enum SelectorError {
 /// So many regular expressions a selector may have, and those of one request together.
 pub const REGEXES_MAX: usize = 32;
 
-/// What one may take once it is compiled. The parser lets it take forty times as much.
-const REGEX_BYTES_MAX: usize = 256 << 10;
+/// What one may take once it is compiled. The parser lets it take eighty times as much.
+const REGEX_BYTES_MAX: usize = 128 << 10;
 /// What one may remember of what it has matched, in each of two directions.
 const REGEX_CACHE_BYTES_MAX: usize = 64 << 10;
-/// What one takes in all, at most: it is compiled twice, once to look at it.
-pub const REGEX_MEMORY_MAX: usize = 2 * REGEX_BYTES_MAX + 2 * REGEX_CACHE_BYTES_MAX;
+/// What one takes in all, at most, also while it is compiled: forwards and backwards, once to look at it
+/// and once to keep.
+pub const REGEX_MEMORY_MAX: usize = 4 * REGEX_BYTES_MAX + 4 * REGEX_CACHE_BYTES_MAX;
 /// So many matchers a selector may have, and those of one request together: each is looked at for each
 /// group.
 pub const MATCHERS_MAX: usize = 64;

@@ -30,10 +30,13 @@ struct State {
     /// Self metrics of the latest scrape of each format.
     own: HashMap<ScrapeFormat, Kept<Arc<[OwnFamily]>>>,
     /// By what was converted, and to which format.
-    converted: HashMap<(ScrapeFormat, u64), Kept<Converted>>,
+    converted: ByPiece,
     /// By the generations of the run's pieces.
-    compressed: HashMap<(ContentEncoding, Box<[u64]>), Kept<Compressed>>,
+    compressed: ByRun,
 }
+
+type ByPiece = HashMap<(ScrapeFormat, u64), Kept<Converted>>;
+type ByRun = HashMap<(ContentEncoding, Box<[u64]>), Kept<Compressed>>;
 
 type Kind = (ScrapeFormat, ContentEncoding);
 
@@ -133,14 +136,18 @@ impl ScrapeCache {
         value
     }
 
-    /// Forgets what is not likely to be used again.
-    pub(super) fn end(&self, ticket: Ticket) {
+    /// Forgets what is not likely to be used again, and beyond so many bytes what was not used for
+    /// longest.
+    pub(super) fn end(&self, ticket: Ticket, bytes_max: usize) {
         let mut state = self.lock();
         state.own.retain(|_, kept| ticket.keeps(kept.used));
-        state.converted.retain(|_, kept| ticket.keeps(kept.used));
-        state.converted.shrink_to_fit();
-        state.compressed.retain(|_, kept| ticket.keeps(kept.used));
-        state.compressed.shrink_to_fit();
+        let State { converted, compressed, .. } = &mut *state;
+        let oldest = oldest_kept(converted, compressed, bytes_max);
+        let keeps = |used: Ticket| ticket.keeps(used) && used.of_all >= oldest;
+        converted.retain(|_, kept| keeps(kept.used));
+        converted.shrink_to_fit();
+        compressed.retain(|_, kept| keeps(kept.used));
+        compressed.shrink_to_fit();
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -150,6 +157,32 @@ impl ScrapeCache {
     #[cfg(test)]
     pub(super) fn compressed_runs(&self) -> usize {
         self.lock().compressed.len()
+    }
+}
+
+/// The oldest scrape of which all is kept, where so many bytes may be.
+fn oldest_kept(converted: &ByPiece, compressed: &ByRun, bytes_max: usize) -> u64 {
+    let of_converted = converted.values().map(|kept| (kept.used.of_all, kept.value.bytes.len()));
+    let of_compressed = compressed.values().map(|kept| (kept.used.of_all, kept.value.len()));
+    let mut bytes: Vec<(u64, usize)> = of_converted.chain(of_compressed).collect();
+    if bytes.iter().map(|(_, bytes)| bytes).sum::<usize>() <= bytes_max {
+        return 0;
+    }
+    bytes.sort_unstable_by_key(|(used, _)| std::cmp::Reverse(*used));
+    let mut sum = 0;
+    let beyond = bytes.into_iter().find(|(_, bytes)| {
+        sum += bytes;
+        sum > bytes_max
+    });
+    beyond.map_or(0, |(used, _)| used + 1)
+}
+
+impl Compressed {
+    fn len(&self) -> usize {
+        match self {
+            Self::Gzip(deflated) => deflated.len(),
+            Self::Zstd(bytes) => bytes.len(),
+        }
     }
 }
 

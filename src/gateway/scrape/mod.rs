@@ -38,6 +38,10 @@ const LARGE_PIECE_BYTES: usize = 32 * 1024;
 /// Below this a copy costs less than a buffer of its own on the way out. Segments are larger.
 const COPIED_BYTES_MAX: usize = 8 * 1024;
 
+/// So much may be kept of what scrapes were sent in other formats or compressed: of all lines this many
+/// times as much, and so much in any case.
+const KEPT_FACTOR: usize = 2;
+const KEPT_BYTES_MIN: usize = 4 << 20;
 /// So much is compressed without leaving its place to other tasks.
 const INLINE_BYTES: usize = 16 * 1024;
 
@@ -53,6 +57,8 @@ pub struct Exposition {
     /// Whether names may have to be escaped.
     escapes: bool,
     len: Option<u64>,
+    /// Of all lines that are stored.
+    stored_bytes: usize,
     /// Cut but not yet in a run.
     pending: VecDeque<Piece>,
     /// The names that there are by now, where families may be in each other's way.
@@ -159,6 +165,8 @@ impl Exposition {
         cache: Arc<ScrapeCache>,
     ) -> Self {
         let to = options.format;
+        let segments = || snapshot.families().flat_map(|family| family.segments());
+        let stored_bytes = segments().map(|segment| segment.bytes().len()).sum();
         let ticket = cache.begin(to, options.encoding);
         let own = cache.own(own, ticket);
         let escapes = quoted && to.escaping != Escaping::AllowUtf8;
@@ -182,6 +190,7 @@ impl Exposition {
             to,
             escapes,
             len,
+            stored_bytes,
             pending: VecDeque::new(),
             names,
             end,
@@ -245,7 +254,7 @@ impl Exposition {
 
     /// The scrape is over: what it did not need is likely not to be needed again.
     pub fn finish(&self) {
-        self.cache.end(self.ticket);
+        self.cache.end(self.ticket, KEPT_BYTES_MIN + KEPT_FACTOR * self.stored_bytes);
     }
 
     /// Cuts the next family into pieces. Returns whether there was one.
