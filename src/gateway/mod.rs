@@ -45,7 +45,7 @@ use std::thread::available_parallelism;
 use std::time::{Duration, Instant};
 
 use tokio::runtime::{Handle, RuntimeFlavor};
-use tokio::sync::{Semaphore, oneshot, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
 
 pub use command::{Operation, PushMode};
 pub use condition::Condition;
@@ -115,7 +115,13 @@ struct Shared {
     quoted_names: AtomicBool,
     /// For work that looks through many groups.
     places: Semaphore,
+    /// For scrapes that may have to convert or to compress.
+    scrape_places: Arc<Semaphore>,
 }
+
+/// A place among those that work at a time. Given back when it is dropped; there is none only while
+/// the gateway is taken down.
+pub type Place = Option<OwnedSemaphorePermit>;
 
 /// So many groups are copied while pushes wait.
 const GROUPS_AT_ONCE: usize = 512;
@@ -183,6 +189,7 @@ impl Gateway {
         let events = Arc::new(EventLog::new(clock.wall()));
         let pulses = [Arc::new(Pulse::default()), Arc::new(Pulse::default())];
         let [lane_pulse, committer_pulse] = pulses.clone();
+        let processors = available_parallelism().map_or(1, usize::from);
         let shared = Shared {
             queue: Arc::new(Queue::new(options.limits.queue, Arc::clone(&clock))),
             view: Arc::new(RwLock::new(view)),
@@ -200,7 +207,8 @@ impl Gateway {
             scrapes: Arc::default(),
             quoted_names: AtomicBool::new(quoted_names),
             // One processor at least is left for pushes and probes, where there are several.
-            places: Semaphore::new((available_parallelism().map_or(1, usize::from) / 2).max(1)),
+            places: Semaphore::new((processors / 2).max(1)),
+            scrape_places: Arc::new(Semaphore::new(processors)),
         };
         let lane = LaneHandle::spawn(Lane {
             judge,
@@ -497,6 +505,11 @@ impl Gateway {
         let cache = Arc::clone(&shared.scrapes);
         let quoted_names = shared.quoted_names.load(Ordering::Relaxed);
         Exposition::new(snapshot, own, options, quoted_names, cache)
+    }
+
+    /// A place to fill a frame of a scrape that may have to be converted or compressed.
+    pub async fn scrape_place(self) -> Place {
+        Arc::clone(&self.shared.scrape_places).acquire_owned().await.ok()
     }
 
     /// What can be read off the gateway now.

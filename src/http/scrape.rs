@@ -3,7 +3,7 @@
 use std::convert::Infallible;
 use std::mem;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use buf_list::BufList;
@@ -14,7 +14,7 @@ use hyper::{HeaderMap, Response};
 
 use crate::exposition::gzip::{self, Member};
 use crate::exposition::{ContentEncoding, ScrapeFormat};
-use crate::gateway::{Compressed, Exposition, Gateway, ScrapeOptions};
+use crate::gateway::{Compressed, Exposition, Gateway, Place, ScrapeOptions};
 
 /// So much is handed to the connection at a time, in so many parts: as few system calls as the
 /// kernel allows for, as each wakes up whoever reads.
@@ -26,9 +26,11 @@ const FRAME_TIME: Duration = Duration::from_millis(1);
 
 /// The body of a scrape. Holds what is still to be sent by reference; renders nothing that has not
 /// changed.
-#[derive(Debug)]
 pub(super) struct ScrapeBody {
     gateway: Gateway,
+    /// For a place to fill the next frame, where that may take converting or compressing: a thread and
+    /// its buffers each.
+    waits: Option<WaitForPlace>,
     exposition: Exposition,
     began: Instant,
     /// What is sent next.
@@ -36,6 +38,14 @@ pub(super) struct ScrapeBody {
     encoder: Encoder,
     left: Option<u64>,
     ended: bool,
+}
+
+type WaitForPlace = Pin<Box<dyn Future<Output = Place> + Send + Sync>>;
+
+impl std::fmt::Debug for ScrapeBody {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ScrapeBody").field("exposition", &self.exposition).finish_non_exhaustive()
+    }
 }
 
 #[derive(Debug)]
@@ -89,7 +99,7 @@ impl ScrapeBody {
             }
             ContentEncoding::Zstd => (Encoder::Zstd, None),
         };
-        Self { gateway, exposition, began, frame, encoder, left, ended: false }
+        Self { gateway, waits: None, exposition, began, frame, encoder, left, ended: false }
     }
 
     /// Fills the frame.
@@ -140,9 +150,20 @@ impl Body for ScrapeBody {
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
-        _context: &mut Context<'_>,
+        context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<BufList>, Infallible>>> {
+        // What is sent as it is kept needs none.
+        let place = if self.ended || self.left.is_some() {
+            None
+        } else {
+            let gateway = self.gateway.clone();
+            let waits = self.waits.get_or_insert_with(|| Box::pin(gateway.scrape_place()));
+            let place = ready!(waits.as_mut().poll(context));
+            self.waits = None;
+            Some(place)
+        };
         self.fill();
+        drop(place);
         let frame = mem::take(&mut self.frame);
         let bytes = frame.num_bytes();
         self.left = self.left.map(|left| left.saturating_sub(bytes as u64));

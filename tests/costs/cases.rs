@@ -113,7 +113,7 @@ pub(crate) fn case(method: &str, path: &str, dimension: Dimension) -> Option<Cas
         Dimension::Regexes => {
             let query =
                 |n: usize| format!("match[]=%7B{}%7D", vec!["job=~%22l.%2bt%22"; n].join(","));
-            selected(method, path, 16, query)
+            selected(method, path, 8, query)
         }
         Dimension::Names => {
             let query = |n: usize| {
@@ -213,19 +213,19 @@ fn follower(counter: &Counter, query: &str) -> TcpStream {
 fn pushed(method: &'static str, dimension: Dimension) -> Option<Case> {
     let of = |n, body: fn(usize) -> Vec<u8>| case_of(n, nothing, push(method, body));
     match dimension {
-        Dimension::Series => of(10_000, series),
-        Dimension::ProtobufSeries => case_of(10_000, nothing, move |counter, n| {
+        Dimension::Series => of(5000, series),
+        Dimension::ProtobufSeries => case_of(5000, nothing, move |counter, n| {
             let headers = [("Content-Type", PROTOBUF)];
             let answer = counter.client().send(method, GROUP, &headers, &protobuf(n));
             assert_eq!(answer.status, 200, "{}", answer.text());
         }),
-        Dimension::CompressedSeries => case_of(10_000, nothing, move |counter, n| {
+        Dimension::CompressedSeries => case_of(5000, nothing, move |counter, n| {
             let headers = [("Content-Encoding", "gzip")];
             let answer = counter.client().send(method, GROUP, &headers, &gzip(&series(n)));
             assert_eq!(answer.status, 200, "{}", answer.text());
         }),
         Dimension::SeriesAmongNeighbours => {
-            case_of(10_000, |counter, _| groups(counter, 0..130), push(method, series))
+            case_of(5000, |counter, _| groups(counter, 0..130), push(method, series))
         }
         Dimension::SeriesLikeGroups => {
             let body = |n| lines(n, |at| format!("m{{job=\"legit\",i=\"{at}\"}} 1"));
@@ -242,9 +242,9 @@ fn pushed(method: &'static str, dimension: Dimension) -> Option<Case> {
                 let before = lines(n, |at| format!("m{{i=\"{at}\",zone=\"b\"}} 1"));
                 counter.send("PUT", GROUP, &before);
             };
-            case_of(10_000, prepare, push(method, series))
+            case_of(5000, prepare, push(method, series))
         }
-        Dimension::Families => of(10_000, |n| lines(n, |at| format!("family_{at} {at}"))),
+        Dimension::Families => of(5000, |n| lines(n, |at| format!("family_{at} {at}"))),
         Dimension::OtherFamilies => {
             let prepare = |counter: &Counter, n: usize| {
                 // Numbers of families are used again, the latest first.
@@ -262,11 +262,11 @@ fn pushed(method: &'static str, dimension: Dimension) -> Option<Case> {
         }
         Dimension::Labels => of(2000, labels),
         Dimension::LabelBytes => {
-            of(5_000_000, |n| [b"m{a=\"", "x".repeat(n).as_bytes(), b"\"} 1\n"].concat())
+            of(2_500_000, |n| [b"m{a=\"", "x".repeat(n).as_bytes(), b"\"} 1\n"].concat())
         }
         Dimension::Buckets => of(5000, buckets),
-        Dimension::Comments => of(100_000, |n| lines(n, |at| format!("# {at}"))),
-        Dimension::RefusedSeries => case_of(10_000, nothing, move |counter, n| {
+        Dimension::Comments => of(50_000, |n| lines(n, |at| format!("# {at}"))),
+        Dimension::RefusedSeries => case_of(5000, nothing, move |counter, n| {
             let body = [series(n), b"m{i=\"0\",zone=\"a\"} 1\n".to_vec()].concat();
             let answer = counter.client().send(method, GROUP, &[], &body);
             assert_eq!(answer.status, 400, "{}", answer.text());

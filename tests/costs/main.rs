@@ -76,7 +76,11 @@ fn dimensions(method: &str, path: &str) -> Vec<Dimension> {
     use Dimension::*;
     let selects = [Matchers, Regexes, Names, Words];
     match (method, path) {
-        ("PUT" | "POST", "/metrics/job/NAME") => vec![
+        // What is judged against what stays of the group; the rest is as with PUT.
+        ("POST", "/metrics/job/NAME") => {
+            vec![Series, OtherSeries, Families, OtherFamilies, FamiliesLikeParts, Beside]
+        }
+        ("PUT", "/metrics/job/NAME") => vec![
             Series,
             ProtobufSeries,
             CompressedSeries,
