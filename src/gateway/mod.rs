@@ -736,10 +736,18 @@ const CHANGED_MAX: usize = 250;
 /// two each, this many take some milliseconds.
 const SERIES_INLINE_MAX: usize = 2000;
 
+/// So much long work at a time leaves its thread's tasks to others. Each takes one more thread, with
+/// its stack and its part of the heap: with as many as there are streams, these would take more memory
+/// than what the streams ask for.
+static LONG_WORK: Semaphore = Semaphore::const_new(16);
+
 /// Does work; where it is long and the runtime has other threads, leaves them this one's tasks.
 pub(crate) fn beside_other_tasks<T>(long: bool, work: impl FnOnce() -> T) -> T {
     let threads = |handle: &Handle| handle.runtime_flavor() == RuntimeFlavor::MultiThread;
-    if long && Handle::try_current().is_ok_and(|handle| threads(&handle)) {
+    if long
+        && Handle::try_current().is_ok_and(|handle| threads(&handle))
+        && let Ok(_permit) = LONG_WORK.try_acquire()
+    {
         tokio::task::block_in_place(work)
     } else {
         work()
