@@ -739,7 +739,7 @@ const SERIES_INLINE_MAX: usize = 2000;
 /// So much long work at a time leaves its thread's tasks to others. Each takes one more thread, with
 /// its stack and its part of the heap: with as many as there are streams, these would take more memory
 /// than what the streams ask for.
-static LONG_WORK: Semaphore = Semaphore::const_new(16);
+static LONG_WORK: Semaphore = Semaphore::const_new(4);
 
 /// Does work; where it is long and the runtime has other threads, leaves them this one's tasks.
 pub(crate) fn beside_other_tasks<T>(long: bool, work: impl FnOnce() -> T) -> T {

@@ -30,7 +30,7 @@ use crate::telemetry::build::BUILD;
 use crate::time::UnixNanos;
 
 /// A chunk of the answer has about so many bytes.
-const CHUNK_BYTES: usize = 64 * 1024;
+const CHUNK_BYTES: usize = 32 * 1024;
 
 /// All groups, read and written one after another.
 #[derive(Debug)]

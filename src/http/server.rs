@@ -289,7 +289,7 @@ impl Served {
         /// Requests at a time on one connection, as Go's server has it.
         const STREAMS_MAX: u32 = 250;
         /// Of an answer that is waiting for its window, so much is taken from it beforehand.
-        const STREAM_BYTES_MAX: usize = 64 * 1024;
+        const STREAM_BYTES_MAX: usize = 32 * 1024;
         /// Of a body that nobody reads yet, so much may come.
         const WINDOW_BYTES: u32 = 128 * 1024;
         #[expect(clippy::cast_possible_truncation, reason = "it is small")]

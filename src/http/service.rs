@@ -138,11 +138,12 @@ impl ResponseBody {
     /// How much memory it takes until it is sent, beside what is stored anyway and what was counted when
     /// it was made.
     pub(super) fn bytes(&self) -> usize {
-        /// What is written of a list at a time: a part that is on its way, and the next.
-        const PARTS_BYTES: usize = 2 * 64 * 1024;
+        /// What is written of a list at a time, a part that is on its way and the next, and as much again
+        /// for what the heap keeps of parts that were sent.
+        const PARTS_BYTES: usize = 256 * 1024;
         /// What is compressed or in another format is mostly kept for the next scrape, too; but not for
         /// all that come at once.
-        const SCRAPE_BYTES: usize = 256 * 1024;
+        const SCRAPE_BYTES: usize = 768 * 1024;
         match self {
             Self::Whole(body) => {
                 body.size_hint().exact().and_then(|len| usize::try_from(len).ok()).unwrap_or(0)

@@ -39,7 +39,14 @@ const ENOUGH_KIB: u64 = 1 << 20;
 pub(crate) const PACE: Duration = Duration::from_millis(20);
 
 const BUDGET_KIB: u64 = 64 << 10;
-const FIXED_KIB: u64 = 128 << 10;
+/// The heap of blocks that are let go of one by one is larger than what is in use of it: with the
+/// thousand streams of HTTP/2 more so than with as many connections as there are attackers.
+fn fixed_kib(protocol: Protocol) -> u64 {
+    match protocol {
+        Protocol::Http1 => 160 << 10,
+        Protocol::Http2 => 256 << 10,
+    }
+}
 const CGROUP_BYTES: u64 = 256 << 20;
 
 // === what is asked ===
@@ -191,10 +198,6 @@ fn reads() -> Vec<Asked> {
         headers: Vec::new(),
         body: Bytes::new(),
     });
-    if let Ok(only) = std::env::var("ONLY") {
-        let only: Vec<usize> = only.split(',').map(|n| n.parse().unwrap()).collect();
-        asked = only.iter().map(|n| { let a = &asked[*n]; Asked { method: a.method.clone(), path: a.path.clone(), headers: a.headers.clone(), body: a.body.clone() } }).collect();
-    }
     asked
 }
 
@@ -348,7 +351,6 @@ fn attack(gateway: &Gateway, protocol: Protocol) -> Outcome {
         for (connections, asked, takes) in
             [(4, &reads, Takes::Nothing), (2, &reads, Takes::All), (2, &pushes, Takes::All)]
         {
-            if std::env::var("NOPUSH").is_ok() && Arc::ptr_eq(asked, &pushes) { continue }
             let streams = if Arc::ptr_eq(asked, &pushes) { 12 } else { 100 };
             let (asked, stop) = (Arc::clone(asked), Arc::clone(&stop));
             runtime.spawn(streams::attack(address, connections, streams, takes, asked, stop));
@@ -407,7 +409,7 @@ fn an_attack_takes_no_more_than_the_budget_and_a_fixed_part() {
     let _machine = alone();
     let stored = stored();
     let mut wrong = Vec::new();
-    for protocol in [Protocol::Http2] {
+    for protocol in [Protocol::Http1, Protocol::Http2] {
         let folder = copied(stored.path());
         let mut arguments = arguments(folder.path(), protocol);
         // A single push may not be too much for the budget.
@@ -423,14 +425,14 @@ fn an_attack_takes_no_more_than_the_budget_and_a_fixed_part() {
             peak >> 10
         );
         figure(&said);
-        if peak > before + BUDGET_KIB + FIXED_KIB {
+        if peak > before + BUDGET_KIB + fixed_kib(protocol) {
             wrong.push(said);
         } else {
             // One that has gone too far has not the time to stop in order.
             gateway.stop();
         }
     }
-    assert!(wrong.is_empty(), "more than {BUDGET_KIB} KiB and {FIXED_KIB} KiB: {wrong:#?}");
+    assert!(wrong.is_empty(), "more than {BUDGET_KIB} KiB and a fixed part: {wrong:#?}");
 }
 
 #[test]

@@ -14,7 +14,7 @@ use crate::http::bounds::Reservation;
 use crate::http::service::ResponseBody;
 
 /// A part of an answer has about so many bytes.
-const PART_BYTES: usize = 64 * 1024;
+const PART_BYTES: usize = 32 * 1024;
 
 /// What an endpoint answers.
 pub(super) enum Data {
