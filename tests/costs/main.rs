@@ -169,7 +169,8 @@ fn every_request_costs_what_it_brings() {
         report.add(&row, once, twice);
     }
     counter.wipe();
-    cases::groups(&counter, 0..100);
+    cases::departed(&counter, 100);
+    cases::groups(&counter, 100..200);
     for row in among {
         let [once, twice] = [row.case.n, 2 * row.case.n]
             .map(|n| counter.count(|counter| (row.case.work)(counter, n)));
