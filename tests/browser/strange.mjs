@@ -16,7 +16,7 @@ const VALUES = {
   wide: "𝄞 😀 🏴‍☠️ e\u0301 \u200b",
   path: "../a/./b//c?d=e&f#g%2F+%",
   empty: "",
-  long: `long ${"word".repeat(5000)}`,
+  long: `long ${"word".repeat(3000)}`,
 };
 const HELP = `Help "quoted" <img src=x onerror="globalThis.executed = 1"> שלום 😀`;
 

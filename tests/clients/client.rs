@@ -18,6 +18,10 @@ pub(crate) struct Client {
     pub(crate) refuses_itself: &'static [&'static str],
     /// The steps whose paths are none.
     pub(crate) malformed: &'static [&'static str],
+    /// The steps whose paths have a part that is empty, or one or two dots: the reference redirects
+    /// them, and a library takes that for a success or fails; nothing is stored either way. Here they
+    /// are refused with words that help.
+    pub(crate) unclean: &'static [&'static str],
     /// Lines of the text exposition, besides those of all clients.
     pub(crate) shows: &'static [&'static str],
     /// What the protobuf exposition, written out, has somewhere.
@@ -129,11 +133,17 @@ impl Client {
             } else if self.malformed.contains(&name.as_str()) && way == Way::Stranger {
                 // Go's server looks at the path before the reference looks at the user.
                 Some((Some("400"), "401"))
+            } else if self.unclean.contains(&name.as_str()) && way != Way::Stranger {
+                assert_eq!(status_in(came), Some("400"), "{name}: {came}");
+                continue;
             } else {
                 None
             };
             let Some((expected_status, status)) = statuses else {
-                assert_eq!(expected, came, "{name}: the reference and this gateway");
+                // Where the reference says why not, this gateway may say more.
+                let same =
+                    came == expected || expected != "ok" && came.starts_with(expected.as_str());
+                assert!(same, "{name}: the reference and this gateway: {expected}, {came}");
                 continue;
             };
             assert_eq!(status_in(expected), expected_status, "{name}: {expected}");

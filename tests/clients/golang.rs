@@ -11,6 +11,7 @@ const CLIENT: Client = Client {
     fails: &["value 9", "reserved"],
     refuses_itself: &[],
     malformed: &[],
+    unclean: &["value 9"],
     shows: &[
         r#"# HELP jobs_total Jobs, "quoted\\\nand broken."#,
         "# TYPE jobs_total counter",

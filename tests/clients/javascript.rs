@@ -8,9 +8,10 @@ use crate::way::Way;
 
 const CLIENT: Client = Client {
     command: script,
-    fails: &["job", "reserved"],
+    fails: &["value 0", "value 6", "job", "reserved"],
     refuses_itself: &[],
     malformed: &[],
+    unclean: &["value 0", "value 6"],
     shows: &[
         r#"# HELP jobs Jobs, "quoted\\\nand broken."#,
         "# TYPE jobs counter",

@@ -11,6 +11,7 @@ const CLIENT: Client = Client {
     fails: &["value 0", "value 4", "value 5", "value 6", "value 7", "job", "reserved"],
     refuses_itself: &["value 0", "value 6", "value 7", "job"],
     malformed: &["value 4"],
+    unclean: &[],
     shows: &[
         r#"# HELP jobs Jobs, "quoted\\\nand broken."#,
         "# TYPE jobs counter",

@@ -158,7 +158,7 @@ fn selected(
         if path == "/api/v2/expired/restore" {
             // Of what it restores there is nothing the next time: the last word is found nowhere.
             let answer =
-                counter.client().send(method, &format!("{path}?{}%20no", query(n)), &[], b"");
+                counter.client().send(method, &format!("{path}?{}%20no", query(n - 1)), &[], b"");
             assert_eq!(answer.status, 404, "{}", answer.text());
             return;
         }

@@ -62,6 +62,9 @@ func (exemplary) Collect(metrics chan<- prometheus.Metric) {
 	metrics <- prometheus.MustNewMetricWithExemplars(histogram, at)
 }
 
+// The places of two among the types.
+const NATIVE, BOTH = 6, 7
+
 func types() []prometheus.Collector {
 	help := "Jobs, \"quoted\\\nand broken."
 	jobs := prometheus.NewCounterVec(prometheus.CounterOpts{Name: "jobs_total", Help: help}, []string{"kind"})
@@ -107,9 +110,12 @@ func main() {
 		return
 	}
 	all, texts := to("types", "instance", "i", "zone", "z"), to("text").Format(expfmt.FmtText)
-	for _, collector := range types() {
+	for number, collector := range types() {
 		all.Collector(collector)
-		texts.Collector(collector)
+		// In text a native histogram is a classic one, and a family is one or the other everywhere.
+		if number != NATIVE && number != BOTH {
+			texts.Collector(collector)
+		}
 	}
 	step("types", all.Push())
 	step("text", texts.Push())
