@@ -76,7 +76,7 @@ run(async () => {
   await nothingRan(window);
   const link = await events().filter({ hasText: "a_name=long" }).first().locator("a").getAttribute("href");
   await fits(window);
-  assert.ok(link.length > 20_000);
+  assert.ok(link.length > 12_000);
 
   shows("deleted in its dialog, and found among what went");
   for (const name of ["image", "breaks", "hebrew", "path"]) {

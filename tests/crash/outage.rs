@@ -311,6 +311,6 @@ fn a_store_that_is_stuck_ends_the_process() {
     assert!(refused, "nothing is acknowledged that is not on disk");
     process.wait();
     let log = fs::read_to_string(log).expect("it is text");
-    assert!(log.contains("the write lane is stuck in the store (storage.commit-timeout)"), "{log}");
+    assert!(log.contains("the write lane is stuck (storage.commit-timeout)"), "{log}");
     assert!(log.contains("tidegate: stopped: the task watchdog ended"), "{log}");
 }
