@@ -97,6 +97,16 @@ pub(crate) fn delimited(bytes: &[u8]) -> Vec<String> {
     families.retain(|family| !is_own(family.name()));
     let shown = families.into_iter().map(|mut family| {
         family.fill();
+        // Prometheus takes classic gauge histograms for nothing, and so this gateway calls them
+        // histograms.
+        let is_classic = |metric: &protobuf::Metric| {
+            metric.histogram.as_ref().is_some_and(|histogram| histogram.schema.is_none())
+        };
+        if family.r#type() == protobuf::MetricType::GaugeHistogram
+            && family.metric.iter().all(is_classic)
+        {
+            family.set_type(protobuf::MetricType::Histogram);
+        }
         let is_time = TIMES.contains(&family.name());
         for gauge in family.metric.iter_mut().filter_map(|metric| metric.gauge.as_mut()) {
             if is_time && gauge.value != Some(0.0) {

@@ -254,7 +254,7 @@ impl Sequence {
                 of_m = Some(kind);
             }
             // Changed, a count may become none, of which the reference makes something.
-            if changes && kind == MetricType::Histogram {
+            if kind == MetricType::Histogram && (changes || is_native(name)) {
                 continue;
             }
             seen.push(name);
@@ -411,11 +411,12 @@ impl Sequence {
     fn protobuf_family(&mut self) -> MetricFamily {
         let (name, kind, help) = self.family();
         // A family without metrics has tests of its own.
-        let metrics = (0..=self.random.below(2)).map(|_| self.protobuf_metric(kind)).collect();
+        let metrics =
+            (0..=self.random.below(2)).map(|_| self.protobuf_metric(name, kind)).collect();
         MetricFamily { help: help.map(str::to_owned), ..family(name, kind, metrics) }
     }
 
-    fn protobuf_metric(&mut self, kind: MetricType) -> Metric {
+    fn protobuf_metric(&mut self, name: &str, kind: MetricType) -> Metric {
         let own = self.body_labels(false);
         let own: Vec<_> = own.iter().map(|(name, value)| (*name, value.as_str())).collect();
         let mut metric = Metric { label: labels(&own), ..Metric::default() };
@@ -444,7 +445,7 @@ impl Sequence {
                 });
             }
             MetricType::Histogram | MetricType::GaugeHistogram => {
-                metric.histogram = Some(histogram(random));
+                metric.histogram = Some(histogram(random, is_native(name)));
             }
         }
         metric
@@ -463,9 +464,15 @@ fn number(random: &mut Random) -> f64 {
     }
 }
 
-fn histogram(random: &mut Random) -> Histogram {
+/// Whether histograms of this name are native: the reference takes some that are and some that are
+/// not, which no Prometheus does.
+fn is_native(name: &str) -> bool {
+    matches!(name, "n" | "m_count" | "_")
+}
+
+fn histogram(random: &mut Random, is_native: bool) -> Histogram {
     let sample_sum = Some(number(random));
-    match random.below(4) {
+    match random.below(2) + if is_native { 2 } else { 0 } {
         0 => Histogram { sample_count: Some(4), sample_sum, ..Histogram::default() },
         1 => {
             let bucket = |bound, count| Bucket {
