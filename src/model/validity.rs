@@ -39,8 +39,9 @@ pub fn settle(metric: &mut Metric, names: NameRules) -> Result<(), Invalid> {
             check_time(histogram.created, "the created timestamp")?;
             settle_classic(histogram, names)?;
             check_native(histogram)?;
-            // Prometheus 3.5 ends where a native histogram with float counts has one.
-            if histogram.is_native() && histogram.is_float() {
+            // Prometheus 3.5 ends where a native histogram has one, of floats always, of integers at
+            // times: "sync: unlock of unlocked mutex".
+            if histogram.is_native() {
                 histogram.created = None;
             }
             check_parts(histogram.exemplars.len(), "exemplars")?;

@@ -79,7 +79,8 @@ pub(crate) fn case(method: &str, path: &str, dimension: Dimension) -> Option<Cas
         Dimension::Beside => {
             let work = move |counter: &Counter, _: usize| {
                 for _ in 0..TIMES {
-                    if method == "DELETE" {
+                    if method == "DELETE" || matches!(&*path, "/api/v2/groups/families" | "/group")
+                    {
                         counter.send("PUT", GROUP, b"m 1\n");
                     }
                     request(counter, method, &path, "");

@@ -107,9 +107,8 @@ fn dimensions(method: &str, path: &str) -> Vec<Dimension> {
         | ("DELETE", "/api/v2/groups")
         | ("POST", "/api/v2/groups/touch")
         | ("PUT", "/api/v2/groups/ttl") => [&selects[..], &[Groups]].concat(),
-        ("GET", "/api/v2/expired" | "/expired") | ("POST", "/api/v2/expired/restore") => {
-            vec![Groups, Words, Beside]
-        }
+        ("GET", "/api/v2/expired" | "/expired") => vec![Groups, Words, Beside],
+        ("POST", "/api/v2/expired/restore") => vec![Groups, Words],
         ("GET", "/api/v2/events" | "/live") => vec![Words, Beside],
         ("PUT", "/api/v1/admin/wipe") => vec![Groups],
         // What is said of the gateway as a whole.
