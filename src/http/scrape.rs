@@ -19,6 +19,8 @@ use crate::gateway::{Compressed, Exposition, Gateway, Place, ScrapeOptions};
 /// So much is handed to the connection at a time, in so many parts: as few system calls as the
 /// kernel allows for, as each wakes up whoever reads.
 const FRAME_BYTES: usize = 512 * 1024;
+/// Of what is made for the one scrape, less: it is held until the other end reads it.
+const MADE_FRAME_BYTES: usize = 128 * 1024;
 const FRAME_PARTS: usize = 60;
 /// After this time a frame goes out as it is: what is at hand does not wait for what has yet to be
 /// compressed.
@@ -105,8 +107,10 @@ impl ScrapeBody {
     /// Fills the frame.
     fn fill(&mut self) {
         let began = Instant::now();
-        let has_room =
-            |frame: &BufList| has_room(frame.num_chunks(), frame.num_bytes(), began.elapsed());
+        let most = if self.left.is_some() { FRAME_BYTES } else { MADE_FRAME_BYTES };
+        let has_room = |frame: &BufList| {
+            has_room(frame.num_chunks(), frame.num_bytes(), most, began.elapsed())
+        };
         while !self.ended && has_room(&self.frame) {
             self.push_run();
         }
@@ -140,8 +144,8 @@ impl ScrapeBody {
 }
 
 /// Whether a frame takes more. An empty one always does, however late it is: it would end the body.
-fn has_room(parts: usize, bytes: usize, took: Duration) -> bool {
-    parts == 0 || parts < FRAME_PARTS && bytes < FRAME_BYTES && took < FRAME_TIME
+fn has_room(parts: usize, bytes: usize, most: usize, took: Duration) -> bool {
+    parts == 0 || parts < FRAME_PARTS && bytes < most && took < FRAME_TIME
 }
 
 impl Body for ScrapeBody {
@@ -185,10 +189,13 @@ mod tests {
 
     #[test]
     fn a_frame_is_bounded_and_never_empty() {
-        assert!(has_room(1, FRAME_BYTES - 1, Duration::ZERO));
-        assert!(has_room(0, 0, FRAME_TIME * 9), "a thread may have been kept from running");
-        assert!(!has_room(1, FRAME_BYTES, Duration::ZERO));
-        assert!(!has_room(FRAME_PARTS, 1, Duration::ZERO));
-        assert!(!has_room(1, 1, FRAME_TIME));
+        assert!(has_room(1, FRAME_BYTES - 1, FRAME_BYTES, Duration::ZERO));
+        assert!(
+            has_room(0, 0, FRAME_BYTES, FRAME_TIME * 9),
+            "a thread may have been kept from running"
+        );
+        assert!(!has_room(1, FRAME_BYTES, FRAME_BYTES, Duration::ZERO));
+        assert!(!has_room(FRAME_PARTS, 1, FRAME_BYTES, Duration::ZERO));
+        assert!(!has_room(1, 1, FRAME_BYTES, FRAME_TIME));
     }
 }

@@ -47,7 +47,13 @@ fn fixed_kib(protocol: Protocol) -> u64 {
         Protocol::Http2 => 256 << 10,
     }
 }
-const CGROUP_BYTES: u64 = 256 << 20;
+/// Of a control group in which an attack kills nothing.
+fn cgroup_bytes(protocol: Protocol) -> u64 {
+    match protocol {
+        Protocol::Http1 => 256 << 20,
+        Protocol::Http2 => 512 << 20,
+    }
+}
 
 // === what is asked ===
 
@@ -441,7 +447,7 @@ fn an_attack_within_a_small_control_group_kills_nothing_and_ordinary_pushes_go_o
     let mut wrong = Vec::new();
     let mut stored_groups = None;
     for protocol in [Protocol::Http1, Protocol::Http2] {
-        let cgroup = match Cgroup::new("attack", CGROUP_BYTES) {
+        let cgroup = match Cgroup::new("attack", cgroup_bytes(protocol)) {
             Ok(cgroup) => cgroup,
             Err(reason) => {
                 figure(&format!("left out, as there can be no control group: {reason}"));
