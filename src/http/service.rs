@@ -143,7 +143,7 @@ impl ResponseBody {
         const PARTS_BYTES: usize = 256 * 1024;
         /// What is compressed or in another format is mostly kept for the next scrape, too; but not for
         /// all that come at once.
-        const SCRAPE_BYTES: usize = 256 * 1024;
+        const SCRAPE_BYTES: usize = 128 * 1024;
         match self {
             Self::Whole(body) => {
                 body.size_hint().exact().and_then(|len| usize::try_from(len).ok()).unwrap_or(0)
