@@ -104,6 +104,11 @@ impl ScrapeBody {
         Self { gateway, waits: None, exposition, began, frame, encoder, left, ended: false }
     }
 
+    /// How much memory it takes beside what is stored: what is sent as it is kept takes none.
+    pub(super) fn bytes(&self) -> usize {
+        if self.left.is_some() { 0 } else { MADE_FRAME_BYTES }
+    }
+
     /// Fills the frame.
     fn fill(&mut self) {
         let began = Instant::now();

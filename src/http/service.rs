@@ -141,14 +141,11 @@ impl ResponseBody {
         /// What is written of a list at a time, a part that is on its way and the next, and as much again
         /// for what the heap keeps of parts that were sent.
         const PARTS_BYTES: usize = 256 * 1024;
-        /// What is compressed or in another format is mostly kept for the next scrape, too; but not for
-        /// all that come at once.
-        const SCRAPE_BYTES: usize = 128 * 1024;
         match self {
             Self::Whole(body) => {
                 body.size_hint().exact().and_then(|len| usize::try_from(len).ok()).unwrap_or(0)
             }
-            Self::Scrape(_) => SCRAPE_BYTES,
+            Self::Scrape(body) => body.bytes(),
             Self::Groups(_) | Self::Json(_) => PARTS_BYTES,
             Self::Events(_) => 0,
         }
