@@ -105,10 +105,10 @@ const LABELS: &[&[Pair]] = &[
     &[],
     &[("zone", "z")],
     &[("instance", "i")],
-    &[("instance", "")],
+    &[("instance", "w")],
     &[("zone", "z"), ("instance", "i")],
     &[("job", "other")],
-    &[("x", "")],
+    &[("x", "z")],
     &[("x", "1")],
     &[("__x", "1")],
 ];

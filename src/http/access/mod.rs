@@ -4,8 +4,8 @@
 //! everything, as with the Go Pushgateway.
 //!
 //! Promises
-//! - Who sent a request, and what that one may do, is decided once ([`Options::caller`]), on one state
-//!   of the settings, which the [`Caller`] takes along.
+//! - Who sent a request, and what that one may do, is decided once (`Options::caller`), on one state
+//!   of the settings, which the `Caller` takes along.
 
 pub(super) mod cross_origin;
 mod token;
