@@ -300,15 +300,17 @@ impl Judge {
     }
 
     /// Decides by this policy from now on, also on the groups that are there. Nothing is stored of
-    /// that: the next start decides anew.
-    pub fn set_policy(&mut self, stage: &mut Stage, policy: Arc<TtlPolicy>, at: Accepted) {
-        self.policy.ttl = policy;
+    /// that: the next start decides anew, by the new policy. So what has expired by the old one has to
+    /// be removed before. Returns whether it is; if not, this is to be called again, as only a bounded
+    /// number of groups is removed in one go.
+    pub fn set_policy(&mut self, stage: &mut Stage, policy: &Arc<TtlPolicy>, at: Accepted) -> bool {
+        if self.has_more_expired(stage, at) {
+            return false;
+        }
+        self.policy.ttl = Arc::clone(policy);
         let mut changed = Vec::new();
         for (id, group) in self.index.groups() {
-            // What has expired stays so, reaped or not.
-            if group.deadline > at.now
-                && matches!(group.state.ttl_source, TtlSource::Rule | TtlSource::Default)
-            {
+            if matches!(group.state.ttl_source, TtlSource::Rule | TtlSource::Default) {
                 let mut state = (*group.state).clone();
                 self.policy.decide_for(&group.key, &mut state);
                 if state != *group.state {
@@ -319,6 +321,7 @@ impl Judge {
         for (id, state) in changed {
             self.publish_state(stage, id, state, at);
         }
+        true
     }
 
     /// Gives a group another state in index and view.

@@ -310,7 +310,10 @@ impl Staged {
                     Answer::Changed(reply, changed)
                 }
                 Command::SetPolicy(policy, reply) => {
-                    judge.set_policy(stage, policy, at);
+                    if !judge.set_policy(stage, &policy, at) {
+                        later.push((at, Command::SetPolicy(policy, reply)));
+                        continue;
+                    }
                     Answer::Done(reply)
                 }
                 Command::Reap(reply) => {

@@ -153,9 +153,6 @@ impl Real {
 
     /// A new process has a clock of its own that starts at wall time.
     pub(crate) fn go_down(&mut self, millis: u64) {
-        // As it does within a second of each deadline: a group that a new policy ends at once and that is
-        // still stored when the process stops is not looked at here.
-        self.reap();
         self.stop();
         let down = Duration::from_millis(millis);
         let before = self.clock.now();

@@ -446,12 +446,16 @@ fn no_command_removes_more_than_some_of_what_has_expired() {
         bench.push(Replace, &format!("job={n}"), GAUGE).unwrap();
     }
     bench.now += TTL_MILLIS;
-    let mut stage = Stage::default();
     let at = bench.at();
     let policy = Arc::new(TtlPolicy::new(Ttl::Never));
-    bench.judge.set_policy(&mut stage, policy, at);
-    assert!(stage.departed.is_empty());
-    assert_eq!(bench.judge.index.due(at.now).count(), 301, "what has expired stays so");
+    // What has expired stays so, and is not there for the next start to decide anew.
+    for (done, removed, left) in [(false, 250, 51), (true, 51, 0)] {
+        let mut stage = Stage::default();
+        assert_eq!(bench.judge.set_policy(&mut stage, &policy, at), done);
+        assert_eq!((stage.departed.len(), bench.judge.index.group_count()), (removed, left));
+        bench.finish(stage);
+    }
+    assert_eq!(bench.store.load().unwrap().count(), 0, "nothing of them is stored");
 }
 
 #[test]
