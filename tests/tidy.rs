@@ -52,7 +52,7 @@ const LEFTOVERS: &[((&str, &str), &str)] = &[
     (("FIX", "ME"), "fix it, or open an issue"),
 ];
 
-const LINES_MAX: usize = 920;
+const LINES_MAX: usize = 900;
 
 /// A Rust file: its path from the root of the repository, and its text.
 struct File {
