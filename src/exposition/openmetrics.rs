@@ -279,10 +279,18 @@ impl Sample<'_> {
         }
         self.out.push(b' ');
         value.push(self.out);
-        if let Some(exemplar) = exemplar {
+        if let Some(exemplar) = exemplar.filter(|exemplar| self.is_shown(exemplar)) {
             self.exemplar(exemplar);
         }
         self.out.push(b'\n');
+    }
+
+    /// Whether an exemplar can be shown: escaped, a name may become one that is reserved, at which a
+    /// parser of OpenMetrics stops.
+    fn is_shown(&self, exemplar: &Exemplar) -> bool {
+        let mut names =
+            exemplar.labels.iter().map(|label| self.escaping.apply_to_label(&label.name));
+        !names.any(|name| name.starts_with("__"))
     }
 
     fn exemplar(&mut self, exemplar: &Exemplar) {

@@ -23,6 +23,8 @@ pub const PARTS_MAX: usize = 10_000;
 const SCHEMAS: std::ops::RangeInclusive<i32> = -4..=8;
 /// Characters that the labels of an exemplar may have between them (OpenMetrics, "Exemplars").
 const EXEMPLAR_CHARS_MAX: usize = 128;
+/// The least number above zero.
+const SMALLEST: f64 = f64::from_bits(1);
 /// The first and the last second that a protobuf timestamp may name.
 const SECONDS: std::ops::RangeInclusive<i64> = -62_135_596_800..=253_402_300_799;
 
@@ -43,6 +45,10 @@ pub fn settle(metric: &mut Metric, names: NameRules) -> Result<(), Invalid> {
             // times: "sync: unlock of unlocked mutex".
             if histogram.is_native() {
                 histogram.created = None;
+                // Prometheus 2.42 takes one of floats for a classic one, unless it is above zero.
+                if histogram.is_float() && histogram.zero_threshold.is_none_or(|at| at <= 0.0) {
+                    histogram.zero_threshold = Some(SMALLEST);
+                }
             }
             check_parts(histogram.exemplars.len(), "exemplars")?;
             histogram.exemplars.iter().try_for_each(|exemplar| check_exemplar(exemplar, names))

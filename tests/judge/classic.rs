@@ -294,7 +294,10 @@ const OTHERS: &[Maker] = &[
         counter_case("a counter with a long exemplar", name, 3.0, exemplar, None, verdict)
     },
     |name, random| {
-        let label = wire::labels(&[("a", "b"), (random.pick(&["a", "1a", "a.b", "a b"]), "c")]);
+        let label = wire::labels(&[
+            ("a", "b"),
+            (random.pick(&["a", "1a", "_a", "__a", "a.b", "a b"]), "c"),
+        ]);
         let exemplar = Some(Exemplar { label, ..exemplar(1, true) });
         let what = "a counter with an exemplar with odd labels";
         counter_case(what, name, 3.0, exemplar, None, Either)

@@ -41,7 +41,7 @@ const SEED: u64 = 1;
 
 /// Each kind of case comes so often.
 const ROUNDS_VARIABLE: &str = "TIDEGATE_JUDGE_ROUNDS";
-const ROUNDS: u64 = 1;
+const ROUNDS: u64 = 4;
 
 /// Only cases of which this is said.
 const CASES_VARIABLE: &str = "TIDEGATE_JUDGE_CASES";
