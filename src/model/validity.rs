@@ -45,8 +45,13 @@ pub fn settle(metric: &mut Metric, names: NameRules) -> Result<(), Invalid> {
             // times: "sync: unlock of unlocked mutex".
             if histogram.is_native() {
                 histogram.created = None;
-                // Prometheus 2.42 takes one of floats for a classic one, unless it is above zero.
-                if histogram.is_float() && histogram.zero_threshold.is_none_or(|at| at <= 0.0) {
+                // Prometheus 2.42 looks at whole counts and at this, and takes what has neither for a
+                // classic one (`isNativeHistogram`).
+                let has_none = |side: &NativeBuckets| side.deltas.is_empty();
+                if [&histogram.positive, &histogram.negative].into_iter().all(has_none)
+                    && histogram.zero_count.is_none_or(|count| count == 0)
+                    && histogram.zero_threshold.is_none_or(|at| at <= 0.0)
+                {
                     histogram.zero_threshold = Some(SMALLEST);
                 }
             }
@@ -346,6 +351,29 @@ mod tests {
         summary(&[0.9, 0.5, 2.0]).unwrap();
         assert!(summary(&[0.5, 0.9, 0.5]).unwrap_err().contains("quantile 0.5 comes twice"));
         assert!(summary(&[f64::NAN]).is_err());
+    }
+
+    #[test]
+    fn a_native_histogram_without_whole_counts_says_that_it_is_one() {
+        let threshold = |change: fn(&mut Histogram)| match native(change).unwrap().value {
+            MetricValue::Histogram(histogram) => histogram.zero_threshold,
+            other => panic!("{other:?}"),
+        };
+        let empty = |histogram: &mut Histogram| {
+            *histogram = Histogram {
+                count: Some(0),
+                sum: Some(0.0),
+                schema: Some(3),
+                zero_threshold: Some(0.0),
+                positive: NativeBuckets {
+                    spans: vec![BucketSpan::default()],
+                    ..NativeBuckets::default()
+                },
+                ..Histogram::default()
+            };
+        };
+        assert_eq!(threshold(empty), Some(SMALLEST));
+        assert_eq!(threshold(|histogram| histogram.zero_threshold = Some(0.0)), Some(0.0));
     }
 
     #[test]

@@ -107,6 +107,13 @@ pub(crate) fn delimited(bytes: &[u8]) -> Vec<String> {
         {
             family.set_type(protobuf::MetricType::Histogram);
         }
+        // Prometheus 2.42 takes a histogram without counts for a classic one unless this is above zero.
+        let histograms = family.metric.iter_mut().filter_map(|metric| metric.histogram.as_mut());
+        for threshold in histograms.filter_map(|histogram| histogram.zero_threshold.as_mut()) {
+            if *threshold == f64::from_bits(1) {
+                *threshold = 0.0;
+            }
+        }
         let is_time = TIMES.contains(&family.name());
         for gauge in family.metric.iter_mut().filter_map(|metric| metric.gauge.as_mut()) {
             if is_time && gauge.value != Some(0.0) {
