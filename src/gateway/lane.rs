@@ -23,7 +23,7 @@ use super::history::{Departed, Departure};
 use super::options::Sync;
 use super::outage;
 use super::pulse::Pulse;
-use super::queue::{Next, Queue};
+use super::queue::{Next, Queue, Slow};
 use super::view::{Change, View};
 use crate::model::{GroupingKey, Meter};
 use crate::store::{CommitError, OpenError, Store};
@@ -258,16 +258,13 @@ impl Staged {
         offset_ms: i64,
         pulse: &Pulse,
         commands: &mut Vec<(Accepted, Command)>,
-    ) -> Vec<(Accepted, Command)> {
+    ) -> Slow {
         self.began.get_or_insert_with(Instant::now);
         let stage = &mut self.stage;
-        let mut later: Vec<(Accepted, Command)> = Vec::new();
+        let mut later = Slow::default();
         for (at, command) in commands.drain(..) {
-            let waits = |before: &(Accepted, Command)| {
-                before.1.key().zip(command.key()).is_none_or(|(before, own)| before == own)
-            };
-            if later.iter().any(waits) {
-                later.push((at, command));
+            if later.is_before(&command) {
+                later.push(at, command);
                 continue;
             }
             let _busy = pulse.busy(command.as_str(), command.key());
@@ -282,7 +279,7 @@ impl Staged {
                         Verdict::Done(result) => result,
                         Verdict::Later(mut push) => {
                             push.meter = meter;
-                            later.push((at, Command::Push(push, reply)));
+                            later.push(at, Command::Push(push, reply));
                             continue;
                         }
                     };
@@ -311,7 +308,7 @@ impl Staged {
                 }
                 Command::SetPolicy(policy, reply) => {
                     if !judge.set_policy(stage, &policy, at) {
-                        later.push((at, Command::SetPolicy(policy, reply)));
+                        later.push(at, Command::SetPolicy(policy, reply));
                         continue;
                     }
                     Answer::Done(reply)

@@ -53,7 +53,7 @@ pub(super) enum Next {
 
 /// Commands that others may go before, as long as they have nothing to do with them.
 #[derive(Debug, Default)]
-struct Slow {
+pub(super) struct Slow {
     commands: VecDeque<(Accepted, Command)>,
     /// How many of the commands are about each group.
     keys: HashMap<GroupingKey, usize>,
@@ -63,14 +63,14 @@ struct Slow {
 
 impl Slow {
     /// Whether a command has to wait for what is here.
-    fn is_before(&self, command: &Command) -> bool {
+    pub(super) fn is_before(&self, command: &Command) -> bool {
         if self.commands.is_empty() {
             return false;
         }
         command.key().is_none_or(|key| self.others > 0 || self.keys.contains_key(key))
     }
 
-    fn push(&mut self, accepted: Accepted, command: Command) {
+    pub(super) fn push(&mut self, accepted: Accepted, command: Command) {
         self.count(&command);
         self.commands.push_back((accepted, command));
     }
@@ -164,9 +164,22 @@ impl Queue {
     }
 
     /// Has commands wait that were taken, in front of all that is slow: they are to be judged again.
-    pub(super) fn put_back(&self, commands: Vec<(Accepted, Command)>) {
+    /// What has come meanwhile and has to do with them waits behind them.
+    pub(super) fn put_back(&self, mut later: Slow) {
+        if later.commands.is_empty() {
+            return;
+        }
         let mut state = self.lock();
-        for (accepted, command) in commands.into_iter().rev() {
+        let mut stays = VecDeque::new();
+        for (accepted, command) in std::mem::take(&mut state.commands) {
+            if later.is_before(&command) {
+                later.push(accepted, command);
+            } else {
+                stays.push_back((accepted, command));
+            }
+        }
+        state.commands = stays;
+        for (accepted, command) in later.commands.into_iter().rev() {
             state.slow.put_back(accepted, command);
         }
     }
@@ -352,12 +365,29 @@ mod tests {
 
     #[test]
     fn what_was_put_back_comes_before_what_came_since() {
-        let queue = queue(vec![push("a", 1), push("a", 1)]);
+        let queue = queue(vec![push("a", 1)]);
         let mut taken = Vec::new();
         queue.next(0, false, 100, &mut taken);
-        queue.put_back(taken);
-        queue.push(push("a", 1)).unwrap();
+        // While it is judged, and after.
+        queue.push(push("a", 2)).unwrap();
         queue.push(push("b", 1)).unwrap();
-        assert_eq!(batch(&queue), ["b", "a", "a", "a"]);
+        let mut later = Slow::default();
+        for (accepted, command) in taken {
+            later.push(accepted, command);
+        }
+        queue.put_back(later);
+        queue.push(push("a", 3)).unwrap();
+        let mut commands = Vec::new();
+        queue.next(0, false, 100, &mut commands);
+        let series = |command: &Command| match command {
+            Command::Push(push, _) => {
+                let families = &push.families.as_ref().unwrap().families;
+                (push.key.get("job").unwrap().to_owned(), families[0].record.series)
+            }
+            other => panic!("{other:?}"),
+        };
+        let got: Vec<_> = commands.iter().map(|(_, command)| series(command)).collect();
+        let expected = [("b", 1), ("a", 1), ("a", 2), ("a", 3)];
+        assert_eq!(got, expected.map(|(job, series)| (job.to_owned(), series)));
     }
 }
