@@ -586,12 +586,19 @@ impl Gateway {
         store.keep_import_state(state).and_then(|()| store.sync()).map_err(Fault::from)
     }
 
-    /// The groups that are there now, to be read one by one, and the bytes of the largest.
-    pub fn stored_groups(&self) -> (Vec<u64>, u64) {
+    /// Stored bytes of the largest group that is there now.
+    pub fn largest_group(&self) -> u64 {
         let now = self.shared.clock.now();
-        let view = self.view();
-        let largest = view.groups(now).map(|group| group.bytes).max().unwrap_or(0);
-        (view.stored_ids(now), largest)
+        self.view().groups(now).map(|group| group.bytes).max().unwrap_or(0)
+    }
+
+    /// Some of the groups that are there now, to be read one by one, from a number on; 0 is the first.
+    /// Says with which to go on; `None` if there are no more.
+    pub fn stored_groups(&self, from: usize) -> Option<(usize, Vec<u64>)> {
+        let mut some = Vec::with_capacity(GROUPS_AT_ONCE);
+        let now = self.shared.clock.now();
+        let next = self.view().some_groups(from, GROUPS_AT_ONCE, now, &mut some)?;
+        Some((next, some.iter().map(|group| group.stored_id).collect()))
     }
 
     /// Reads a group of [`Gateway::stored_groups`]; `None` if it is gone. Blocks on the store.

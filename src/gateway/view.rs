@@ -300,11 +300,6 @@ impl View {
         Snapshot { shelves: self.shelves.shown(shown), expired }
     }
 
-    /// Numbers in the store of the groups that have not expired at `now`.
-    pub fn stored_ids(&self, now: UnixMillis) -> Vec<u64> {
-        self.groups(now).map(|group| group.stored_id).collect()
-    }
-
     /// The groups that have not expired at `now`.
     pub fn groups(&self, now: UnixMillis) -> impl Iterator<Item = &GroupView> {
         self.groups.iter().flatten().filter(move |group| group.deadline > now)

@@ -37,6 +37,8 @@ const CHUNK_BYTES: usize = 32 * 1024;
 pub(super) struct GroupsBody {
     gateway: Gateway,
     groups: vec::IntoIter<u64>,
+    /// Where those that follow these begin; `None` if there are none.
+    next: Option<usize>,
     /// What is left to write of the latest of them.
     group: Option<FamiliesText>,
     zone: TimeZone,
@@ -171,11 +173,11 @@ pub(super) fn metrics(
     gateway: Gateway,
     mut held: Reservation,
 ) -> Result<Response<GroupsBody>, OverBudget> {
-    let (groups, largest) = gateway.stored_groups();
-    held.take(bytes_read(largest).saturating_add(groups.len() * size_of::<u64>()))?;
+    held.take(bytes_read(gateway.largest_group()))?;
     let body = GroupsBody {
         gateway,
-        groups: groups.into_iter(),
+        groups: Vec::new().into_iter(),
+        next: Some(0),
         group: None,
         zone: TimeZone::system(),
         begun: false,
@@ -189,6 +191,16 @@ pub(super) fn metrics(
 }
 
 impl GroupsBody {
+    fn next_group(&mut self) -> Option<u64> {
+        loop {
+            if let Some(id) = self.groups.next() {
+                return Some(id);
+            }
+            let (next, groups) = self.gateway.stored_groups(self.next.take()?)?;
+            (self.next, self.groups) = (Some(next), groups.into_iter());
+        }
+    }
+
     /// The next chunk; `None` at the end.
     fn chunk(&mut self) -> Result<Option<Bytes>, ReadError> {
         if self.ended {
@@ -207,7 +219,7 @@ impl GroupsBody {
                 }
                 continue;
             }
-            let Some(id) = self.groups.next() else {
+            let Some(id) = self.next_group() else {
                 self.ended = true;
                 out.extend_from_slice(b"]}");
                 break;
