@@ -134,7 +134,7 @@ fn reap(criterion: &mut Criterion, runtime: &Runtime) -> Result<()> {
         Ok(began.elapsed())
     };
     runtime.block_on(expiring())?;
-    let stored = gateway.groups(|_| true).len();
+    let stored = gateway.groups(&mut Unmetered, |_| true)?.len();
     assert_eq!(stored, GROUPS, "all that expired is gone, and nothing else");
     let mut text = Vec::new();
     runtime.block_on(scrape(gateway, ScrapeOptions::default(), |frame| text.extend(frame)));

@@ -76,7 +76,9 @@ use view::{Totals, View};
 use crate::exposition::persistence::ForeignGroup;
 use crate::exposition::text::LabelBlock;
 use crate::model::name::is_metric_name;
-use crate::model::{GroupingKey, Meter, MetricFamily, NameRules, Ttl, TtlPolicy, Unmetered};
+use crate::model::{
+    GroupingKey, Meter, MetricFamily, NameRules, OverBudget, Ttl, TtlPolicy, Unmetered,
+};
 use crate::store::{CloseError, CommitError, ImportState, OpenError, ReadError, Store};
 use crate::telemetry::labels::{Handler, Limit, Method, Reason};
 use crate::telemetry::metrics::{Readings, SelfMetrics};
@@ -375,17 +377,25 @@ impl Gateway {
     }
 
     /// The groups that have not expired and that `take` takes. It is asked while others go on: a group
-    /// that comes or goes meanwhile may or may not be among them, one that stays is.
-    pub fn groups(&self, mut take: impl FnMut(&GroupView) -> bool) -> Vec<GroupView> {
+    /// that comes or goes meanwhile may or may not be among them, one that stays is. The list is counted
+    /// as it grows.
+    pub fn groups(
+        &self,
+        meter: &mut dyn Meter,
+        mut take: impl FnMut(&GroupView) -> bool,
+    ) -> Result<Vec<GroupView>, OverBudget> {
         let now = self.shared.clock.now();
         let mut taken = Vec::new();
         let mut some = Vec::with_capacity(GROUPS_AT_ONCE);
         let mut next = 0;
         while let Some(after) = self.view().some_groups(next, GROUPS_AT_ONCE, now, &mut some) {
             next = after;
-            taken.extend(some.drain(..).filter(|group| take(group)));
+            some.retain(|group| take(group));
+            // What grows has room for as much again.
+            meter.take(2 * some.len() * size_of::<GroupView>())?;
+            taken.append(&mut some);
         }
-        taken
+        Ok(taken)
     }
 
     /// Does work that looks at many groups, or at much of one, where it holds up nobody else, and with

@@ -4,7 +4,8 @@ use std::fmt::Display;
 use std::io::{self, Read};
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use buf_list::BufList;
+use bytes::{Buf as _, Bytes, BytesMut};
 use http_body_util::BodyExt as _;
 use hyper::HeaderMap;
 use hyper::body::Body;
@@ -15,7 +16,7 @@ use super::bounds::Reservation;
 use super::rejection::Rejection;
 use crate::exposition::{Budget, ParseError, ParseLimits, PushFormat, likely_cause};
 use crate::gateway::beside_other_tasks;
-use crate::model::{Meter, MetricFamily, NameRules};
+use crate::model::{Meter, MetricFamily, NameRules, OverBudget};
 
 /// Larger bodies are decompressed and parsed where it does not hold up other requests.
 const INLINE_BYTES_MAX: usize = 128 * 1024;
@@ -64,12 +65,9 @@ where
     B::Error: Display,
 {
     let encoding = Encoding::of(headers)?;
-    let bytes = receive(body, limits, held).await?;
-    if encoding == Encoding::Identity {
-        return Ok(bytes);
-    }
+    let sent = receive(body, limits, held).await?;
     let decoded_max = limits.decoded_bytes;
-    working_on(bytes.len(), || decode(encoding, &bytes, decoded_max, held))
+    working_on(sent.num_bytes(), || decode(encoding, sent, decoded_max, held))
 }
 
 /// Reads a body and parses it as it is decompressed, so that the first that is too much ends it.
@@ -85,28 +83,24 @@ where
     B: Body<Data = Bytes> + Unpin,
     B::Error: Display,
 {
-    let encoding = Encoding::of(headers)?;
-    let bytes = receive(body, limits, held).await?;
+    let mut encoding = Encoding::of(headers)?;
+    let mut sent = receive(body, limits, held).await?;
+    let received = sent.num_bytes();
     let decoded_max = limits.decoded_bytes;
     // What is compressed may become a thousand times as much.
     let inline_max = match encoding {
         Encoding::Identity => INLINE_BYTES_MAX,
         _ => INLINE_BYTES_MAX / 32,
     };
-    let is_large = bytes.len() > inline_max;
+    let is_large = sent.num_bytes() > inline_max;
     let place = if is_large { Some(held.place().await?) } else { None };
     let families = beside_other_tasks(is_large, || {
-        let whole = match encoding {
-            Encoding::Identity => Some(bytes.clone()),
-            // A block is known when it is whole, and expands by a known factor at most.
-            Encoding::Snappy if !bytes.starts_with(SNAPPY_STREAM) => {
-                Some(decode(encoding, &bytes, decoded_max, held)?)
-            }
-            _ => {
-                held.take(CHUNK_BYTES)?;
-                None
-            }
-        };
+        if encoding.is_block(&sent) {
+            sent = decode(encoding, sent, decoded_max, held)?.into();
+            encoding = Encoding::Identity;
+        } else if encoding != Encoding::Identity {
+            held.take(CHUNK_BYTES)?;
+        }
         let mut parser = format.parser(names, Budget::new(parse_limits, held));
         let mut cause = None;
         let mut feed = |chunk: &[u8]| {
@@ -115,19 +109,17 @@ where
                 parse_rejection(error, cause)
             })
         };
-        match &whole {
-            Some(whole) => feed(whole)?,
-            None => decompress(encoding, &bytes, decoded_max, feed)?,
+        if encoding == Encoding::Identity {
+            sent.iter().try_for_each(|part| feed(part))?;
+        } else {
+            decompress(encoding, &mut sent, decoded_max, feed)?;
         }
-        let first = whole.as_deref().unwrap_or_default();
         let ended = parser.finish();
-        ended.map_err(|error| parse_rejection(error, likely_cause(first)))
+        ended.map_err(|error| parse_rejection(error, cause.flatten()))
     })?;
     drop(place);
     // What was sent is not there any more.
-    let sent = bytes.len();
-    drop(bytes);
-    held.give_back(sent);
+    held.give_back(received);
     Ok(families)
 }
 
@@ -142,7 +134,7 @@ async fn receive<B>(
     body: &mut B,
     limits: &Limits,
     held: &mut Reservation,
-) -> Result<Bytes, Rejection>
+) -> Result<BufList, Rejection>
 where
     B: Body<Data = Bytes> + Unpin,
     B::Error: Display,
@@ -216,38 +208,98 @@ async fn timed<T>(limit: Duration, future: impl Future<Output = T>) -> Option<T>
     tokio::time::timeout(limit, future).await.ok()
 }
 
-async fn collect<B>(body: &mut B, limit: usize, held: &mut Reservation) -> Result<Bytes, Rejection>
+/// Of a body that comes in many frames: what is copied from them, which are parts of what the
+/// connection reads into, and would keep all of it.
+#[derive(Debug, Default)]
+struct Parts {
+    full: BufList,
+    last: BytesMut,
+}
+
+/// The largest of them. All of one size, so that nothing is moved as a body grows, and what a body leaves
+/// behind fits the next.
+const PART_BYTES: usize = 128 * 1024;
+/// The smallest, where it is not known how much is to come.
+const PART_BYTES_MIN: usize = 8 * 1024;
+
+impl Parts {
+    /// Copies a frame, behind which so much is known to come.
+    fn push(
+        &mut self,
+        mut data: &[u8],
+        left: u64,
+        held: &mut Reservation,
+    ) -> Result<(), Rejection> {
+        while !data.is_empty() {
+            let room = self.last.capacity() - self.last.len();
+            if room == 0 {
+                self.full.push_chunk(std::mem::take(&mut self.last).freeze());
+                let left = usize::try_from(left).unwrap_or(usize::MAX).saturating_add(data.len());
+                let least = if self.full.num_chunks() == 0 { PART_BYTES_MIN } else { PART_BYTES };
+                let bytes = left.clamp(least, PART_BYTES);
+                held.take(bytes)?;
+                self.last.reserve(bytes);
+                continue;
+            }
+            let (copied, rest) = data.split_at(room.min(data.len()));
+            self.last.extend_from_slice(copied);
+            data = rest;
+        }
+        Ok(())
+    }
+
+    fn finish(mut self) -> BufList {
+        if !self.last.is_empty() {
+            self.full.push_chunk(self.last.freeze());
+        }
+        self.full
+    }
+}
+
+async fn collect<B>(
+    body: &mut B,
+    limit: usize,
+    held: &mut Reservation,
+) -> Result<BufList, Rejection>
 where
     B: Body<Data = Bytes> + Unpin,
     B::Error: Display,
 {
     let mut first = Bytes::new();
-    let mut whole = BytesMut::new();
+    let mut parts = Parts::default();
+    let mut len = 0_usize;
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|error| Rejection::BodyBroken(error.to_string()))?;
         let Ok(data) = frame.into_data() else { continue };
-        if first.len() + whole.len() + data.len() > limit {
+        let is_first = len == 0;
+        len = len.saturating_add(data.len());
+        if len > limit {
             return Err(too_large(limit));
         }
-        held.take(data.len())?;
-        if first.is_empty() && whole.is_empty() {
+        if is_first {
             // Most bodies are one frame: no copy.
+            held.take(data.len())?;
             first = data;
             continue;
         }
-        if whole.is_empty() {
-            // At once what it says it is: a buffer that grows is there twice while it does. What is
-            // not written to takes no memory.
-            let left = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
-            whole.reserve((first.len() + data.len()).saturating_add(left).min(limit));
-            whole.extend_from_slice(&std::mem::take(&mut first));
+        let left = body.size_hint().lower();
+        if !first.is_empty() {
+            let first = std::mem::take(&mut first);
+            parts.push(&first, left.saturating_add(data.len() as u64), held)?;
+            held.give_back(first.len());
         }
-        whole.extend_from_slice(&data);
+        parts.push(&data, left, held)?;
     }
-    Ok(if whole.is_empty() { first } else { whole.freeze() })
+    Ok(if first.is_empty() { parts.finish() } else { first.into() })
 }
 
 impl Encoding {
+    /// Whether this is one snappy block, which is known when it is whole, and expands by a known factor
+    /// at most.
+    fn is_block(self, sent: &BufList) -> bool {
+        self == Self::Snappy && !sent.chunk().starts_with(SNAPPY_STREAM)
+    }
+
     /// One name, in any case. Unlike the Go Pushgateway, which parses what is in an encoding that it
     /// does not know as if it were in none.
     fn of(headers: &HeaderMap) -> Result<Self, Rejection> {
@@ -271,16 +323,25 @@ const CHUNK_BYTES: usize = 64 * 1024;
 /// A copy in a snappy block, of three bytes at least, stands for 64 bytes at most.
 const SNAPPY_FACTOR_MAX: usize = 22;
 
-/// All of a body, decompressed.
+/// All parts of a body, as one.
+fn as_one(mut sent: BufList, held: &mut Reservation) -> Result<Bytes, OverBudget> {
+    if sent.num_chunks() > 1 {
+        held.take(sent.num_bytes())?;
+    }
+    Ok(sent.copy_to_bytes(sent.num_bytes()))
+}
+
+/// All of a body, as one, decompressed.
 fn decode(
     encoding: Encoding,
-    bytes: &[u8],
+    mut sent: BufList,
     limit: usize,
     held: &mut Reservation,
 ) -> Result<Bytes, Rejection> {
     match encoding {
-        Encoding::Identity => Ok(Bytes::copy_from_slice(bytes)),
-        Encoding::Snappy if !bytes.starts_with(SNAPPY_STREAM) => {
+        Encoding::Identity => Ok(as_one(sent, held)?),
+        Encoding::Snappy if encoding.is_block(&sent) => {
+            let bytes = &*as_one(sent, held)?;
             let failed = |reason: String| Rejection::Encoding { encoding: "snappy", reason };
             // No stream at all.
             if bytes.is_empty() {
@@ -303,7 +364,7 @@ fn decode(
         }
         _ => {
             let mut whole = Vec::new();
-            decompress(encoding, bytes, limit, |chunk| {
+            decompress(encoding, &mut sent, limit, |chunk| {
                 // What grows is there twice while it does.
                 held.take(2 * chunk.len())?;
                 whole.extend_from_slice(chunk);
@@ -317,12 +378,13 @@ fn decode(
 /// Decompresses a stream, and hands it on part by part; no more than the limit.
 fn decompress(
     encoding: Encoding,
-    bytes: &[u8],
+    sent: &mut BufList,
     limit: usize,
     each: impl FnMut(&[u8]) -> Result<(), Rejection>,
 ) -> Result<(), Rejection> {
+    let bytes = sent.reader();
     match encoding {
-        Encoding::Gzip => parts("gzip", flate2::read::MultiGzDecoder::new(bytes), limit, each),
+        Encoding::Gzip => parts("gzip", flate2::bufread::MultiGzDecoder::new(bytes), limit, each),
         Encoding::Zstd => {
             let decoder =
                 zstd::stream::read::Decoder::with_buffer(bytes).and_then(|mut decoder| {
@@ -371,7 +433,6 @@ mod tests {
 
     use super::*;
     use crate::http::bounds::Budget;
-    use crate::model::OverBudget;
 
     const TEXT: &[u8] = b"metric 1\nmetric_two 2\n";
 
@@ -389,20 +450,23 @@ mod tests {
 
     fn decode(encoding: Encoding, bytes: &[u8], limit: usize) -> Result<Bytes, Rejection> {
         let mut held = Budget::new(1 << 30).reservation();
-        super::decode(encoding, bytes, limit, &mut held)
+        super::decode(encoding, Bytes::copy_from_slice(bytes).into(), limit, &mut held)
     }
 
     #[test]
     fn what_is_decoded_counts_for_all_requests() {
         let budget = Budget::new(10_000);
-        let bomb = gzip(&vec![b'\n'; 1_000_000]);
+        let bomb = Bytes::from(gzip(&vec![b'\n'; 1_000_000]));
         let mut held = budget.reservation();
-        let result = super::decode(Encoding::Gzip, &bomb, 10_000_000, &mut held);
+        let result = super::decode(Encoding::Gzip, bomb.into(), 10_000_000, &mut held);
         let alone = OverBudget::Alone { limit: 10_000 };
         assert!(matches!(result, Err(Rejection::OverBudget(error)) if error == alone));
         drop(held);
         let mut held = budget.reservation();
-        assert_eq!(super::decode(Encoding::Gzip, &gzip(TEXT), 100, &mut held).unwrap(), TEXT);
+        assert_eq!(
+            super::decode(Encoding::Gzip, Bytes::from(gzip(TEXT)).into(), 100, &mut held).unwrap(),
+            TEXT
+        );
     }
 
     #[test]

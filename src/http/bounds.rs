@@ -56,8 +56,10 @@ pub(super) struct Budget {
     places: Arc<Semaphore>,
 }
 
-/// A request that takes no more is small.
-const SMALL_BYTES: usize = 256 * 1024;
+/// How much of a budget is kept from requests that take more than so many bytes: a small one goes on
+/// beside those that take all they can, and the smallest beside many small ones.
+const KEPT: [(usize, fn(usize) -> usize); 2] =
+    [(256 * 1024, |limit| limit / 8), (16 * 1024, |limit| limit / 16)];
 
 /// Who finds no place to parse a large body waits so long for one.
 const PLACE_WAIT: Duration = Duration::from_secs(10);
@@ -91,9 +93,9 @@ impl Meter for Reservation {
     /// might wait for one that waits for it.
     fn take(&mut self, bytes: usize) -> Result<(), OverBudget> {
         let Budget { used, limit, .. } = &self.budget;
-        // An eighth is left for those that take little: they go on beside what takes all it can.
         let own = self.bytes.saturating_add(bytes);
-        let most = if own <= SMALL_BYTES { *limit } else { limit - limit / 8 };
+        let kept = KEPT.iter().find(|(small, _)| own > *small);
+        let most = limit - kept.map_or(0, |(_, kept)| kept(*limit));
         let sum = |used: usize| used.checked_add(bytes).filter(|sum| *sum <= most);
         let taken = used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, sum);
         if taken.is_err() {
@@ -115,6 +117,11 @@ impl Reservation {
         let bytes = bytes.min(self.bytes);
         self.bytes -= bytes;
         self.budget.used.fetch_sub(bytes, Ordering::Relaxed);
+    }
+
+    /// Another of the same budget, which has nothing yet: for what is given back sooner.
+    pub(super) fn beside(&self) -> Self {
+        self.budget.reservation()
     }
 
     /// A place to parse a large body. Given back when it is dropped.
@@ -292,6 +299,21 @@ mod tests {
         other.take(6).unwrap();
         assert!(budget.reservation().take(1).is_err());
         assert!(other.take(usize::MAX).is_err(), "it does not wrap around");
+    }
+
+    #[test]
+    fn small_requests_go_on_beside_large_and_the_smallest_beside_small_ones() {
+        let budget = Budget::new(16 << 20);
+        let take = |bytes, times: usize| {
+            let mut all: Vec<_> = (0..times).map(|_| budget.reservation()).collect();
+            all.retain_mut(|one| one.take(bytes).is_ok());
+            all
+        };
+        let large = take(1 << 20, 20);
+        assert_eq!(large.len(), 14, "an eighth is kept");
+        let small = take(256 << 10, 20);
+        assert_eq!(small.len(), 4, "and of it a half");
+        assert_eq!(take(16 << 10, 100).len(), 64);
     }
 
     #[tokio::test(start_paused = true)]

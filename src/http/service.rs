@@ -141,13 +141,15 @@ impl ResponseBody {
         /// What is written of a list at a time, a part that is on its way and the next, and as much again
         /// for what the heap keeps of parts that were sent.
         const PARTS_BYTES: usize = 256 * 1024;
+        /// Events, likewise.
+        const EVENTS_BYTES: usize = 32 * 1024;
         match self {
             Self::Whole(body) => {
                 body.size_hint().exact().and_then(|len| usize::try_from(len).ok()).unwrap_or(0)
             }
             Self::Scrape(body) => body.bytes(),
             Self::Groups(_) | Self::Json(_) => PARTS_BYTES,
-            Self::Events(_) => 0,
+            Self::Events(_) => EVENTS_BYTES,
         }
     }
 }

@@ -111,7 +111,7 @@ impl Real {
     }
 
     fn foretold(&self, stays: impl Fn(&Fate) -> bool, policy: &Policy) -> Deadlines {
-        let groups = self.gateway().groups(|_| true);
+        let groups = self.gateway().groups(&mut Unmetered, |_| true).expect("nothing is counted");
         let fates = groups.iter().map(|group| (group, Fate::of(group, policy)));
         fates
             .filter(|(_, fate)| stays(fate))

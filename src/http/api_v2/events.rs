@@ -20,8 +20,10 @@ use crate::http::service::ResponseBody;
 
 /// A line now and then, so that who has gone is noticed and proxies do not give up.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
-/// So many events are written in one go.
+/// So many events are looked at in one go.
 const EVENTS_AT_ONCE: usize = 256;
+/// So much of them is written: it is there until the client takes it. One event is longer at most.
+const PART_BYTES: usize = 16 * 1024;
 /// What can happen, by [`Happened::as_str`].
 pub(in crate::http) const KINDS: [&str; 4] = ["pushed", "refused", "expired", "deleted"];
 
@@ -112,10 +114,14 @@ impl Follower {
             if followed.missed {
                 text.extend_from_slice(b"event: missed\ndata: {}\n\n");
             }
-            for event in &followed.events {
-                self.write(&mut text, event);
-            }
             self.seen = followed.last;
+            for event in &followed.events {
+                if text.len() >= PART_BYTES {
+                    break;
+                }
+                self.write(&mut text, event);
+                self.seen = event.id;
+            }
             if !text.is_empty() {
                 return (self, Some(text.freeze()));
             }

@@ -51,9 +51,9 @@ pub(super) async fn list(
     let after = query.get("after").map(|text| Cursor::parse(order, text)).transpose()?;
     let skip = after.map_or(Skip::First(0), Skip::To);
     let gateway = &context.gateway;
-    let found = gateway.look_through(|| listing::page(gateway, &filter, order, skip, limit));
-    let Page { groups, total, next } = found.await?;
-    bounds.held.take(groups.len() * size_of::<GroupView>())?;
+    let held = &mut bounds.held;
+    let page = || listing::page(gateway, held, &filter, order, skip, limit);
+    let Page { groups, total, next } = gateway.look_through(page).await??;
     let gateway = gateway.clone();
     let items = groups.into_iter().map(move |group| render::group(&gateway, &group));
     let fields = json!({ "total": total, "next": next });
@@ -93,8 +93,7 @@ async fn selected(
     let selection = query.explicit_selection(bounds)?;
     let gateway = &context.gateway;
     let takes = |group: &GroupView| selection.matches(&group.key) && take(group);
-    let groups = gateway.look_through(|| gateway.groups(takes)).await?;
-    bounds.held.take(groups.len() * size_of::<GroupingKey>())?;
+    let groups = gateway.look_through(|| gateway.groups(&mut bounds.held, takes)).await??;
     Ok(groups.into_iter().map(|group| group.key).collect())
 }
 

@@ -8,7 +8,8 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use super::ApiError;
 use super::query::{Selection, bad};
 use crate::gateway::{Condition, Gateway, GroupView};
-use crate::model::{GroupingKey, Ttl};
+use crate::http::bounds::Reservation;
+use crate::model::{GroupingKey, Meter as _, OverBudget, Ttl};
 use crate::time::UnixMillis;
 
 /// By what groups are sorted.
@@ -214,17 +215,20 @@ impl Filter {
 }
 
 /// A page of the groups. What it costs grows with how many groups there are, not with how far on the
-/// page is.
+/// page is. `held` counts the page, and the list of all groups while there is one.
 pub(in crate::http) fn page(
     gateway: &Gateway,
+    held: &mut Reservation,
     filter: &Filter,
     order: Order,
     skip: Skip,
     limit: usize,
-) -> Page {
+) -> Result<Page, OverBudget> {
     let now = gateway.now();
-    let groups = gateway.groups(|group| filter.takes(group, now));
+    let mut meanwhile = held.beside();
+    let groups = gateway.groups(&mut meanwhile, |group| filter.takes(group, now))?;
     let total = groups.len();
+    meanwhile.take(total * size_of::<(Place, GroupView)>())?;
     let place =
         |group: &GroupView| Place { value: order.by.value(group, now), key: group.key.clone() };
     let mut page: Vec<_> = groups.into_iter().map(|group| (place(&group), group)).collect();
@@ -246,7 +250,11 @@ pub(in crate::http) fn page(
     }
     page.sort_unstable_by(compare);
     let next = page.last().filter(|_| more).map(|(place, _)| Cursor::to_text(order, place));
-    Page { groups: page.into_iter().map(|(_, group)| group).collect(), total, next }
+    held.take(page.len() * size_of::<GroupView>())?;
+    // Into a list of its own: one that is made in place keeps the room of all.
+    let mut groups = Vec::with_capacity(page.len());
+    groups.extend(page.into_iter().map(|(_, group)| group));
+    Ok(Page { groups, total, next })
 }
 
 #[cfg(test)]

@@ -47,8 +47,8 @@ impl Look {
         let gateway = &context.gateway;
         let at = instant(gateway, query)?;
         let takes = |group: &GroupView| selection.matches(&group.key);
-        let groups = gateway.look_through(|| gateway.groups(takes)).await?;
-        bounds.held.take(groups.len() * (size_of::<GroupView>() + 2 * size_of::<Fate>()))?;
+        let groups = gateway.look_through(|| gateway.groups(&mut bounds.held, takes)).await??;
+        bounds.held.take(groups.len() * 2 * size_of::<Fate>())?;
         Ok(Self { at, groups, limit })
     }
 

@@ -67,7 +67,7 @@ pub(super) async fn content(
     let (groups, error) = match query.selection(bounds) {
         Ok(selection) => {
             let takes = |group: &GroupView| selection.matches(&group.key);
-            (gateway.look_through(|| gateway.groups(takes)).await?, None)
+            (gateway.look_through(|| gateway.groups(&mut bounds.held, takes)).await??, None)
         }
         Err(error @ ApiError::Rejected(_)) => return Err(error),
         Err(error) => (Vec::new(), Some(error)),

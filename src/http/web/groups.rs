@@ -81,9 +81,9 @@ pub(super) async fn content(
     let (found, order, error) = match parsed {
         Ok((filter, order)) => {
             let skip = Skip::First((asked.page - 1).saturating_mul(ROWS));
-            let found = gateway.look_through(|| listing::page(gateway, &filter, order, skip, ROWS));
-            let found = found.await?;
-            (found, order, None)
+            let held = &mut bounds.held;
+            let page = || listing::page(gateway, held, &filter, order, skip, ROWS);
+            (gateway.look_through(page).await??, order, None)
         }
         Err(error @ ApiError::Rejected(_)) => return Err(error),
         Err(error) => {
