@@ -56,10 +56,9 @@ pub(super) struct Budget {
     places: Arc<Semaphore>,
 }
 
-/// How much of a budget is kept from requests that take more than so many bytes: a small one goes on
-/// beside those that take all they can, and the smallest beside many small ones.
-const KEPT: [(usize, fn(usize) -> usize); 2] =
-    [(256 * 1024, |limit| limit / 8), (16 * 1024, |limit| limit / 16)];
+/// Requests that take more than so many bytes leave this part of a budget: a small one goes on beside
+/// those that take all they can, and the smallest beside many small ones.
+const LEFT: [(usize, usize); 2] = [(256 * 1024, 8), (16 * 1024, 16)];
 
 /// Who finds no place to parse a large body waits so long for one.
 const PLACE_WAIT: Duration = Duration::from_secs(10);
@@ -94,8 +93,8 @@ impl Meter for Reservation {
     fn take(&mut self, bytes: usize) -> Result<(), OverBudget> {
         let Budget { used, limit, .. } = &self.budget;
         let own = self.bytes.saturating_add(bytes);
-        let kept = KEPT.iter().find(|(small, _)| own > *small);
-        let most = limit - kept.map_or(0, |(_, kept)| kept(*limit));
+        let left = LEFT.iter().find(|(bytes, _)| own > *bytes);
+        let most = limit - left.map_or(0, |(_, part)| limit / part);
         let sum = |used: usize| used.checked_add(bytes).filter(|sum| *sum <= most);
         let taken = used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, sum);
         if taken.is_err() {

@@ -28,12 +28,15 @@ const SMALLEST: f64 = f64::from_bits(1);
 /// The first and the last second that a protobuf timestamp may name.
 const SECONDS: std::ops::RangeInclusive<i64> = -62_135_596_800..=253_402_300_799;
 
-/// Puts the buckets of a metric in order, and checks all of it but its labels.
+/// Puts the buckets of a metric in order, and checks all of it but its labels. Exemplars that no
+/// scraper keeps are left out.
 pub fn settle(metric: &mut Metric, names: NameRules) -> Result<(), Invalid> {
     match &mut metric.value {
         MetricValue::Counter { exemplar, created, .. } => {
             check_time(*created, "the created timestamp")?;
-            exemplar.iter().try_for_each(|exemplar| check_exemplar(exemplar, names))
+            exemplar.iter().try_for_each(|exemplar| check_exemplar(exemplar, names))?;
+            *exemplar = exemplar.take().filter(|exemplar| is_kept(exemplar));
+            Ok(())
         }
         MetricValue::Gauge(_) | MetricValue::Untyped(_) => Ok(()),
         MetricValue::Summary(summary) => check_summary(summary),
@@ -56,9 +59,22 @@ pub fn settle(metric: &mut Metric, names: NameRules) -> Result<(), Invalid> {
                 }
             }
             check_parts(histogram.exemplars.len(), "exemplars")?;
-            histogram.exemplars.iter().try_for_each(|exemplar| check_exemplar(exemplar, names))
+            histogram.exemplars.iter().try_for_each(|exemplar| check_exemplar(exemplar, names))?;
+            histogram.exemplars.retain(is_kept);
+            for bucket in &mut histogram.buckets {
+                if bucket.exemplar.as_ref().is_some_and(|exemplar| !is_kept(exemplar)) {
+                    bucket.exemplar = None;
+                }
+            }
+            Ok(())
         }
     }
+}
+
+/// Prometheus tells an exemplar that it has from one that is new by its value among others, and NaN
+/// equals nothing: it would count one as out of order at every scrape.
+fn is_kept(exemplar: &Exemplar) -> bool {
+    !exemplar.value.is_nan()
 }
 
 fn invalid<T>(reason: impl Into<Invalid>) -> Result<T, Invalid> {
@@ -318,6 +334,31 @@ mod tests {
             let error = native(change).unwrap_err();
             assert!(error.contains(expected), "{error}: {expected}");
         }
+    }
+
+    #[test]
+    fn an_exemplar_that_no_scraper_keeps_is_left_out() {
+        let exemplar = |value| Exemplar { value, ..Exemplar::default() };
+        let (nan, one) = (exemplar(f64::NAN), exemplar(1.0));
+        let counter = check(MetricValue::Counter {
+            value: 1.0,
+            exemplar: Some(Box::new(nan.clone())),
+            created: None,
+        });
+        assert!(matches!(counter.unwrap().value, MetricValue::Counter { exemplar: None, .. }));
+        let bucket = |upper_bound, exemplar: &Exemplar| Bucket {
+            upper_bound,
+            exemplar: Some(exemplar.clone()),
+            ..Bucket::default()
+        };
+        let histogram = native(|h| {
+            h.exemplars = vec![one.clone(), nan.clone()];
+            h.buckets = vec![bucket(1.0, &nan), bucket(2.0, &one)];
+        });
+        let MetricValue::Histogram(histogram) = histogram.unwrap().value else { panic!() };
+        assert_eq!(histogram.exemplars, std::slice::from_ref(&one));
+        let of_buckets: Vec<_> = histogram.buckets.into_iter().map(|b| b.exemplar).collect();
+        assert_eq!(of_buckets, [None, Some(one)]);
     }
 
     fn classic(bounds: &[f64]) -> Result<Vec<f64>, String> {
