@@ -1,5 +1,6 @@
 //! What must hold for any bytes at all, one function for each part that reads what others write:
-//! none panics, and what can be read is the same once it is written and read again.
+//! none panics, what can be read is the same once it is written and read again, and a body takes no
+//! more memory than a number of times its size.
 //!
 //! `tests/fuzz` calls these with inputs that coverage guides it to, and the unit tests here with the
 //! corpus that was found so, and with mutations of it. Built for these two only.
@@ -16,18 +17,56 @@ use std::fmt::Write as _;
 
 use crate::config::Config;
 use crate::exposition::text::{self, LabelBlock};
-use crate::exposition::{persistence, protobuf};
+use crate::exposition::{Budget, ParseError, ParseLimits, PushFormat, persistence, protobuf};
 use crate::http::in_memory;
 use crate::model::{
-    Escaping, GroupingKey, Label, MetricFamily, NameRules, RuleTtl, Selector, TtlRule,
+    Escaping, GroupingKey, Label, Meter, MetricFamily, NameRules, OverBudget, RuleTtl, Selector,
+    TtlRule,
 };
 
 const NAMES: [NameRules; 2] = [NameRules::Legacy, NameRules::Utf8];
 
+/// A body is counted as so many times its bytes at most while it is parsed: an empty label of protobuf, of
+/// two bytes, is the most for its size.
+pub const TIMES: usize = 100;
+/// And so many bytes in any case.
+pub const BYTES: usize = 256 << 10;
+
+/// What a body of so many bytes may take.
+pub fn bytes_max(body: usize) -> usize {
+    BYTES + TIMES * body
+}
+
+/// Counts what the parse of one body takes.
+#[derive(Debug, Default)]
+struct Counted(usize);
+
+impl Meter for Counted {
+    fn take(&mut self, bytes: usize) -> Result<(), OverBudget> {
+        self.0 += bytes;
+        Ok(())
+    }
+}
+
+/// Parses a body as it comes, in two parts, and counts what it takes.
+fn parse(
+    format: PushFormat,
+    data: &[u8],
+    names: NameRules,
+) -> Result<Vec<MetricFamily>, ParseError> {
+    let mut counted = Counted::default();
+    let (begin, end) = data.split_at(data.len() / 2);
+    let mut parser = format.parser(names, Budget::new(ParseLimits::UNLIMITED, &mut counted));
+    let parsed = parser.feed(begin).and_then(|()| parser.feed(end)).and_then(|()| parser.finish());
+    let (taken, most) = (counted.0, bytes_max(data.len()));
+    assert!(taken <= most, "{} bytes take {taken}, of {most}", data.len());
+    parsed
+}
+
 /// A body in the text format: what is rendered of it is rendered of what is rendered.
 pub fn text(data: &[u8]) {
     for names in NAMES {
-        let Ok(families) = text::parse(data, names) else { continue };
+        let Ok(families) = parse(PushFormat::Text, data, names) else { continue };
         if collides(&families) {
             continue;
         }
@@ -41,7 +80,7 @@ pub fn text(data: &[u8]) {
 /// A body in delimited protobuf: what is decoded is decoded of what it is encoded to.
 pub fn protobuf(data: &[u8]) {
     for names in NAMES {
-        let Ok(families) = protobuf::decode(data, names) else { continue };
+        let Ok(families) = parse(PushFormat::Protobuf, data, names) else { continue };
         let encoded: Vec<u8> = families.iter().flat_map(encoded).collect();
         let again = protobuf::decode(&encoded, names).expect("it was encoded here");
         // Units are for nobody: they are not sent on.

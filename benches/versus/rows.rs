@@ -12,6 +12,7 @@ use crate::plot;
 use crate::report::{Point, Report};
 use crate::scratch::scratch;
 use crate::servers::Server;
+use crate::shapes;
 
 const SERIES_PER_GROUP: usize = 10;
 const GROUPS: usize = 10_000;
@@ -37,6 +38,7 @@ pub(crate) fn run(short: bool) -> Result<()> {
     run.scrapes()?;
     run.large_store()?;
     run.mass_expiry()?;
+    run.beside_large()?;
     run.many_at_once()?;
     run.curves()?;
 
@@ -339,6 +341,47 @@ impl Run {
             format!("{expired}"),
             none.into(),
             "none",
+        );
+        Ok(())
+    }
+
+    /// Pushes while one connection sends bodies of 100,000 labelled series, one behind the other.
+    fn beside_large(&mut self) -> Result<()> {
+        const SERIES: usize = 100_000;
+        const GROUPS: usize = 1000;
+        let server = Server::tidegate(&self.path("beside-large"), &[])?;
+        client::load(server.port, 0..GROUPS, "")?;
+        let time = Duration::from_secs(if self.short { 5 } else { 20 });
+        let ((), mut calm) = paced_pushes(server.port, 0..GROUPS, 200, || {
+            pass(time);
+            Ok(())
+        })?;
+        let mut large = Client::connect(server.port)?;
+        let mut round = 0;
+        let mut push = || {
+            round += 1;
+            let body = shapes::family("large", SERIES, round);
+            large.request("PUT", "/metrics/job/large", "", body, true)
+        };
+        push()?;
+        let mut alone = Vec::new();
+        for _ in 0..5 {
+            alone.push(push()?.total.as_secs_f64());
+        }
+        let ((), mut beside) = paced_pushes(server.port, 0..GROUPS, 200, || {
+            let began = Instant::now();
+            while began.elapsed() < time {
+                push()?;
+            }
+            Ok(())
+        })?;
+        let (calm, beside) = (quantile(&mut calm, 0.99), quantile(&mut beside, 0.99));
+        let alone = quantile(&mut alone, 0.5);
+        self.report.row(
+            "a push while one connection sends bodies of 100,000 labelled series, p99",
+            format!("{}, one such body alone {}", seconds(beside), seconds(alone)),
+            format!("{} of one and a commit", number(beside / (alone + calm))),
+            "1",
         );
         Ok(())
     }

@@ -256,7 +256,7 @@ fn value(group: usize, round: usize, n: usize) -> usize {
 }
 
 /// A gauge with a series for each of some paths.
-fn family(name: &str, series: usize, round: usize) -> String {
+pub(crate) fn family(name: &str, series: usize, round: usize) -> String {
     let mut text = format!("# TYPE {name} gauge\n");
     for n in 0..series {
         let value = value(0, round, n);

@@ -140,6 +140,39 @@ fn run(name: &str, target: fn(&[u8]), cases: u32) {
     result.unwrap_or_else(|error| panic!("{error}"));
 }
 
+/// Bodies that are small for what they have a parser do.
+#[test]
+fn the_smallest_parts_of_a_body_take_no_more_than_others() {
+    const PARTS: usize = 20_000;
+    let text = [&b"\n"[..], b"a 1\n", b"# \n", b"a{b=\"\"} 1\n", b"# TYPE a gauge\n", b"a", b"\\"];
+    for part in text {
+        super::text(&part.repeat(PARTS));
+    }
+    let each = |part: fn(usize) -> String| (0..PARTS).map(part).collect::<Vec<_>>().concat();
+    super::text(each(|n| format!("a{n} 1\n")).as_bytes());
+    let labels = each(|n| format!("a{n}=\"\","));
+    super::text(format!("a{{{labels}}} 1\n").as_bytes());
+    let field = |number: u8, value: &[u8]| {
+        let mut out = vec![number << 3 | 2];
+        prost::encoding::encode_varint(value.len() as u64, &mut out);
+        [out, value.to_vec()].concat()
+    };
+    let family = |metrics: &[u8]| {
+        let message = [&field(1, b"a")[..], &[3 << 3, 4], metrics].concat();
+        let mut out = Vec::new();
+        prost::encoding::encode_varint(message.len() as u64, &mut out);
+        [out, message].concat()
+    };
+    // Empty families, metrics, labels, quantiles, buckets, spans, exemplars.
+    super::protobuf(&vec![0; PARTS]);
+    super::protobuf(&family(&[0x22, 0].repeat(PARTS)));
+    super::protobuf(&family(&field(4, &[1 << 3 | 2, 0].repeat(PARTS))));
+    for (value, part) in [(4, 3), (7, 3), (7, 9), (7, 12), (7, 16)] {
+        let parts = [part << 3 | 2, 0].repeat(PARTS);
+        super::protobuf(&family(&field(4, &field(value, &parts))));
+    }
+}
+
 #[test]
 fn text() {
     run("text", super::text, 10_000);

@@ -104,10 +104,8 @@ where
         let mut parser = format.parser(names, Budget::new(parse_limits, held));
         let mut cause = None;
         let mut feed = |chunk: &[u8]| {
-            parser.feed(chunk).map_err(|error| {
-                let cause = *cause.get_or_insert_with(|| likely_cause(chunk));
-                parse_rejection(error, cause)
-            })
+            let cause = *cause.get_or_insert_with(|| likely_cause(chunk));
+            parser.feed(chunk).map_err(|error| parse_rejection(error, cause))
         };
         if encoding == Encoding::Identity {
             sent.iter().try_for_each(|part| feed(part))?;

@@ -1,5 +1,6 @@
 #![no_main]
 
-use tidegate_fuzz as _;
+use tidegate::fuzzing;
+use tidegate_fuzz::bounded;
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| tidegate::fuzzing::text(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| bounded(data, fuzzing::text));
