@@ -20,14 +20,15 @@
 //! A module names only modules below it (`tests/tidy.rs`):
 //!
 //! ```text
-//!  7  main                            args, exit code, runtime
+//!  7  main                            the allocator
+//!     cli                             one file a command: arguments, what it prints, exit code
 //!     fuzzing                         what must hold for any bytes; not in the program
 //!  6  app, shutdown                   builds every part, owns every task, stops them in order
-//!     transfer, reload, operate       to and from other gateways | the settings, again | the commands
-//!     maintenance                     a store, looked at and built anew
+//!     transfer, reload                to and from other gateways | reads the settings again
 //!  5  config                          flags, environment and file -> one validated Config
-//!     webhook                         tells others of what is gone
+//!     webhook                         notifies an endpoint of expired and deleted groups
 //!  4  http, tasks                     hyper in and out | background loops
+//!     maintenance                     verifies and repairs a store
 //!  3  gateway                         the use cases: push, delete, scrape, reap, restore
 //!  2  exposition, store, telemetry    wire formats | sled | self metrics and logs
 //!     client                          HTTP to other gateways
@@ -39,6 +40,7 @@
 //! `time`, the environment `config`.
 
 pub mod app;
+pub mod cli;
 pub mod client;
 pub mod config;
 pub mod exposition;
@@ -48,7 +50,6 @@ pub mod gateway;
 pub mod http;
 pub mod maintenance;
 pub mod model;
-pub mod operate;
 pub mod reload;
 pub mod shutdown;
 pub mod store;

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 /// Lowest first. A module may name modules of earlier entries, and itself; those of one entry are
 /// siblings, which never name each other. `lib.rs` and `main.rs` are above them all.
 const LAYERS: &str = "time < model < exposition store telemetry client < gateway < http tasks maintenance < webhook < config < transfer < \
-     reload operate < app shutdown < fuzzing";
+     reload < app shutdown < cli fuzzing";
 
 /// Outside things, where they may be named in `src` and `migrations`, and what to do elsewhere.
 const OWNERS: &[(&str, &[&str], &str)] = &[
@@ -37,7 +37,7 @@ const OWNERS: &[(&str, &[&str], &str)] = &[
     ("rustls::", &["src/http/"], "TLS is set up by `http::web_config`"),
     (
         "ureq::",
-        &["src/client.rs", "src/operate/", "src/webhook.rs"],
+        &["src/client.rs", "src/cli/operate/", "src/webhook.rs"],
         "ask another gateway through `client::Client`",
     ),
     ("tokio::signal", &["src/shutdown.rs"], "wait for `shutdown::Signals`"),

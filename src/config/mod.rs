@@ -2,10 +2,9 @@
 //! the parts define for themselves.
 
 mod access;
-mod args;
 mod error;
+mod flags;
 mod memory;
-mod operate_args;
 mod settings;
 mod source;
 
@@ -15,9 +14,8 @@ use std::time::Duration;
 
 use bytesize::ByteSize;
 
-pub use args::{Args, FlagSettings};
 pub use error::Problems;
-pub use operate_args::{Action, Operate, Output};
+pub use flags::{FlagSettings, all_flags, store_flags};
 pub use source::InForce;
 
 use settings::Setting;
@@ -102,14 +100,10 @@ impl Config {
     pub fn from_flags(flags: &[&str]) -> Result<Self, String> {
         let program = std::iter::once("tidegate");
         let args = program.chain(flags.iter().copied()).map(OsString::from);
-        match Args::parse(args).map_err(|error| error.to_string())? {
-            Args::Serve(flags) => {
-                let mut sources = Sources::default();
-                flags.apply(&mut sources);
-                validate(&sources, Problems::default()).map_err(|problems| problems.to_string())
-            }
-            other => Err(format!("no flags: {other:?}")),
-        }
+        let flags = FlagSettings::parse(args).map_err(|error| error.to_string())?;
+        let mut sources = Sources::default();
+        flags.apply(&mut sources);
+        validate(&sources, Problems::default()).map_err(|problems| problems.to_string())
     }
 }
 

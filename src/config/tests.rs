@@ -72,8 +72,7 @@ fn flags_count_over_environment_and_environment_over_file() {
         _ => None,
     });
     let args = ["tidegate", "--ttl.default", "3h"].map(OsString::from);
-    let Ok(Args::Serve(flags)) = Args::parse(args) else { panic!() };
-    flags.apply(&mut sources);
+    FlagSettings::parse(args).unwrap().apply(&mut sources);
     let config = validate(&sources, Problems::default()).unwrap();
     assert_eq!(config.gateway.ttl.default, Ttl::parse("3h").unwrap());
     assert_eq!(config.store.path, PathBuf::from("e"));

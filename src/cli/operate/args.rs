@@ -10,7 +10,7 @@ use crate::model::{Selector, Ttl};
 
 /// What is asked of a running gateway.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Operate {
+pub(in crate::cli) struct Operate {
     /// URL of the gateway.
     pub gateway: String,
     pub output: Output,
@@ -21,14 +21,14 @@ pub struct Operate {
 
 /// For whom the answer is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Output {
+pub(in crate::cli) enum Output {
     Table,
     Json,
 }
 
 /// What is to be done.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Action {
+pub(in crate::cli) enum Action {
     /// List groups; `limit` zero lists all.
     Groups {
         state: Option<String>,
@@ -63,7 +63,7 @@ pub enum Action {
 
 impl Operate {
     /// From what was found of a command of [`commands`].
-    pub(super) fn new(name: &str, mut found: ArgMatches) -> Self {
+    pub(in crate::cli) fn new(name: &str, mut found: ArgMatches) -> Self {
         let action = match (name, found.remove_subcommand()) {
             ("delete", _) => Action::Delete {
                 pushed_before: found.remove_one("pushed-before"),
@@ -107,7 +107,7 @@ impl Operate {
 }
 
 /// The commands.
-pub(super) fn commands() -> [Command; 4] {
+pub(in crate::cli) fn commands() -> [Command; 4] {
     [groups(), ttl(), delete(), expired()]
 }
 

@@ -5,16 +5,16 @@ use std::path::PathBuf;
 
 use clap::{Arg, ArgAction, ArgMatches, Command};
 
-use super::operate_args::{self, Operate};
-use super::settings::{ALIASES, Kind, SETTINGS, Setting};
-use super::source::{Origin, Sources};
+use super::operate::args::{self as operate_args, Operate};
+use crate::config::{FlagSettings, all_flags, store_flags};
 use crate::http::access::Permission;
 use crate::model::Selector;
 use crate::telemetry::build::{BUILD, Build};
+use crate::transfer::Destination;
 
 /// What the command line asks for.
 #[derive(Debug)]
-pub enum Args {
+pub(super) enum Args {
     /// Serve, with these settings.
     Serve(FlagSettings),
     /// Check a settings file.
@@ -22,12 +22,7 @@ pub enum Args {
     /// Read what another gateway holds into a store.
     Import { source: String, dry_run: bool, flags: FlagSettings },
     /// Write what a store or a gateway holds as push requests, or push it to another gateway.
-    Export {
-        source: Option<String>,
-        output: Option<PathBuf>,
-        to: Option<String>,
-        flags: FlagSettings,
-    },
+    Export { source: Option<String>, destination: Destination, flags: FlagSettings },
     /// Ask a running gateway.
     Operate(Operate),
     /// Look at a store, or build it anew from what can be read.
@@ -36,13 +31,6 @@ pub enum Args {
     Token { name: String, may: Vec<String>, groups: Option<String> },
     /// Print a text.
     Print(String),
-}
-
-/// Settings given as flags, and the file to read the others from.
-#[derive(Debug)]
-pub struct FlagSettings {
-    pub(super) config_file: Option<PathBuf>,
-    matches: ArgMatches,
 }
 
 const EXAMPLES: &str = "\
@@ -68,7 +56,7 @@ A flag counts over the environment, the environment over the file, the file over
 
 impl Args {
     /// Parses the command line. An error says what to print and how to exit: `--help` is one here.
-    pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Self, clap::Error> {
+    pub(super) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Self, clap::Error> {
         let mut matches = command().try_get_matches_from(expand_files(args)?)?;
         if matches.get_flag("version") {
             return Ok(Self::Print(version()));
@@ -91,7 +79,9 @@ impl Args {
             "export" => {
                 let source = found.remove_one("SOURCE");
                 let (output, to) = (found.remove_one("output"), found.remove_one("to"));
-                Self::Export { source, output, to, flags: FlagSettings::new(found) }
+                let destination =
+                    to.map_or_else(|| Destination::Output(output), Destination::Gateway);
+                Self::Export { source, destination, flags: FlagSettings::new(found) }
             }
             "verify" | "repair" => Self::Maintain {
                 repair: name == "repair",
@@ -147,65 +137,6 @@ fn manual() -> std::io::Result<String> {
     Ok(String::from_utf8_lossy(&page).into_owned())
 }
 
-impl FlagSettings {
-    fn new(mut matches: ArgMatches) -> Self {
-        let config_file = matches.remove_one::<PathBuf>("config.file");
-        Self { config_file, matches }
-    }
-
-    /// Takes over what the flags say.
-    pub(super) fn apply(&self, sources: &mut Sources) {
-        for setting in SETTINGS {
-            // A command has the settings that concern it only.
-            if setting.kind == Kind::Switch {
-                let given = |name: &str| matches!(self.matches.try_get_one(name), Ok(Some(true)));
-                if given(setting.name) || given(&negated(setting)) {
-                    let value = given(setting.name).to_string();
-                    sources.set(setting, vec![value], Origin::Flag);
-                }
-            } else if let Ok(Some(values)) = self.matches.try_get_many::<String>(setting.name) {
-                sources.set(setting, values.cloned().collect(), Origin::Flag);
-            }
-        }
-    }
-}
-
-/// The flag that turns a switch off.
-fn negated(setting: &Setting) -> String {
-    format!("no-{}", setting.name)
-}
-
-/// The flags of a setting.
-fn flags(setting: &'static Setting) -> Vec<Arg> {
-    let aliases = ALIASES.iter().filter(|(_, name)| *name == setting.name);
-    let flag =
-        Arg::new(setting.name).long(setting.name).visible_aliases(aliases.map(|(alias, _)| *alias));
-    if setting.kind == Kind::Switch {
-        let negated = negated(setting);
-        return vec![
-            flag.action(ArgAction::SetTrue)
-                .conflicts_with(&negated)
-                .help(format!("{} [--{negated} turns it off, as it is by default]", setting.help)),
-            Arg::new(&negated).long(&negated).action(ArgAction::SetTrue).hide(true),
-        ];
-    }
-    let default = if setting.default.is_empty() { "none" } else { setting.default };
-    let action = if setting.kind == Kind::List { ArgAction::Append } else { ArgAction::Set };
-    vec![
-        flag.value_name(setting.value)
-            .action(action)
-            .help(format!("{} [default: {default}]", setting.help)),
-    ]
-}
-
-fn config_file() -> Arg {
-    Arg::new("config.file")
-        .long("config.file")
-        .value_name("FILE")
-        .value_parser(clap::value_parser!(PathBuf))
-        .help("TOML file to read settings from [env: TIDEGATE_CONFIG_FILE]")
-}
-
 fn command() -> Command {
     let version = Arg::new("version")
         .long("version")
@@ -223,8 +154,8 @@ fn command() -> Command {
              a group once its TTL has passed",
         )
         .after_help(EXAMPLES)
-        .args([version, long_help, manual, config_file()])
-        .args(SETTINGS.iter().flat_map(flags))
+        .args([version, long_help, manual])
+        .args(all_flags())
         .subcommands([check_config(), token(), import(), export(), verify(), repair()])
         .subcommands(operate_args::commands())
         .args_conflicts_with_subcommands(true)
@@ -243,22 +174,6 @@ fn check_config() -> Command {
                 .value_parser(clap::value_parser!(PathBuf))
                 .help("The TOML file"),
         )
-}
-
-/// The settings that a command on a store needs.
-fn store_flags() -> Vec<Arg> {
-    let names = ["storage.path", "storage.cache-size", "ttl.default", "push.enable-utf8-names"];
-    let needed = |setting: &&Setting| {
-        names.contains(&setting.name)
-            || setting.name.starts_with("limits.")
-            || setting.name.starts_with("log.")
-    };
-    let flags = SETTINGS.iter().filter(needed).flat_map(flags);
-    // The limits are not what one looks for here.
-    let shown = |flag: &Arg| names.iter().any(|name| flag.get_id() == *name);
-    std::iter::once(config_file())
-        .chain(flags.map(|flag| if shown(&flag) { flag } else { flag.hide(true) }))
-        .collect()
 }
 
 fn import() -> Command {

@@ -4,6 +4,7 @@
 //! - What cannot be understood changes nothing: the gateway carries out a request whole or not.
 
 mod answer;
+pub(super) mod args;
 mod table;
 
 use std::fmt::Write as _;
@@ -16,25 +17,26 @@ use ureq::http::Method;
 
 use answer::{Comparison, Departed, Group, Labels, Page, Preview, Restoration, read};
 
+use args::{Action, Operate, Output};
+
+use super::{Ended, Failure, Unconfirmed, confirm, failed};
 use crate::client::{Client, ClientError};
-use crate::config::{Action, Config, Operate, Output, Problems};
-use crate::time::UnixNanos;
+use crate::config::{Config, Problems};
+use crate::time::{Clock as _, SystemClock, UnixNanos};
 
 /// Why what was asked for is not done.
 #[derive(Debug, Error)]
-pub enum OperateError {
+pub(super) enum OperateError {
     #[error(transparent)]
     Client(#[from] ClientError),
-    #[error("the gateway's answer is not understood, which may be of another version")]
+    #[error("cannot parse the gateway's answer; it may be running another version")]
     Answer(#[from] serde_json::Error),
     #[error(transparent)]
     Settings(#[from] Problems),
     #[error("{}: {reason}", path.display())]
     File { path: PathBuf, reason: String },
-    #[error("there is no terminal to ask on: add --yes to do it, or look with --dry-run")]
-    NobodyToAsk,
-    #[error("nothing was changed")]
-    Declined,
+    #[error(transparent)]
+    Unconfirmed(#[from] Unconfirmed),
     /// What was done, and what was not.
     #[error("{0}")]
     Partly(String),
@@ -46,15 +48,21 @@ const LISTED: usize = 20;
 /// As many as the API gives at a time.
 const PAGE: usize = 10_000;
 
+/// Runs a command against a running gateway.
+pub(super) fn ask(operate: &Operate) -> Result<Ended, Failure> {
+    match run(operate, SystemClock::new().wall()) {
+        Ok(text) => Ok(Ended::well(text)),
+        Err(OperateError::Partly(text)) => Ok(Ended { text, well: false }),
+        Err(OperateError::Unconfirmed(error)) => Err(error.into()),
+        Err(error) => Err(failed("not done")(error)),
+    }
+}
+
 /// Does what is asked, and says what is to be printed.
 ///
-/// `now` is what times are said from. `confirm` shows a question to whoever runs this, and has
-/// their answer; `None` if nobody can be asked.
-pub fn run(
-    operate: &Operate,
-    now: UnixNanos,
-    confirm: impl FnOnce(&str) -> Option<bool>,
-) -> Result<String, OperateError> {
+/// `now` is what times are said from.
+fn run(operate: &Operate, now: UnixNanos) -> Result<String, OperateError> {
+    let agreed = |yes: bool, what: &str| if yes { Ok(()) } else { confirm(what) };
     let api = Api { client: Client::new(&operate.gateway), selectors: &operate.selectors };
     let table = operate.output == Output::Table;
     let print = |value: &Value, render: fn(&Value, UnixNanos) -> Result<String, OperateError>| {
@@ -84,7 +92,7 @@ pub fn run(
                 }
                 return print(&found, |_, _| Ok("no group matches".into()));
             }
-            agreed(*yes, &said("will be deleted", &keys, LISTED), confirm)?;
+            agreed(*yes, &said("will be deleted", &keys, LISTED))?;
             // What was pushed since it was listed is not what was agreed to.
             let looked = found.get("pushed_before").and_then(Value::as_str);
             let before = looked.unwrap_or(before);
@@ -101,7 +109,7 @@ pub fn run(
             }
             let keys: Vec<_> = page.groups.into_iter().map(|group| group.labels).collect();
             let what = format!("get the TTL {ttl}");
-            agreed(*yes, &listed(&what, page.total, &keys), confirm)?;
+            agreed(*yes, &listed(&what, page.total, &keys))?;
             let done = api.ask(Method::PUT, "/groups/ttl", &[("ttl", ttl)], &[])?;
             print(&done, |done, _| Ok(said("changed", &labels(done, "changed")?, LISTED)))
         }
@@ -217,19 +225,4 @@ fn listed(what: &str, total: usize, keys: &[Labels]) -> String {
         let _ = write!(text, "\n  and {} more", total - keys.len());
     }
     text
-}
-
-fn agreed(
-    yes: bool,
-    what: &str,
-    confirm: impl FnOnce(&str) -> Option<bool>,
-) -> Result<(), OperateError> {
-    if yes {
-        return Ok(());
-    }
-    match confirm(&format!("{what}\nGo on? [y/N] ")) {
-        Some(true) => Ok(()),
-        Some(false) => Err(OperateError::Declined),
-        None => Err(OperateError::NobodyToAsk),
-    }
 }

@@ -1,0 +1,29 @@
+//! `tidegate verify` and `tidegate repair`.
+
+use super::{Ended, Failure, confirm, failed, settings};
+use crate::config::FlagSettings;
+use crate::maintenance;
+use crate::time::{Clock as _, SystemClock};
+
+pub(super) fn run(
+    repair: bool,
+    yes: bool,
+    json: bool,
+    flags: &FlagSettings,
+) -> Result<Ended, Failure> {
+    let config = settings(flags)?;
+    // sled panics on damage, and the report says what is damaged.
+    std::panic::set_hook(Box::new(|_| {}));
+    if repair && !yes {
+        let path = config.store.path.display();
+        confirm(&format!("{path} will be built anew; its files are kept beside it."))?;
+    }
+    let report = if repair {
+        maintenance::repair(&config.store, SystemClock::new().wall())
+            .map_err(failed("cannot repair"))?
+    } else {
+        maintenance::verify(&config.store).map_err(failed("cannot verify"))?
+    };
+    let text = if json { report.to_json() } else { report.to_text() };
+    Ok(Ended { text, well: repair || report.is_sound() })
+}
