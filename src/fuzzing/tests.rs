@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 use proptest::prelude::*;
 use proptest::sample::Index;
 
+use crate::exposition::protobuf::encode::length_prefix;
+
 /// A change of an input.
 #[derive(Clone, Debug)]
 enum Edit {
@@ -140,6 +142,11 @@ fn run(name: &str, target: fn(&[u8]), cases: u32) {
     result.unwrap_or_else(|error| panic!("{error}"));
 }
 
+/// Bytes of protobuf behind their length.
+fn delimited(bytes: &[u8]) -> Vec<u8> {
+    [&length_prefix(bytes.len())[..], bytes].concat()
+}
+
 /// Bodies that are small for what they have a parser do.
 #[test]
 fn the_smallest_parts_of_a_body_take_no_more_than_others() {
@@ -152,17 +159,8 @@ fn the_smallest_parts_of_a_body_take_no_more_than_others() {
     super::text(each(|n| format!("a{n} 1\n")).as_bytes());
     let labels = each(|n| format!("a{n}=\"\","));
     super::text(format!("a{{{labels}}} 1\n").as_bytes());
-    let field = |number: u8, value: &[u8]| {
-        let mut out = vec![number << 3 | 2];
-        prost::encoding::encode_varint(value.len() as u64, &mut out);
-        [out, value.to_vec()].concat()
-    };
-    let family = |metrics: &[u8]| {
-        let message = [&field(1, b"a")[..], &[3 << 3, 4], metrics].concat();
-        let mut out = Vec::new();
-        prost::encoding::encode_varint(message.len() as u64, &mut out);
-        [out, message].concat()
-    };
+    let field = |number: u8, value: &[u8]| [&[number << 3 | 2], &delimited(value)[..]].concat();
+    let family = |metrics: &[u8]| delimited(&[&field(1, b"a")[..], &[3 << 3, 4], metrics].concat());
     // Empty families, metrics, labels, quantiles, buckets, spans, exemplars.
     super::protobuf(&vec![0; PARTS]);
     super::protobuf(&family(&[0x22, 0].repeat(PARTS)));

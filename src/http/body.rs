@@ -214,28 +214,25 @@ struct Parts {
     last: BytesMut,
 }
 
-/// The largest of them. All of one size, so that nothing is moved as a body grows, and what a body leaves
-/// behind fits the next.
+/// The first of them, where it is not known how much is to come; else one has room for all. What is not
+/// written to takes no memory.
+const FIRST_PART_BYTES: usize = 8 * 1024;
+/// The others: all of one size, so that nothing is moved as a body grows, and what a body leaves behind
+/// fits the next.
 const PART_BYTES: usize = 128 * 1024;
-/// The smallest, where it is not known how much is to come.
-const PART_BYTES_MIN: usize = 8 * 1024;
 
 impl Parts {
     /// Copies a frame, behind which so much is known to come.
-    fn push(
-        &mut self,
-        mut data: &[u8],
-        left: u64,
-        held: &mut Reservation,
-    ) -> Result<(), Rejection> {
+    fn push(&mut self, mut data: &[u8], left: u64) {
         while !data.is_empty() {
             let room = self.last.capacity() - self.last.len();
             if room == 0 {
                 self.full.push_chunk(std::mem::take(&mut self.last).freeze());
-                let left = usize::try_from(left).unwrap_or(usize::MAX).saturating_add(data.len());
-                let least = if self.full.num_chunks() == 0 { PART_BYTES_MIN } else { PART_BYTES };
-                let bytes = left.clamp(least, PART_BYTES);
-                held.take(bytes)?;
+                let bytes = match usize::try_from(left) {
+                    Ok(left @ 1..) => left + data.len(),
+                    _ if self.full.num_chunks() == 0 => FIRST_PART_BYTES,
+                    _ => PART_BYTES,
+                };
                 self.last.reserve(bytes);
                 continue;
             }
@@ -243,7 +240,6 @@ impl Parts {
             self.last.extend_from_slice(copied);
             data = rest;
         }
-        Ok(())
     }
 
     fn finish(mut self) -> BufList {
@@ -274,19 +270,18 @@ where
         if len > limit {
             return Err(too_large(limit));
         }
+        held.take(data.len())?;
         if is_first {
             // Most bodies are one frame: no copy.
-            held.take(data.len())?;
             first = data;
             continue;
         }
         let left = body.size_hint().lower();
         if !first.is_empty() {
             let first = std::mem::take(&mut first);
-            parts.push(&first, left.saturating_add(data.len() as u64), held)?;
-            held.give_back(first.len());
+            parts.push(&first, left.saturating_add(data.len() as u64));
         }
-        parts.push(&data, left, held)?;
+        parts.push(&data, left);
     }
     Ok(if first.is_empty() { parts.finish() } else { first.into() })
 }
