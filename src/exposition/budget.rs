@@ -4,7 +4,7 @@
 use std::mem::size_of;
 
 use super::error::ParseError;
-use crate::model::{Bucket, Exemplar, Histogram, Label, Meter, Metric, Quantile, Summary};
+use crate::model::{Bucket, Exemplar, Histogram, Label, Limit, Meter, Metric, Quantile, Summary};
 
 /// Bounds of one body, and what has been used of them.
 #[derive(Debug)]
@@ -56,7 +56,7 @@ impl<'a> Budget<'a> {
         if self.series > self.limits.series {
             return Err(ParseError::Limit {
                 what: "the push has too many series",
-                setting: "limits.series-per-push",
+                setting: Limit::SeriesPerPush,
                 found: self.series,
                 limit: self.limits.series,
             });
@@ -70,7 +70,7 @@ impl<'a> Budget<'a> {
         if found > limit {
             return Err(ParseError::TooLong {
                 what: "the label set of a series",
-                setting: "limits.labels-per-series",
+                setting: Limit::LabelsPerSeries,
                 found,
                 limit,
             });

@@ -2,7 +2,7 @@
 
 use thiserror::Error;
 
-use crate::model::OverBudget;
+use crate::model::{Limit, OverBudget};
 
 /// A refusal of a whole body. Texts follow those of the Go parser, which people search for.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -13,10 +13,10 @@ pub enum ParseError {
     Protobuf { message: usize, reason: String },
     /// It has more of something than there may be.
     #[error("{what}: {found} or more, and {setting} is {limit}")]
-    Limit { what: &'static str, setting: &'static str, found: u64, limit: u64 },
+    Limit { what: &'static str, setting: Limit, found: u64, limit: u64 },
     /// Something in it is longer than it may be.
     #[error("{what} has {found}, and {setting} is {limit}")]
-    TooLong { what: &'static str, setting: &'static str, found: u64, limit: u64 },
+    TooLong { what: &'static str, setting: Limit, found: u64, limit: u64 },
     #[error(transparent)]
     OverBudget(OverBudget),
 }

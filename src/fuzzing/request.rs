@@ -204,14 +204,14 @@ impl Running {
         let metrics = Arc::new(SelfMetrics::new().expect("their names differ"));
         let clock = Arc::new(clock.clone());
         let store = store.expect("nobody else uses the folder");
-        let (gateway, lane, _) =
-            Gateway::start(store, options, clock, metrics).expect("what was stored can be read");
+        let (gateway, lane, _) = Gateway::start(store, options, clock, Arc::clone(&metrics))
+            .expect("what was stored can be read");
         let options = Options { admin: utf8, openmetrics: utf8, ..in_memory::options("") };
         let parse_ttl = |text: &str| {
             let config = Config::from_toml(text).map_err(|problems| problems.to_string())?;
             Ok((config.gateway.ttl, config.warnings))
         };
-        let http = InMemory::new(gateway.clone(), options, Arc::new(parse_ttl));
+        let http = InMemory::new(gateway.clone(), options, metrics, Arc::new(parse_ttl));
         Self { gateway, lane, http }
     }
 }

@@ -14,7 +14,7 @@ use super::segment::GroupId;
 use super::stamps::is_stamp;
 use super::stored::read_families;
 use crate::model::name::is_metric_name;
-use crate::model::{Escaping, GroupingKey, Label, MetricType};
+use crate::model::{Escaping, GroupingKey, Label, Limit, MetricType};
 use crate::store::{Batch, Store};
 
 /// A push as the check sees it.
@@ -76,7 +76,7 @@ impl<'a> Checked<'a> {
         let pushed: u64 = self.families.iter().map(|f| u64::from(f.record.series)).sum();
         limit(
             "the push has too many series",
-            "limits.series-per-push",
+            Limit::SeriesPerPush,
             pushed,
             limits.series_per_push,
         )?;
@@ -91,14 +91,14 @@ impl<'a> Checked<'a> {
         let group = before - replaced + pushed;
         limit(
             "the group would have too many series",
-            "limits.series-per-group",
+            Limit::SeriesPerGroup,
             group,
             limits.series_per_group,
         )?;
         let series = self.index.series_count() - before + group;
-        full("series", "limits.series", series, limits.series)?;
+        full("series", Limit::Series, series, limits.series)?;
         let groups = self.index.group_count() as u64 + u64::from(self.group.is_none());
-        full("groups", "limits.groups", groups, limits.groups)?;
+        full("groups", Limit::Groups, groups, limits.groups)?;
         let pushed: u64 = self.families.iter().map(|family| family.rendered.bytes()).sum();
         let (before, stamps) = (self.group.map_or(0, |group| group.rendered), stamp_bytes(key));
         let replaced = match self.mode {
@@ -111,12 +111,12 @@ impl<'a> Checked<'a> {
         let group = before.max(stamps) - replaced + pushed;
         limit(
             "the group would be too many bytes in a scrape",
-            "limits.group-size",
+            Limit::GroupSize,
             group,
             limits.group_bytes.min(Limits::GROUP_BYTES_MAX),
         )?;
         let all = self.index.rendered_bytes() - before + group;
-        full("bytes in a scrape", "limits.rendered-size", all, limits.rendered_bytes)
+        full("bytes in a scrape", Limit::RenderedSize, all, limits.rendered_bytes)
     }
 
     /// The group's present family of this name.

@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use thiserror::Error;
 
-use crate::model::{Invalid, MetricType, OverBudget};
+use crate::model::{Invalid, Limit, MetricType, OverBudget};
 use crate::store::{CommitError, ReadError};
+use crate::telemetry::labels::Reason;
 
 /// A push that contradicts itself or what is stored. The texts have the fragments of the Go
 /// Pushgateway's messages, which people search for.
@@ -69,14 +70,14 @@ pub enum Refusal {
     #[error("its TTL is 0s, so that it would be gone at once")]
     AtOnce,
     #[error("{what} has {found}, and {setting} is {limit}")]
-    TooLong { what: &'static str, setting: &'static str, found: u64, limit: u64 },
+    TooLong { what: &'static str, setting: Limit, found: u64, limit: u64 },
     #[error("the labels of the grouping key have {found} bytes; expected at most {limit} in all")]
     LongKey { found: u64, limit: u64 },
     #[error("{what}: {found}, and {setting} is {limit}")]
-    Limit { what: &'static str, setting: &'static str, found: u64, limit: u64 },
+    Limit { what: &'static str, setting: Limit, found: u64, limit: u64 },
     /// A limit of what the gateway holds in all, rather than of the push.
     #[error("the gateway is full: it would hold {found} {what}, and {setting} is {limit}")]
-    Full { what: &'static str, setting: &'static str, found: u64, limit: u64 },
+    Full { what: &'static str, setting: Limit, found: u64, limit: u64 },
 }
 
 fn kind(native: bool) -> &'static str {
@@ -113,23 +114,25 @@ pub enum Error {
 
 impl Refusal {
     /// For `tidegate_pushes_refused_total`.
-    pub fn reason(&self) -> &'static str {
+    pub fn reason(&self) -> Reason {
         match self {
-            Self::Timestamps => "timestamp",
-            Self::NotA { .. } | Self::Type { .. } | Self::Native { .. } => "type",
+            Self::Timestamps => Reason::Timestamp,
+            Self::NotA { .. } | Self::Type { .. } | Self::Native { .. } => Reason::Type,
             Self::LabelTwice { .. }
             | Self::LabelName { .. }
             | Self::LabelReserved { .. }
             | Self::EscapedLabelTwice { .. }
-            | Self::BoundLabel { .. } => "label",
-            Self::Invalid { .. } => "invalid",
-            Self::Duplicate { .. } | Self::Escaped { .. } | Self::Sibling { .. } => "duplicate",
-            Self::Suffix { .. } => "suffix",
-            Self::Exists | Self::AtOnce => "exists",
+            | Self::BoundLabel { .. } => Reason::Label,
+            Self::Invalid { .. } => Reason::Invalid,
+            Self::Duplicate { .. } | Self::Escaped { .. } | Self::Sibling { .. } => {
+                Reason::Duplicate
+            }
+            Self::Suffix { .. } => Reason::Suffix,
+            Self::Exists | Self::AtOnce => Reason::Exists,
             Self::TooLong { .. }
             | Self::LongKey { .. }
             | Self::Limit { .. }
-            | Self::Full { .. } => "limit",
+            | Self::Full { .. } => Reason::Limit,
         }
     }
 

@@ -42,7 +42,7 @@ pub mod view;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
 use std::thread::available_parallelism;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
@@ -80,7 +80,6 @@ use crate::model::{
     GroupingKey, Meter, MetricFamily, NameRules, OverBudget, Ttl, TtlPolicy, Unmetered,
 };
 use crate::store::{CloseError, CommitError, ImportState, OpenError, ReadError, Store};
-use crate::telemetry::labels::{Handler, Limit, Method, Reason};
 use crate::telemetry::metrics::{Readings, SelfMetrics};
 use crate::telemetry::recent::Slice;
 use crate::telemetry::remembered::Remembered;
@@ -619,40 +618,6 @@ impl Gateway {
     /// The earliest deadline, as it changes. [`UnixMillis::MAX`] while there is none.
     pub fn next_deadline(&self) -> watch::Receiver<UnixMillis> {
         self.shared.next_deadline.clone()
-    }
-
-    /// A scrape that began then was served.
-    pub fn scraped(&self, began: Instant) {
-        self.shared.metrics.scraped(began.elapsed());
-    }
-
-    /// A request was answered.
-    pub fn served(&self, handler: Handler, method: Method, status: u16) {
-        self.shared.metrics.served(handler, method, status);
-    }
-
-    /// A push that began then was answered. `bytes`: the size of the request.
-    pub fn push_served(&self, method: Method, began: Instant, bytes: u64) {
-        let now = self.shared.clock.now();
-        self.shared.metrics.push_served(method, began.elapsed(), bytes, now);
-    }
-
-    /// A push was refused before it came here, or here.
-    pub fn refused(&self, reason: &str) {
-        let known = Reason::named(reason);
-        debug_assert!(known.is_some(), "{reason}");
-        if let Some(reason) = known {
-            self.shared.metrics.refused(reason);
-        }
-    }
-
-    /// A limit, by the name of its setting, was reached.
-    pub fn limited(&self, limit: &str) {
-        let known = Limit::named(limit);
-        debug_assert!(known.is_some(), "{limit}");
-        if let Some(limit) = known {
-            self.shared.metrics.limited(limit);
-        }
     }
 
     /// Closes the store, if this is the last handle and the lane has ended. Blocks.

@@ -18,7 +18,8 @@ use crate::model::labels::merged;
 use crate::model::name::{is_label_name, is_metric_name, is_reserved_label_name};
 use crate::model::validity;
 use crate::model::{
-    Escaping, GroupingKey, Label, Meter, Metric, MetricFamily, MetricType, NameRules, OverBudget,
+    Escaping, GroupingKey, Label, Limit, Meter, Metric, MetricFamily, MetricType, NameRules,
+    OverBudget,
 };
 use crate::store::record::{FamilyRecord, encode_metrics};
 
@@ -219,8 +220,7 @@ pub fn prepare(
 fn check_group_bytes(bytes: u64, limits: &Limits) -> Result<(), Refusal> {
     let limit = limits.group_bytes.min(Limits::GROUP_BYTES_MAX);
     if bytes > limit {
-        let (what, setting) =
-            ("the group would be too many bytes in a scrape", "limits.group-size");
+        let (what, setting) = ("the group would be too many bytes in a scrape", Limit::GroupSize);
         return Err(Refusal::Limit { what, setting, found: bytes, limit });
     }
     Ok(())
@@ -238,8 +238,8 @@ fn check_alone(
     };
     let label = |name: &str, value: &str| {
         let (of_name, of_value) = (limits.label_name_bytes, limits.label_value_bytes);
-        at_most("a label name", "limits.label-name-length", name.len(), of_name)?;
-        at_most("a label value", "limits.label-value-length", value.len(), of_value)
+        at_most("a label name", Limit::LabelNameLength, name.len(), of_name)?;
+        at_most("a label value", Limit::LabelValueLength, value.len(), of_value)
     };
     key.labels().try_for_each(|(name, value)| label(name, value))?;
     let (found, limit) = (key.as_bytes().len() as u64, Limits::KEY_BYTES_MAX);
@@ -248,12 +248,12 @@ fn check_alone(
     }
     for family in families {
         let name = family.name.len();
-        at_most("a metric name", "limits.metric-name-length", name, limits.metric_name_bytes)?;
+        at_most("a metric name", Limit::MetricNameLength, name, limits.metric_name_bytes)?;
         for metric in &family.metrics {
             let count = metric.labels.len();
             at_most(
                 "the label set of a series",
-                "limits.labels-per-series",
+                Limit::LabelsPerSeries,
                 count,
                 limits.labels_per_series,
             )?;
@@ -581,11 +581,11 @@ mod tests {
             ("m{job=\"a\"} 1\nm{job=\"b\"} 2\n", "duplicate"),
             ("m{instance=\"\"} 1\nm 2\n", "duplicate"),
         ] {
-            assert_eq!(prepared(&key, body).expect_err(body).reason(), reason, "{body}");
+            assert_eq!(prepared(&key, body).expect_err(body).reason().as_str(), reason, "{body}");
         }
         for body in ["m{a=\"\"} 1\nm 2\n", "m{b=\"1\"} 1\nm{a=\"\",b=\"1\"} 2\n"] {
             let refusal = prepared(&key, body).expect_err("a label without a value is none");
-            assert_eq!(refusal.reason(), "duplicate", "{body}");
+            assert_eq!(refusal.reason().as_str(), "duplicate", "{body}");
         }
         assert!(prepared(&key, "m{a=\"\"} 1\n").is_ok());
     }
@@ -629,7 +629,7 @@ mod tests {
         assert!(
             push.families.iter().all(|family| family.record.decode_metrics().unwrap().len() == 1)
         );
-        assert_eq!(push.left_out.unwrap().reason(), "duplicate");
+        assert_eq!(push.left_out.unwrap().reason().as_str(), "duplicate");
     }
 
     #[test]

@@ -16,7 +16,7 @@ use super::bounds::Reservation;
 use super::rejection::Rejection;
 use crate::exposition::{Budget, ParseError, ParseLimits, PushFormat, likely_cause};
 use crate::gateway::beside_other_tasks;
-use crate::model::{Meter, MetricFamily, NameRules, OverBudget};
+use crate::model::{Limit, Meter, MetricFamily, NameRules, OverBudget};
 
 /// Larger bodies are decompressed and parsed where it does not hold up other requests.
 const INLINE_BYTES_MAX: usize = 128 * 1024;
@@ -191,15 +191,11 @@ pub(super) fn working_on<T>(bytes: usize, work: impl FnOnce() -> T) -> T {
 }
 
 fn too_large(limit: usize) -> Rejection {
-    Rejection::BodyTooLarge { when: "as it is sent", setting: "limits.body-size", limit }
+    Rejection::BodyTooLarge { when: "as it is sent", setting: Limit::BodySize, limit }
 }
 
 fn too_large_once_decoded(limit: usize) -> Rejection {
-    Rejection::BodyTooLarge {
-        when: "once it is decompressed",
-        setting: "limits.decoded-size",
-        limit,
-    }
+    Rejection::BodyTooLarge { when: "once it is decompressed", setting: Limit::DecodedSize, limit }
 }
 
 async fn timed<T>(limit: Duration, future: impl Future<Output = T>) -> Option<T> {

@@ -18,6 +18,7 @@ use super::service::{Readiness, Service};
 use super::{Access, Hooks, Limits, Options, ParseTtl, Paths, access};
 use crate::gateway::Gateway;
 use crate::model::{Escaping, GroupingKey, NameRules};
+use crate::telemetry::metrics::SelfMetrics;
 
 /// A service that no connection leads to.
 #[derive(Debug)]
@@ -36,7 +37,12 @@ pub(crate) struct Answer {
 const FRAMES_MAX: usize = 1000;
 
 impl InMemory {
-    pub(crate) fn new(gateway: Gateway, options: Options, parse_ttl: ParseTtl) -> Self {
+    pub(crate) fn new(
+        gateway: Gateway,
+        options: Options,
+        metrics: Arc<SelfMetrics>,
+        parse_ttl: ParseTtl,
+    ) -> Self {
         let readiness = Readiness::default();
         let names = gateway.names();
         readiness.ready(gateway);
@@ -66,6 +72,7 @@ impl InMemory {
             budget,
             slots,
             followers: Slots::new(1),
+            metrics,
         };
         Self { service }
     }

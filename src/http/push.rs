@@ -16,6 +16,7 @@ use super::route::PushPath;
 use crate::exposition::{ParseError, ParseLimits, PushFormat};
 use crate::gateway::{Error, Expires, Gateway, PushMode};
 use crate::model::{Clamped, GroupingKey, MetricFamily, MetricType, MetricValue, Ttl};
+use crate::telemetry::metrics::SelfMetrics;
 
 const TTL: HeaderName = HeaderName::from_static("tidegate-ttl");
 const EXPIRES: HeaderName = HeaderName::from_static("tidegate-expires");
@@ -27,6 +28,7 @@ const TTL_GAUGE: &str = "push_ttl_seconds";
 /// Where consistency is not checked the answer is 202, whatever became of what contradicts.
 pub(super) async fn push<B>(
     gateway: &Gateway,
+    metrics: &SelfMetrics,
     bounds: &mut Bounds,
     PushPath { key, ttl: path_ttl }: PushPath,
     mode: PushMode,
@@ -74,7 +76,7 @@ where
         }
         Err(Error::Refused(reason)) if unchecked && reason.marks_the_group() => {
             tracing::error!(group = %key, %reason, "a push was accepted and dropped");
-            gateway.refused(reason.reason());
+            metrics.refused(reason.reason());
             add_expires(gateway, &key, response.headers_mut());
             Ok(response)
         }

@@ -14,7 +14,8 @@ use super::route::RouteError;
 use super::{api_v2, heads};
 use crate::exposition::ParseError;
 use crate::gateway::{Error, Fault, Refusal};
-use crate::model::OverBudget;
+use crate::model::{Limit, OverBudget};
+use crate::telemetry::labels::Reason;
 
 /// Why a request is not served.
 #[derive(Debug, Error)]
@@ -34,7 +35,7 @@ pub(super) enum Rejection {
     #[error("{0}")]
     Ttl(String),
     #[error("the body is larger than {limit} bytes, {when} ({setting})")]
-    BodyTooLarge { when: &'static str, setting: &'static str, limit: usize },
+    BodyTooLarge { when: &'static str, setting: Limit, limit: usize },
     #[error(transparent)]
     OverBudget(OverBudget),
     #[error("{limit} clients follow events already (limits.followers); try again later")]
@@ -176,14 +177,14 @@ impl Rejection {
     }
 
     /// For `tidegate_pushes_refused_total`.
-    pub(super) fn reason(&self) -> &'static str {
+    pub(super) fn reason(&self) -> Reason {
         match self {
             Self::NotFound
             | Self::NoPush { .. }
             | Self::BadTarget { .. }
             | Self::MethodNotAllowed { .. }
-            | Self::Route(_) => "path",
-            Self::Ttl(_) => "ttl",
+            | Self::Route(_) => Reason::Path,
+            Self::Ttl(_) => Reason::Ttl,
             Self::BodyTooLarge { .. }
             | Self::OverBudget(OverBudget::Alone { .. })
             | Self::Parse {
@@ -193,42 +194,48 @@ impl Rejection {
                     | ParseError::OverBudget(OverBudget::Alone { .. }),
                 ..
             }
-            | Self::Gateway(Error::Fault(Fault::OverBudget(OverBudget::Alone { .. }))) => "limit",
-            Self::Unauthorized | Self::Forbidden(_) | Self::TooMany | Self::Crowded => "access",
+            | Self::Gateway(Error::Fault(Fault::OverBudget(OverBudget::Alone { .. }))) => {
+                Reason::Limit
+            }
+            Self::Unauthorized | Self::Forbidden(_) | Self::TooMany | Self::Crowded => {
+                Reason::Access
+            }
             Self::Head(_)
             | Self::TransferEncoding
             | Self::Expectation
             | Self::HeadTooLarge
             | Self::TargetTooLong
-            | Self::Version => "head",
+            | Self::Version => Reason::Head,
             Self::OverBudget(OverBudget::Together { .. })
             | Self::Parse { error: ParseError::OverBudget(OverBudget::Together { .. }), .. }
             | Self::Gateway(Error::Fault(Fault::OverBudget(OverBudget::Together { .. }))) => {
-                "overload"
+                Reason::Overload
             }
             Self::BodyTimeout { .. }
             | Self::BodyBroken(_)
             | Self::Encoding { .. }
-            | Self::UnknownEncoding { .. } => "encoding",
+            | Self::UnknownEncoding { .. } => Reason::Encoding,
             Self::Parse {
                 error: ParseError::Text { .. } | ParseError::Protobuf { .. }, ..
-            } => "parse",
+            } => Reason::Parse,
             Self::Gateway(Error::Refused(refusal)) => refusal.reason(),
-            Self::Gateway(Error::Fault(Fault::Busy)) => "busy",
-            Self::Gateway(Error::Fault(Fault::Commit(error))) if error.is_full() => "full",
-            Self::Gateway(Error::Fault(_)) | Self::Starting | Self::Followers { .. } => "fault",
+            Self::Gateway(Error::Fault(Fault::Busy)) => Reason::Busy,
+            Self::Gateway(Error::Fault(Fault::Commit(error))) if error.is_full() => Reason::Full,
+            Self::Gateway(Error::Fault(_)) | Self::Starting | Self::Followers { .. } => {
+                Reason::Fault
+            }
         }
     }
 
     /// The setting whose limit was reached, for `tidegate_limit_reached_total`.
-    pub(super) fn limit(&self) -> Option<&'static str> {
+    pub(super) fn limit(&self) -> Option<Limit> {
         match self {
-            Self::BodyTimeout { .. } => Some("limits.body-timeout"),
+            Self::BodyTimeout { .. } => Some(Limit::BodyTimeout),
             Self::OverBudget(_)
             | Self::Parse { error: ParseError::OverBudget(_), .. }
-            | Self::Gateway(Error::Fault(Fault::OverBudget(_))) => Some("limits.bytes-in-flight"),
-            Self::Gateway(Error::Fault(Fault::Busy)) => Some("limits.queue"),
-            Self::Followers { .. } => Some("limits.followers"),
+            | Self::Gateway(Error::Fault(Fault::OverBudget(_))) => Some(Limit::BytesInFlight),
+            Self::Gateway(Error::Fault(Fault::Busy)) => Some(Limit::Queue),
+            Self::Followers { .. } => Some(Limit::Followers),
             Self::BodyTooLarge { setting, .. }
             | Self::Parse {
                 error: ParseError::Limit { setting, .. } | ParseError::TooLong { setting, .. },
@@ -238,7 +245,7 @@ impl Rejection {
                 Refusal::TooLong { setting, .. }
                 | Refusal::Limit { setting, .. }
                 | Refusal::Full { setting, .. },
-            )) => Some(setting),
+            )) => Some(*setting),
             _ => None,
         }
     }

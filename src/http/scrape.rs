@@ -3,6 +3,7 @@
 use std::convert::Infallible;
 use std::mem;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
@@ -15,6 +16,7 @@ use hyper::{HeaderMap, Response};
 use crate::exposition::gzip::{self, Member};
 use crate::exposition::{ContentEncoding, ScrapeFormat};
 use crate::gateway::{Compressed, Exposition, Gateway, Place, ScrapeOptions};
+use crate::telemetry::metrics::SelfMetrics;
 
 /// So much is handed to the connection at a time, in so many parts: as few system calls as the
 /// kernel allows for, as each wakes up whoever reads.
@@ -30,6 +32,7 @@ const FRAME_TIME: Duration = Duration::from_millis(1);
 /// changed.
 pub(super) struct ScrapeBody {
     gateway: Gateway,
+    metrics: Arc<SelfMetrics>,
     /// For a place to fill the next frame, where that may take converting or compressing: a thread and
     /// its buffers each.
     waits: Option<WaitForPlace>,
@@ -60,6 +63,7 @@ enum Encoder {
 /// Answers a scrape.
 pub(super) async fn scrape(
     gateway: &Gateway,
+    metrics: &Arc<SelfMetrics>,
     headers: &HeaderMap,
     openmetrics: bool,
 ) -> Response<ScrapeBody> {
@@ -72,8 +76,13 @@ pub(super) async fn scrape(
         encoding: ContentEncoding::negotiate(encodings.filter_map(|value| value.to_str().ok())),
     };
     let exposition = gateway.scrape(options).await;
-    let mut response =
-        Response::new(ScrapeBody::new(gateway.clone(), exposition, began, options.encoding));
+    let mut response = Response::new(ScrapeBody::new(
+        gateway.clone(),
+        Arc::clone(metrics),
+        exposition,
+        began,
+        options.encoding,
+    ));
     let headers = response.headers_mut();
     let content_type = HeaderValue::try_from(options.format.content_type());
     headers.insert(CONTENT_TYPE, content_type.expect("the names of formats are ASCII"));
@@ -88,6 +97,7 @@ pub(super) async fn scrape(
 impl ScrapeBody {
     fn new(
         gateway: Gateway,
+        metrics: Arc<SelfMetrics>,
         exposition: Exposition,
         began: Instant,
         encoding: ContentEncoding,
@@ -101,7 +111,17 @@ impl ScrapeBody {
             }
             ContentEncoding::Zstd => (Encoder::Zstd, None),
         };
-        Self { gateway, waits: None, exposition, began, frame, encoder, left, ended: false }
+        Self {
+            gateway,
+            metrics,
+            waits: None,
+            exposition,
+            began,
+            frame,
+            encoder,
+            left,
+            ended: false,
+        }
     }
 
     /// How much memory it takes beside what is stored: what is sent as it is kept takes none.
@@ -129,7 +149,7 @@ impl ScrapeBody {
             }
             self.ended = true;
             self.exposition.finish();
-            self.gateway.scraped(self.began);
+            self.metrics.scraped(self.began.elapsed());
             return;
         };
         match &mut self.encoder {

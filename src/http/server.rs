@@ -30,7 +30,7 @@ use super::sending::Timed;
 use super::service::{Readiness, Service};
 use super::web_config::{WebConfig, WebConfigError};
 use super::{Hooks, Options};
-use crate::model::NameRules;
+use crate::model::{Limit, NameRules};
 use crate::telemetry::metrics::SelfMetrics;
 use crate::time::UnixNanos;
 
@@ -40,6 +40,7 @@ pub struct Server {
     listeners: Vec<TcpListener>,
     options: Options,
     web_config: Option<Arc<WebConfig>>,
+    metrics: Arc<SelfMetrics>,
     quit: Arc<Notify>,
 }
 
@@ -94,7 +95,8 @@ impl Server {
             }
         }
         let web_config = web_config.map(Arc::new);
-        Ok(Self { listeners, options, web_config, quit: Arc::default() })
+        let metrics = Arc::clone(metrics);
+        Ok(Self { listeners, options, web_config, metrics, quit: Arc::default() })
     }
 
     /// The addresses that were bound.
@@ -135,7 +137,7 @@ impl Server {
         grace: Duration,
     ) -> usize {
         let is_tls = self.is_tls();
-        let Self { listeners, options, web_config, quit } = self;
+        let Self { listeners, options, web_config, metrics, quit } = self;
         let limits = options.limits;
         let slots = Slots::new(connections(limits.connections));
         let router = Router::new(&options, names);
@@ -155,6 +157,7 @@ impl Server {
                 tls: is_tls,
                 slots: slots.clone(),
                 followers: Slots::new(limits.followers),
+                metrics: Arc::clone(&metrics),
             },
             is_tls,
         });
@@ -164,10 +167,10 @@ impl Server {
         let (send, mut accepted) = tokio::sync::mpsc::channel(64);
         for listener in listeners {
             let (send, slots) = (send.clone(), slots.clone());
-            let readiness = served.service.readiness.clone();
+            let metrics = Arc::clone(&metrics);
             accepting.spawn(async move {
                 loop {
-                    let connection = accept(&listener, &slots, &readiness).await;
+                    let connection = accept(&listener, &slots, &metrics).await;
                     if send.send(connection).await.is_err() {
                         return;
                     }
@@ -223,7 +226,7 @@ impl Served {
             Ok(Ok(stream)) => self.http1(stream, watcher, from).await,
             Ok(Err(error)) => tracing::debug!(%error, "TLS handshake failed"),
             Err(_) => {
-                self.service.readiness.limited("limits.header-timeout");
+                self.service.metrics.limited(Limit::HeaderTimeout);
                 tracing::debug!("TLS handshake timed out");
             }
         }
@@ -263,19 +266,19 @@ impl Served {
         reading: impl Future<Output = Infallible>,
         connection: impl Future<Output = hyper::Result<()>>,
     ) {
-        let readiness = &self.service.readiness;
+        let metrics = &self.service.metrics;
         tokio::select! {
             ended = connection => {
                 let Err(error) = ended else { return };
                 if error.is_timeout() {
-                    readiness.limited("limits.header-timeout");
+                    metrics.limited(Limit::HeaderTimeout);
                 } else if is_io_timeout(&error) {
-                    readiness.limited("limits.send-timeout");
+                    metrics.limited(Limit::SendTimeout);
                 }
                 tracing::debug!(%error, "connection ended");
             }
             () = send_by.overdue() => {
-                readiness.limited("limits.send-timeout");
+                metrics.limited(Limit::SendTimeout);
                 tracing::debug!("connection closed: it takes too long to take an answer");
             }
             never = reading => match never {},
@@ -385,7 +388,7 @@ fn from_systemd() -> Result<Vec<TcpListener>, BindError> {
 async fn accept(
     listener: &TcpListener,
     slots: &Slots,
-    readiness: &Readiness,
+    metrics: &SelfMetrics,
 ) -> (TcpStream, Option<OwnedSemaphorePermit>) {
     loop {
         match listener.accept().await {
@@ -395,7 +398,7 @@ async fn accept(
                     tracing::debug!(%error, "cannot set TCP_NODELAY");
                 }
                 if slots.are_taken() {
-                    readiness.limited("limits.connections");
+                    metrics.limited(Limit::Connections);
                 }
                 return (stream, slots.take().await);
             }

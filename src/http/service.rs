@@ -37,6 +37,7 @@ use crate::gateway::Gateway;
 use crate::model::Meter as _;
 use crate::store::ReadError;
 use crate::telemetry::labels::{self, Handler};
+use crate::telemetry::metrics::SelfMetrics;
 use crate::time::UnixNanos;
 
 /// How far the gateway is. Moves forward only: starting, ready, stopping or failed.
@@ -80,13 +81,6 @@ impl Readiness {
         }
     }
 
-    /// A limit, by the name of its setting, was reached.
-    pub(super) fn limited(&self, limit: &str) {
-        if let Ok(gateway) = self.gateway() {
-            gateway.limited(limit);
-        }
-    }
-
     fn state(&self) -> State {
         self.state.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -122,6 +116,7 @@ pub(super) struct Service {
     pub(super) slots: Slots,
     /// Of clients that follow events.
     pub(super) followers: Slots,
+    pub(super) metrics: Arc<SelfMetrics>,
 }
 
 /// What is sent back.
@@ -290,9 +285,10 @@ impl Service {
         {
             let method = labels::Method::of(head.method.as_str());
             if handler == Handler::Push {
-                gateway.push_served(method, began, request_size(head));
+                let size = request_size(head);
+                self.metrics.push_served(method, began.elapsed(), size, gateway.now());
             }
-            gateway.served(handler, method, response.status().as_u16());
+            self.metrics.served(handler, method, response.status().as_u16());
         }
         response
     }
@@ -362,7 +358,7 @@ impl Service {
         let response = match routed? {
             Route::Push(path, mode) => {
                 let gateway = self.readiness.gateway()?;
-                push::push(&gateway, &mut bounds, path, mode, head, body).await?
+                push::push(&gateway, &self.metrics, &mut bounds, path, mode, head, body).await?
             }
             Route::Delete(key) => {
                 let what = key.to_string();
@@ -373,7 +369,8 @@ impl Service {
             Route::Scrape => {
                 let gateway = self.readiness.gateway()?;
                 let openmetrics = self.options.openmetrics;
-                let response = scrape::scrape(&gateway, &head.headers, openmetrics).await;
+                let response =
+                    scrape::scrape(&gateway, &self.metrics, &head.headers, openmetrics).await;
                 return Ok(response.map(|body| ResponseBody::Scrape(body.into())));
             }
             Route::Page(page) => {
@@ -418,7 +415,8 @@ impl Service {
                 let gateway = self.readiness.gateway()?;
                 let (hooks, admin) = (&self.hooks, self.options.admin);
                 let followers = &self.followers;
-                let context = api_v2::Context { gateway, hooks, admin, caller, followers };
+                let metrics = &*self.metrics;
+                let context = api_v2::Context { gateway, hooks, admin, caller, followers, metrics };
                 return api_v2::serve(&context, endpoint, head, body, &mut bounds).await;
             }
             Route::Options { allow } => {
@@ -539,11 +537,11 @@ impl Service {
         let method = &head.method;
         let pushes = matches!(*method, Method::PUT | Method::POST)
             && !self.router.is_api_v2(head.uri.path());
-        if pushes && let Ok(gateway) = self.readiness.gateway() {
-            gateway.refused(rejection.reason());
+        if pushes {
+            self.metrics.refused(rejection.reason());
         }
         if let Some(limit) = rejection.limit() {
-            self.readiness.limited(limit);
+            self.metrics.limited(limit);
         }
         let status = rejection.status().as_u16();
         if rejection.status().is_server_error() {

@@ -3,11 +3,13 @@
 pub mod family;
 pub mod grouping_key;
 pub mod labels;
+pub mod limit;
 pub mod meter;
 pub mod name;
 pub mod selector;
 pub mod ttl;
 pub mod validity;
+mod values;
 
 pub use family::{
     Bucket, BucketSpan, Exemplar, Histogram, Metric, MetricFamily, MetricType, MetricValue,
@@ -15,6 +17,7 @@ pub use family::{
 };
 pub use grouping_key::{GroupingKey, GroupingKeyError};
 pub use labels::Label;
+pub use limit::Limit;
 pub use meter::{Meter, OverBudget, Unmetered};
 pub use name::{Escaping, NameRules};
 pub use selector::Selector;
@@ -22,6 +25,7 @@ pub use ttl::{
     AutoTtl, Clamped, LatestIntervals, Rhythm, RuleTtl, Ttl, TtlPolicy, TtlRule, TtlSource,
 };
 pub use validity::Invalid;
+pub(crate) use values::values;
 
 /// The gauge that says when a group was last changed by a push.
 pub const PUSH_TIME_NAME: &str = "push_time_seconds";

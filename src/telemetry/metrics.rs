@@ -10,12 +10,13 @@ use prometheus::{
 };
 
 use super::build::{BUILD, Build};
-use super::labels::{Handler, Limit, Method, Reason, TtlSource};
+use super::labels::{Handler, Method, Reason, TtlSource};
 use super::process::Process;
 use super::recent::{Recent, Sample, Slice, Times};
 use super::summary::SummaryVec;
 use crate::model::{
-    Bucket, Histogram as HistogramValue, Label, Metric, MetricFamily, MetricType, MetricValue,
+    Bucket, Histogram as HistogramValue, Label, Limit, Metric, MetricFamily, MetricType,
+    MetricValue,
 };
 use crate::time::{UnixMillis, UnixNanos};
 

@@ -82,7 +82,7 @@ pub(super) async fn restore(
             Err(error) => {
                 let rejection = Rejection::from(error);
                 if let Some(limit) = rejection.limit() {
-                    context.gateway.limited(limit);
+                    context.metrics.limited(limit);
                 }
                 refused.push(json!({ "labels": labels, "error": rejection.to_string() }));
             }

@@ -32,6 +32,7 @@ use super::rejection::Rejection;
 use super::service::ResponseBody;
 use crate::gateway::{Error, Fault, Gateway};
 use crate::model::OverBudget;
+use crate::telemetry::metrics::SelfMetrics;
 use json::Data;
 use query::Query;
 
@@ -139,6 +140,7 @@ pub(super) struct Context<'a> {
     pub(super) caller: &'a Caller,
     /// Of clients that follow events.
     pub(super) followers: &'a Slots,
+    pub(super) metrics: &'a SelfMetrics,
 }
 
 impl Context<'_> {

@@ -165,7 +165,8 @@ where
     let hooks = &service.hooks;
     let now = gateway.wall();
     let (admin, followers) = (service.options.admin, &service.followers);
-    let api = api_v2::Context { gateway, hooks, admin, caller, followers };
+    let metrics = &*service.metrics;
+    let api = api_v2::Context { gateway, hooks, admin, caller, followers, metrics };
     let may = May::of(service, caller);
     let context = Context { api, service, headers: &head.headers, may, now };
     let query = Query::parse(head.uri.query(), caller.scope());

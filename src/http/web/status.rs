@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::chart::{self, Line, Mark};
 use super::readable::{self, relative};
 use super::{Content, Context};
-use crate::model::MetricValue;
+use crate::model::{Limit, MetricValue};
 use crate::telemetry::build::{BUILD, Build};
 use crate::telemetry::metrics::Readings;
 use crate::telemetry::recent::{SAMPLES_SPAN, Slice, Spent};
@@ -70,8 +70,8 @@ fn facts(context: &Context<'_>, readings: &Readings) -> Markup {
     }
 }
 
-/// A limit: what it bounds, its setting, how much there is, and how much may be.
-type Limit = (&'static str, &'static str, u64, u64);
+/// A row: what is bounded, by which setting, how much there is, and how much may be.
+type Row = (&'static str, &'static str, u64, u64);
 
 fn limits(context: &Context<'_>, readings: &Readings) -> Markup {
     let gateway = context.gateway();
@@ -81,12 +81,17 @@ fn limits(context: &Context<'_>, readings: &Readings) -> Markup {
     let (gone, gone_bytes) = gateway.history_size();
     let (held, held_max) = context.service.budget.fill();
     let (connections, connections_max) = context.service.slots.fill();
-    let rows: [Limit; 7] = [
-        ("Groups", "limits.groups", groups, limits.groups),
-        ("Series", "limits.series", series, limits.series),
-        ("Pushes that wait", "limits.queue", queue_length as u64, limits.queue as u64),
-        ("Connections", "limits.connections", connections as u64, connections_max as u64),
-        ("Bytes of requests under way", "limits.bytes-in-flight", held as u64, held_max as u64),
+    let rows: [Row; 7] = [
+        ("Groups", Limit::Groups.as_str(), groups, limits.groups),
+        ("Series", Limit::Series.as_str(), series, limits.series),
+        ("Pushes that wait", Limit::Queue.as_str(), queue_length as u64, limits.queue as u64),
+        ("Connections", Limit::Connections.as_str(), connections as u64, connections_max as u64),
+        (
+            "Bytes of requests under way",
+            Limit::BytesInFlight.as_str(),
+            held as u64,
+            held_max as u64,
+        ),
         ("Groups that can be restored", "history.groups", gone as u64, history.groups as u64),
         ("Bytes of such groups", "history.size", gone_bytes, history.bytes),
     ];
