@@ -2,6 +2,7 @@
 //! only to read a group that a push changes in part.
 
 use std::cell::OnceCell;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use hashbrown::{HashMap, HashSet};
@@ -30,8 +31,13 @@ use crate::time::{UnixMillis, UnixNanos};
 /// At most this many groups expire in one command, so that pushes never wait long behind a mass
 /// expiry.
 const REAP_GROUPS_MAX: usize = 250;
-/// Fewer groups are deleted one by one even if few others stay.
-const BULK_GROUPS_MIN: usize = 1000;
+/// So many groups may be deleted all at once. Fewer are deleted one by one even if few others stay, more
+/// in turns, between which other pushes get in.
+const BULK_GROUPS: RangeInclusive<usize> = 1000..=100_000;
+/// At most so many rules are asked in one command, over all groups: some milliseconds.
+const RULES_ASKED_MAX: usize = 50_000;
+/// Of a text that a client has chosen, so much is logged.
+const LOGGED_CHARS_MAX: usize = 200;
 
 /// The judge: the index, and what else a verdict depends on.
 #[derive(Debug)]
@@ -300,16 +306,25 @@ impl Judge {
     }
 
     /// Decides by this policy from now on, also on the groups that are there. Nothing is stored of
-    /// that: the next start decides anew, by the new policy. So what has expired by the old one has to
-    /// be removed before. Returns whether it is; if not, this is to be called again, as only a bounded
-    /// number of groups is removed in one go.
-    pub fn set_policy(&mut self, stage: &mut Stage, policy: &Arc<TtlPolicy>, at: Accepted) -> bool {
+    /// that: the next start decides anew, by the new policy. So what has expired by the old one is
+    /// removed before.
+    ///
+    /// `from`: where it goes on among the groups, 0 at first. Returns where, if this has to be called
+    /// again: only a bounded number of groups is removed in one go, and of rules asked.
+    pub fn set_policy(
+        &mut self,
+        stage: &mut Stage,
+        policy: &Arc<TtlPolicy>,
+        from: usize,
+        at: Accepted,
+    ) -> Option<usize> {
         if self.has_more_expired(stage, at) {
-            return false;
+            return Some(from);
         }
         self.policy.ttl = Arc::clone(policy);
+        let next = from + (RULES_ASKED_MAX / (policy.rules.len() + 1)).max(1);
         let mut changed = Vec::new();
-        for (id, group) in self.index.groups() {
+        for (id, group) in self.index.groups_in(from..next) {
             if matches!(group.state.ttl_source, TtlSource::Rule | TtlSource::Default) {
                 let mut state = (*group.state).clone();
                 self.policy.decide_for(&group.key, &mut state);
@@ -321,7 +336,7 @@ impl Judge {
         for (id, state) in changed {
             self.publish_state(stage, id, state, at);
         }
-        true
+        (next < self.index.group_ids_end()).then_some(next)
     }
 
     /// Gives a group another state in index and view.
@@ -771,7 +786,9 @@ impl Judge {
         let help_changed = self.index.take_help_change(id);
         if let Some(family) = self.index.family(id) {
             if help_changed {
+                // It may be megabytes, at every push.
                 let help = family.help().map_or("", AsRef::as_ref);
+                let help = shortened(help, LOGGED_CHARS_MAX);
                 tracing::info!(
                     family = %family.name,
                     help,
@@ -789,9 +806,10 @@ fn failure(refusal: &Refusal) -> Arc<str> {
     shortened(&refusal.to_string(), CHARS_MAX).into()
 }
 
-/// Whether it is quicker to write what stays than to remove what goes.
+/// Whether it is quicker to write what stays than to remove what goes, and done in a second or so: pushes
+/// wait meanwhile.
 pub fn is_bulk(go: usize, stay: usize) -> bool {
-    go >= BULK_GROUPS_MIN && stay < go / 4
+    BULK_GROUPS.contains(&go) && stay < go / 4
 }
 
 /// What of a group a push leaves, and where its own families go.

@@ -72,10 +72,19 @@ pub enum Command {
     Wipe(Reply<Result<(), Fault>>),
     /// Change groups, those of them that are there. Answers with those that were changed.
     Change(Vec<GroupingKey>, Operation, Reply<Result<Vec<GroupingKey>, Fault>>),
-    /// Decide by this policy from now on.
-    SetPolicy(Arc<TtlPolicy>, Reply<Result<(), Fault>>),
+    /// Decide by this policy from now on, also on the groups that are there: from which on, as they are
+    /// many.
+    SetPolicy(Arc<TtlPolicy>, usize, Reply<Result<(), Fault>>),
     /// Remove groups that have expired, a bounded number of them.
     Reap(Reply<Result<(), Fault>>),
+}
+
+/// Whose commands wait for another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum HeldUp<'a> {
+    Nobody,
+    Group(&'a GroupingKey),
+    Everybody,
 }
 
 /// What is done to groups.
@@ -102,6 +111,16 @@ impl Command {
             Self::Push(push, _) => Some(&push.key),
             Self::Delete(key, _) => Some(key),
             Self::Wipe(_) | Self::Change(..) | Self::SetPolicy(..) | Self::Reap(_) => None,
+        }
+    }
+
+    /// Which others wait for it while it waits.
+    pub(super) fn holds_up(&self) -> HeldUp<'_> {
+        match (self, self.key()) {
+            // The policy is in force, and decides on what is pushed.
+            (Self::SetPolicy(_, 1.., _), _) => HeldUp::Nobody,
+            (_, Some(key)) => HeldUp::Group(key),
+            (_, None) => HeldUp::Everybody,
         }
     }
 
@@ -133,7 +152,7 @@ impl Command {
             Self::Change(_, _, reply) => drop(reply.send(Err(fault))),
             Self::Delete(_, reply)
             | Self::Wipe(reply)
-            | Self::SetPolicy(_, reply)
+            | Self::SetPolicy(_, _, reply)
             | Self::Reap(reply) => drop(reply.send(Err(fault))),
         }
     }

@@ -2,6 +2,7 @@
 //! change by change. Only the lane sees it; it runs ahead of what is published by one batch.
 
 use std::mem;
+use std::ops::Range;
 use std::sync::Arc;
 
 use hashbrown::hash_map::Entry;
@@ -285,6 +286,17 @@ impl Index {
     pub fn groups(&self) -> impl Iterator<Item = (GroupId, &Group)> {
         let numbered = |(id, group)| Some((GroupId::try_from(id).ok()?, group));
         self.groups.iter().filter_map(numbered)
+    }
+
+    /// Those of them whose numbers are in a range.
+    pub fn groups_in(&self, ids: Range<usize>) -> impl Iterator<Item = (GroupId, &Group)> {
+        let numbered = |id| Some((GroupId::try_from(id).ok()?, self.groups.get(id)?));
+        ids.filter_map(numbered)
+    }
+
+    /// No group has this number, or a higher one.
+    pub fn group_ids_end(&self) -> usize {
+        self.groups.capacity()
     }
 
     /// The family of a name.

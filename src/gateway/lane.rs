@@ -306,9 +306,9 @@ impl Staged {
                     let changed = judge.change(store, stage, keys, operation, at);
                     Answer::Changed(reply, changed)
                 }
-                Command::SetPolicy(policy, reply) => {
-                    if !judge.set_policy(stage, &policy, at) {
-                        later.push(at, Command::SetPolicy(policy, reply));
+                Command::SetPolicy(policy, from, reply) => {
+                    if let Some(next) = judge.set_policy(stage, &policy, from, at) {
+                        later.push(at, Command::SetPolicy(policy, next, reply));
                         continue;
                     }
                     Answer::Done(reply)

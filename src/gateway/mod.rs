@@ -359,7 +359,7 @@ impl Gateway {
     pub async fn set_ttl_policy(&self, policy: TtlPolicy) -> Result<(), Fault> {
         let policy = Arc::new(policy);
         let (reply, answer) = oneshot::channel();
-        self.shared.queue.push(Command::SetPolicy(Arc::clone(&policy), reply))?;
+        self.shared.queue.push(Command::SetPolicy(Arc::clone(&policy), 0, reply))?;
         answer.await.map_err(|_| Fault::Stopping)??;
         self.shared.policy.write().unwrap_or_else(PoisonError::into_inner).ttl = policy;
         Ok(())

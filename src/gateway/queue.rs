@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use hashbrown::HashMap;
 
-use super::command::{Accepted, Command};
+use super::command::{Accepted, Command, HeldUp};
 use super::error::Fault;
 use crate::model::GroupingKey;
 use crate::store::CommitError;
@@ -57,7 +57,7 @@ pub(super) struct Slow {
     commands: VecDeque<(Accepted, Command)>,
     /// How many of the commands are about each group.
     keys: HashMap<GroupingKey, usize>,
-    /// How many of them are about no single group.
+    /// How many of them hold up everybody.
     others: usize,
 }
 
@@ -81,9 +81,10 @@ impl Slow {
     }
 
     fn count(&mut self, command: &Command) {
-        match command.key() {
-            Some(key) => *self.keys.entry(key.clone()).or_default() += 1,
-            None => self.others += 1,
+        match command.holds_up() {
+            HeldUp::Nobody => {}
+            HeldUp::Group(key) => *self.keys.entry(key.clone()).or_default() += 1,
+            HeldUp::Everybody => self.others += 1,
         }
     }
 
@@ -96,8 +97,9 @@ impl Slow {
             }
             has_large |= is_large;
             let Some((accepted, command)) = self.commands.pop_front() else { return };
-            match command.key() {
-                Some(key) => {
+            match command.holds_up() {
+                HeldUp::Nobody => {}
+                HeldUp::Group(key) => {
                     if let Some(count) = self.keys.get_mut(key) {
                         *count -= 1;
                         if *count == 0 {
@@ -105,7 +107,7 @@ impl Slow {
                         }
                     }
                 }
-                None => self.others -= 1,
+                HeldUp::Everybody => self.others -= 1,
             }
             to.push((accepted, command));
         }
@@ -289,7 +291,7 @@ mod tests {
     use crate::gateway::prepare::{Rules, SeriesHasher, prepare};
     use crate::gateway::{Limits, PushMode};
     use crate::model::{Label, NameRules, Ttl, TtlPolicy, Unmetered};
-    use crate::time::{ManualClock, UnixNanos};
+    use crate::time::{ManualClock, UnixMillis, UnixNanos};
 
     fn key(job: &str) -> GroupingKey {
         GroupingKey::new(vec![Label::new("job", job)]).unwrap()
@@ -361,6 +363,20 @@ mod tests {
         ];
         let queue = queue(commands);
         assert_eq!(batch(&queue), ["b", "a", "a", "all", "b"]);
+    }
+
+    #[test]
+    fn a_policy_that_is_in_force_holds_up_no_push() {
+        for (from, expected) in [(0, ["all", "a"]), (500, ["a", "all"])] {
+            let queue = queue(Vec::new());
+            let policy = Arc::new(TtlPolicy::new(Ttl::Never));
+            let mut later = Slow::default();
+            let command = Command::SetPolicy(policy, from, oneshot::channel().0);
+            later.push(Accepted { now: UnixMillis(0), wall: UnixNanos(0) }, command);
+            queue.put_back(later);
+            queue.push(push("a", 1)).unwrap();
+            assert_eq!(batch(&queue), expected, "{from}");
+        }
     }
 
     #[test]

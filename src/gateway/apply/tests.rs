@@ -8,7 +8,7 @@ use super::*;
 use crate::exposition::text::parse;
 use crate::gateway::history::HistoryLimits;
 use crate::gateway::prepare::{Rules, SeriesHasher, prepare};
-use crate::model::{Label, NameRules, Ttl, Unmetered};
+use crate::model::{Label, NameRules, RuleTtl, Selector, Ttl, TtlRule, Unmetered};
 use crate::store::{ChunkKey, Options};
 
 use PushMode::{Replace, Update};
@@ -452,13 +452,43 @@ fn no_command_removes_more_than_some_of_what_has_expired() {
     let at = bench.at();
     let policy = Arc::new(TtlPolicy::new(Ttl::Never));
     // What has expired stays so, and is not there for the next start to decide anew.
-    for (done, removed, left) in [(false, 250, 51), (true, 51, 0)] {
+    for (again, removed, left) in [(Some(0), 250, 51), (None, 51, 0)] {
         let mut stage = Stage::default();
-        assert_eq!(bench.judge.set_policy(&mut stage, &policy, at), done);
+        assert_eq!(bench.judge.set_policy(&mut stage, &policy, 0, at), again);
         assert_eq!((stage.departed.len(), bench.judge.index.group_count()), (removed, left));
         bench.finish(stage);
     }
     assert_eq!(bench.store.load().unwrap().count(), 0, "nothing of them is stored");
+}
+
+#[test]
+fn a_policy_asks_a_bounded_number_of_rules_in_one_go() {
+    let mut bench = Bench::new();
+    for n in 0..120 {
+        bench.push(Replace, &format!("job={n}"), GAUGE).unwrap();
+    }
+    let at = bench.at();
+    let rule = |n: usize| TtlRule {
+        selector: Selector::parse(&format!("{{job=~\"{n}|x\"}}")).unwrap(),
+        ttl: RuleTtl::Fixed(Ttl::Never),
+    };
+    // All but the last twenty groups have one.
+    let rules: Vec<_> = (0..100).map(rule).chain((100..999).map(|_| rule(0))).collect();
+    let ttl = TtlPolicy { rules, ..TtlPolicy::new(Ttl::After(Duration::from_hours(9))) };
+    let policy = Arc::new(ttl);
+    let (mut from, mut turns) = (Some(0), 0);
+    while let Some(next) = from {
+        let mut stage = Stage::default();
+        from = bench.judge.set_policy(&mut stage, &policy, next, at);
+        assert!(stage.changes.len() <= RULES_ASKED_MAX / 1000);
+        bench.finish(stage);
+        turns += 1;
+    }
+    assert_eq!(turns, 3);
+    for n in 0..120 {
+        let group = bench.group(&format!("job={n}")).unwrap();
+        assert_eq!(group.state.ttl == Ttl::Never, n < 100, "{n}");
+    }
 }
 
 #[test]
