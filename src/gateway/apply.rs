@@ -28,14 +28,18 @@ use crate::store::record::{ChunkRecord, FamilyRecord};
 use crate::store::{Batch, ChunkKey, ChunkRef, Frame, Store, TOMBSTONE};
 use crate::time::{UnixMillis, UnixNanos};
 
-/// At most this many groups expire in one command, so that pushes never wait long behind a mass
+/// At most this many groups are removed in one command, so that pushes never wait long behind a mass
 /// expiry.
-const REAP_GROUPS_MAX: usize = 250;
+const REMOVED_GROUPS_MAX: usize = 250;
+/// And no further ones once they have this many series: some 30 ms.
+const REMOVED_SERIES_MAX: u64 = 100_000;
 /// So many groups may be deleted all at once. Fewer are deleted one by one even if few others stay, more
 /// in turns, between which other pushes get in.
 const BULK_GROUPS: RangeInclusive<usize> = 1000..=100_000;
 /// At most so many rules are asked in one command, over all groups: some milliseconds.
 const RULES_ASKED_MAX: usize = 50_000;
+/// With so many series at most, of those that stay and those that go.
+const BULK_SERIES_MAX: u64 = 1_000_000;
 /// Of a text that a client has chosen, so much is logged.
 const LOGGED_CHARS_MAX: usize = 200;
 
@@ -256,7 +260,7 @@ impl Judge {
 
     fn delete_all(&mut self, store: &Store, stage: &mut Stage, ids: &[GroupId], at: Accepted) {
         self.remove(stage, ids, Departure::Deleted, at, 0);
-        if !is_bulk(ids.len(), self.index.group_count()) {
+        if !is_bulk(ids.len(), self.index.group_count(), self.index.series_count()) {
             return;
         }
         // What stays is little beside what goes: it is written anew, and the rest goes all at once.
@@ -404,11 +408,12 @@ impl Judge {
 
     /// A bounded number of groups, so that others get in between.
     fn expire(&mut self, stage: &mut Stage, at: Accepted) {
-        let max = REAP_GROUPS_MAX;
-        let seen = max.saturating_add(self.history.groups_max());
+        let seen = REMOVED_GROUPS_MAX.saturating_add(self.history.groups_max());
         let mut due: Vec<_> = self.index.due(at.now).take(seen).collect();
-        let following = due.len().saturating_sub(max);
-        due.truncate(max);
+        let series = |id: &GroupId| self.index.group(*id).map_or(0, |group| group.series);
+        let now = removed_at_once(due.iter().map(series));
+        let following = due.len() - now;
+        due.truncate(now);
         self.remove(stage, &due, Departure::Expired, at, following);
     }
 
@@ -806,10 +811,21 @@ fn failure(refusal: &Refusal) -> Arc<str> {
     shortened(&refusal.to_string(), CHARS_MAX).into()
 }
 
+/// How many groups are removed in one command, of some with so many series each.
+pub fn removed_at_once(series: impl Iterator<Item = u32>) -> usize {
+    let mut before = 0;
+    let fits = |series: &u32| {
+        let has_room = before < REMOVED_SERIES_MAX;
+        before += u64::from(*series);
+        has_room
+    };
+    series.take(REMOVED_GROUPS_MAX).take_while(fits).count()
+}
+
 /// Whether it is quicker to write what stays than to remove what goes, and done in a second or so: pushes
 /// wait meanwhile.
-pub fn is_bulk(go: usize, stay: usize) -> bool {
-    BULK_GROUPS.contains(&go) && stay < go / 4
+pub fn is_bulk(go: usize, stay: usize, series: u64) -> bool {
+    BULK_GROUPS.contains(&go) && stay < go / 4 && series <= BULK_SERIES_MAX
 }
 
 /// What of a group a push leaves, and where its own families go.

@@ -321,20 +321,34 @@ impl Gateway {
         keys: Vec<GroupingKey>,
         operation: Operation,
     ) -> Result<Vec<GroupingKey>, Fault> {
-        let stay = self.view().totals(self.shared.clock.now()).groups;
-        let stay = usize::try_from(stay).unwrap_or(usize::MAX).saturating_sub(keys.len());
+        let Totals { groups, series, .. } = self.view().totals(self.shared.clock.now());
+        let stay = usize::try_from(groups).unwrap_or(usize::MAX).saturating_sub(keys.len());
         let deletes = matches!(operation, Operation::Delete { .. });
         // All at once where that is quick, else some at a time, so that pushes get in between.
-        let at_once =
-            if deletes && apply::is_bulk(keys.len(), stay) { keys.len() } else { CHANGED_MAX };
+        let is_bulk = deletes && apply::is_bulk(keys.len(), stay, series);
         let mut changed = Vec::with_capacity(keys.len());
-        for keys in keys.chunks(at_once.max(1)) {
+        let mut keys = keys.as_slice();
+        while !keys.is_empty() {
+            let at_once = match (is_bulk, deletes) {
+                (true, _) => keys.len(),
+                (false, true) => self.removed_at_once(keys),
+                (false, false) => CHANGED_MAX,
+            };
+            let (some, others) = keys.split_at(at_once.min(keys.len()));
             let (reply, answer) = oneshot::channel();
-            let command = Command::Change(keys.to_vec(), operation, reply);
-            self.shared.queue.push(command)?;
+            self.shared.queue.push(Command::Change(some.to_vec(), operation, reply))?;
             changed.extend(answer.await.map_err(|_| Fault::Stopping)??);
+            keys = others;
         }
         Ok(changed)
+    }
+
+    /// How many of these groups, of which there is one, are removed in one command.
+    fn removed_at_once(&self, keys: &[GroupingKey]) -> usize {
+        let (now, view) = (self.shared.clock.now(), self.view());
+        apply::removed_at_once(
+            keys.iter().map(|key| view.group(key, now).map_or(0, |group| group.series)),
+        )
     }
 
     /// Brings back a group that is gone, for its TTL from now on.

@@ -580,14 +580,14 @@ fn a_series_is_found_in_the_chunk_of_another_group() {
 fn a_mass_expiry_is_spread_over_several_reaps() {
     let mut bench = Bench::new();
     let mut stage = Stage::default();
-    let groups = 2 * REAP_GROUPS_MAX + 5;
+    let groups = 2 * REMOVED_GROUPS_MAX + 5;
     for n in 0..groups {
         bench.stage(&mut stage, Replace, &format!("job={n}"), "m 1\n").unwrap();
     }
     bench.finish(stage);
     bench.now += TTL_MILLIS;
     let mut left = groups;
-    for most in [REAP_GROUPS_MAX, REAP_GROUPS_MAX, 5, 0] {
+    for most in [REMOVED_GROUPS_MAX, REMOVED_GROUPS_MAX, 5, 0] {
         let mut stage = Stage::default();
         let at = bench.at();
         bench.judge.reap(&mut stage, at);
@@ -598,6 +598,14 @@ fn a_mass_expiry_is_spread_over_several_reaps() {
     }
     assert!(bench.judge.index.family_of("m").is_none());
     assert_eq!(bench.judge.index.series_count(), 0);
+}
+
+#[test]
+fn few_large_groups_are_removed_at_a_time() {
+    assert_eq!(removed_at_once([1; 1000].into_iter()), REMOVED_GROUPS_MAX);
+    assert_eq!(removed_at_once([u32::MAX; 3].into_iter()), 1);
+    assert_eq!(removed_at_once([40_000; 9].into_iter()), 3);
+    assert_eq!(removed_at_once([].into_iter()), 0);
 }
 
 #[test]
