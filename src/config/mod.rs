@@ -222,9 +222,9 @@ impl Reader<'_> {
 
     /// Where things are served. Follows `computeRoutePrefix` of the Go Pushgateway.
     fn paths(&mut self) -> Option<http::Paths> {
-        let external = self.get("web.external-url", |url| Ok(path_of(url).to_owned()))?;
+        let external_url = self.get("web.external-url", |url| Ok(url.to_owned()))?;
         let given = self.get("web.route-prefix", |prefix| Ok(prefix.to_owned()))?;
-        let prefix = route_prefix(if given.is_empty() { &external } else { &given });
+        let prefix = route_prefix(if given.is_empty() { path_of(&external_url) } else { &given });
         let telemetry = self.get("web.telemetry-path", |path| {
             if !path.starts_with('/') {
                 return Err(expected(path, "a path that begins with /"));
@@ -237,7 +237,7 @@ impl Reader<'_> {
             }
             Ok(path.to_owned())
         });
-        Some(http::Paths { prefix, telemetry: telemetry? })
+        Some(http::Paths { prefix, telemetry: telemetry?, external_url })
     }
 
     /// The settings that the Go Pushgateway has as flags, as its API shows them.

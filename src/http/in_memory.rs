@@ -117,7 +117,11 @@ pub(crate) fn options(prefix: &str) -> Options {
         listen: Vec::new(),
         systemd_socket: false,
         web_config: None,
-        paths: Paths { prefix: prefix.to_owned(), telemetry: "/metrics".to_owned() },
+        paths: Paths {
+            prefix: prefix.to_owned(),
+            telemetry: "/metrics".to_owned(),
+            external_url: String::new(),
+        },
         lifecycle: false,
         admin: false,
         openmetrics: false,

@@ -98,14 +98,6 @@ pub struct Options {
     pub limits: Limits,
 }
 
-impl Options {
-    /// `web.external-url`; empty if none is set.
-    fn external_url(&self) -> &str {
-        let url = self.flags.iter().find(|(name, _)| name == "web.external-url");
-        url.map_or("", |(_, url)| url)
-    }
-}
-
 /// What is wrong with what the settings say of access that is found only in other files.
 pub fn check(options: &Options) -> Result<(), BindError> {
     let users = options.web_config.as_deref().map(web_config::check).transpose()?;
@@ -119,6 +111,8 @@ pub struct Paths {
     pub prefix: String,
     /// Of the exposition, below the prefix.
     pub telemetry: String,
+    /// Where others find the gateway; empty if that is not said.
+    pub external_url: String,
 }
 
 /// Bounds of what a client may take.

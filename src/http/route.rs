@@ -155,7 +155,11 @@ const KNOWN: [&str; 6] =
 /// Every endpoint, without a prefix and with all that can be enabled, and its methods as `Allow` has
 /// them. `NAME` stands for the name of a job.
 pub fn endpoints() -> Vec<(String, &'static str)> {
-    let paths = Paths { prefix: String::new(), telemetry: "/metrics".to_owned() };
+    let paths = Paths {
+        prefix: String::new(),
+        telemetry: "/metrics".to_owned(),
+        external_url: String::new(),
+    };
     let router = Router { paths, admin: true, names: NameRules::Legacy };
     let group = format!("{PUSH_PREFIX}/NAME");
     let v2 = Endpoint::paths().map(|path| format!("{API_V2}{path}"));
@@ -364,7 +368,7 @@ impl Router {
 
     /// The path that is there, where this one differs from it in case or by a slash at its end.
     fn repaired(&self, path: &str, method: &Method) -> Option<String> {
-        let Paths { prefix, telemetry } = &self.paths;
+        let Paths { prefix, telemetry, .. } = &self.paths;
         let local = KNOWN.into_iter().chain([telemetry.as_str()]);
         if *method == Method::OPTIONS {
             return None;
@@ -590,7 +594,11 @@ mod tests {
     use super::*;
 
     fn router(prefix: &str, names: NameRules) -> Router {
-        let paths = Paths { prefix: prefix.into(), telemetry: "/metrics".into() };
+        let paths = Paths {
+            prefix: prefix.into(),
+            telemetry: "/metrics".into(),
+            external_url: String::new(),
+        };
         Router { paths, admin: false, names }
     }
 

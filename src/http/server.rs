@@ -142,7 +142,7 @@ impl Server {
         let slots = Slots::new(connections(limits.connections));
         let router = Router::new(&options, names);
         let pages =
-            Pages::new(options.external_url(), &options.allowed_hosts, &options.cors_origins);
+            Pages::new(&options.paths.external_url, &options.allowed_hosts, &options.cors_origins);
         let served = Arc::new(Served {
             service: Service {
                 budget: Budget::new(limits.bytes_in_flight),

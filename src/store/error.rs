@@ -35,10 +35,10 @@ pub enum OpenError {
 pub enum CommitError {
     #[error("no space left on the disk of the store")]
     StorageFull,
-    #[error("cannot apply a batch of {writes} chunks")]
-    Apply { writes: usize, source: sled::Error },
-    #[error("cannot flush a batch of {writes} chunks")]
-    Flush { writes: usize, source: sled::Error },
+    #[error("cannot write to the store")]
+    Apply(#[source] sled::Error),
+    #[error("cannot flush the store")]
+    Flush(#[source] sled::Error),
     #[error("cannot sync the store to disk")]
     Sync(#[source] io::Error),
     #[error("the store is being opened again")]
@@ -73,13 +73,13 @@ impl CommitError {
         match self {
             Self::StorageFull => true,
             Self::Sync(source) => source.kind() == io::ErrorKind::StorageFull,
-            Self::Apply { .. } | Self::Flush { .. } | Self::Closed => false,
+            Self::Apply(_) | Self::Flush(_) | Self::Closed => false,
         }
     }
 
     /// Whether the kernel may have dropped what it could not write, so that what is read from the
     /// file is more than what the disk has.
     pub fn is_suspect(&self) -> bool {
-        matches!(self, Self::Sync(_) | Self::Flush { .. })
+        matches!(self, Self::Sync(_) | Self::Flush(_))
     }
 }

@@ -304,16 +304,13 @@ impl Store {
                 writes.remove(&key.piece(piece));
             }
         }
-        let count = batch.writes.len();
         let opened = self.to_commit()?;
         let applied = if batch.wipes {
             self.begin_tree(opened, writes)
         } else {
             opened.groups.apply_batch(writes)
         };
-        applied.map_err(|source| {
-            commit_error(source, |source| CommitError::Apply { writes: count, source })
-        })
+        applied.map_err(|source| commit_error(source, CommitError::Apply))
     }
 
     /// Begins a new tree of groups in place of the one that there is: as much work for a million
@@ -339,9 +336,7 @@ impl Store {
     /// file's size; `fdatasync` does.
     pub fn sync(&self) -> Result<(), CommitError> {
         let opened = self.to_commit()?;
-        opened.db.flush().map_err(|source| {
-            commit_error(source, |source| CommitError::Flush { writes: 0, source })
-        })?;
+        opened.db.flush().map_err(|source| commit_error(source, CommitError::Flush))?;
         opened.file.sync_data().map_err(CommitError::Sync)
     }
 
@@ -355,9 +350,7 @@ impl Store {
         }
         let opened = self.to_commit()?;
         for name in left_over {
-            opened.db.drop_tree(name).map_err(|source| {
-                commit_error(source, |source| CommitError::Apply { writes: 0, source })
-            })?;
+            opened.db.drop_tree(name).map_err(|source| commit_error(source, CommitError::Apply))?;
         }
         Ok(())
     }
@@ -378,9 +371,7 @@ impl Store {
     /// Keeps the offset of the clock. Durable after the next [`Store::sync`].
     pub fn keep_clock_offset_ms(&self, offset_ms: i64) -> Result<(), CommitError> {
         let kept = self.to_commit()?.meta.insert(CLOCK_OFFSET_KEY, &offset_ms.to_le_bytes());
-        kept.map(drop).map_err(|source| {
-            commit_error(source, |source| CommitError::Apply { writes: 1, source })
-        })
+        kept.map(drop).map_err(|source| commit_error(source, CommitError::Apply))
     }
 
     /// Gateway time, in milliseconds, when the gateway was last known to run.
@@ -399,9 +390,7 @@ impl Store {
     /// Keeps that the gateway runs. Durable after the next [`Store::sync`].
     pub fn keep_alive_ms(&self, now_ms: u64) -> Result<(), CommitError> {
         let kept = self.to_commit()?.meta.insert(ALIVE_KEY, &now_ms.to_le_bytes());
-        kept.map(drop).map_err(|source| {
-            commit_error(source, |source| CommitError::Apply { writes: 1, source })
-        })
+        kept.map(drop).map_err(|source| commit_error(source, CommitError::Apply))
     }
 
     /// How far the import is.
@@ -427,9 +416,7 @@ impl Store {
             ImportState::Begun => meta.insert(IMPORT_KEY, b"begun"),
             ImportState::Done => meta.insert(IMPORT_KEY, b"done"),
         };
-        kept.map(drop).map_err(|source| {
-            commit_error(source, |source| CommitError::Apply { writes: 1, source })
-        })
+        kept.map(drop).map_err(|source| commit_error(source, CommitError::Apply))
     }
 
     /// Closes the store, and seals its files so that the next open sees whether they have changed.

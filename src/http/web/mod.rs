@@ -301,7 +301,7 @@ impl Context<'_> {
     /// what the browser has asked.
     fn address(&self) -> String {
         let options = &self.service.options;
-        let external = options.external_url();
+        let external = options.paths.external_url.as_str();
         if external.contains("://") {
             return external.trim_end_matches('/').to_owned();
         }
