@@ -134,8 +134,8 @@ struct Row {
     case: Case,
 }
 
-#[test]
-fn every_request_costs_what_it_brings() {
+/// All rows, each with its case.
+fn rows() -> Vec<Row> {
     let mut missing = Vec::new();
     let mut rows = Vec::new();
     for (method, path) in endpoints() {
@@ -152,34 +152,71 @@ fn every_request_costs_what_it_brings() {
         }
     }
     assert!(missing.is_empty(), "endpoints without a case: {missing:#?}");
-    let mut counter = Counter::start();
-    let mut report = Report::default();
-    let (growing, rest): (Vec<_>, Vec<_>) =
-        rows.into_iter().partition(|row| matches!(row.case.stage, Stage::Growing));
-    let (among, own): (Vec<_>, Vec<_>) =
-        rest.into_iter().partition(|row| matches!(row.case.stage, Stage::Among));
-    for row in own {
-        let Stage::Own(prepare) = &row.case.stage else { unreachable!("parted above") };
+    rows
+}
+
+/// Each part has a gateway of its own, so that they can be counted beside each other.
+#[test]
+fn every_request_costs_what_it_brings() {
+    let parts: [fn(&mut Counter, &mut Report); 3] = [
+        |counter, report| own(counter, report, 0),
+        |counter, report| own(counter, report, 1),
+        |counter, report| {
+            among(counter, report);
+            growing(counter, report);
+        },
+    ];
+    let report = std::thread::scope(|scope| {
+        let counting = parts.map(|part| {
+            scope.spawn(move || {
+                let (mut counter, mut report) = (Counter::start(), Report::default());
+                part(&mut counter, &mut report);
+                counter.stop();
+                report
+            })
+        });
+        counting
+            .into_iter()
+            .fold(Report::default(), |report, part| report.and(part.join().unwrap()))
+    });
+    report.finish();
+}
+
+/// Every other row for which what is stored is made anew.
+fn own(counter: &mut Counter, report: &mut Report, from: usize) {
+    let own = rows().into_iter().filter(|row| matches!(row.case.stage, Stage::Own(_)));
+    for row in own.skip(from).step_by(2) {
+        let Stage::Own(prepare) = &row.case.stage else { unreachable!("the others are left out") };
         let [once, twice] = [row.case.n, 2 * row.case.n].map(|n| {
             counter.wipe();
-            prepare(&counter, n);
+            prepare(counter, n);
             counter.count(|counter| (row.case.work)(counter, n))
         });
         report.add(&row, once, twice);
     }
+}
+
+/// The rows that are counted among groups that stay.
+fn among(counter: &mut Counter, report: &mut Report) {
     counter.wipe();
-    cases::departed(&counter, 100);
-    cases::groups(&counter, 100..200);
-    for row in among {
+    cases::departed(counter, 100);
+    cases::groups(counter, 100..200);
+    for row in rows().into_iter().filter(|row| matches!(row.case.stage, Stage::Among)) {
         let [once, twice] = [row.case.n, 2 * row.case.n]
             .map(|n| counter.count(|counter| (row.case.work)(counter, n)));
         report.add(&row, once, twice);
     }
+}
+
+/// The rows for which the groups that are stored become twice as many.
+fn growing(counter: &mut Counter, report: &mut Report) {
+    let growing: Vec<_> =
+        rows().into_iter().filter(|row| matches!(row.case.stage, Stage::Growing)).collect();
     counter.wipe();
     counter.send("PUT", cases::GROUP, b"m 1\n");
     let mut stored = 0;
     let [once, twice] = [GROUPS, 2 * GROUPS].map(|n| {
-        cases::groups(&counter, stored..n);
+        cases::groups(counter, stored..n);
         stored = n;
         let cost = |row: &Row| counter.count(|counter| (row.case.work)(counter, n));
         growing.iter().map(cost).collect::<Vec<_>>()
@@ -187,8 +224,6 @@ fn every_request_costs_what_it_brings() {
     for (row, (once, twice)) in growing.iter().zip(once.into_iter().zip(twice)) {
         report.add(row, once, twice);
     }
-    counter.stop();
-    report.finish();
 }
 
 /// Groups that are stored where it is looked at what they add.
@@ -217,6 +252,12 @@ impl Report {
             self.too_much.push(row.clone());
         }
         self.rows.push(row);
+    }
+
+    fn and(mut self, other: Self) -> Self {
+        self.rows.extend(other.rows);
+        self.too_much.extend(other.too_much);
+        self
     }
 
     fn finish(self) {
