@@ -141,10 +141,11 @@ pub fn selector(data: &[u8]) {
 
 /// A settings file: what is in force, written down, is in force again.
 pub fn toml(data: &[u8]) {
-    const LISTS: [&str; 5] = [
+    const LISTS: [&str; 6] = [
         "access.admin-from",
         "access.anonymous",
         "access.lifecycle-from",
+        "web.allowed-hosts",
         "web.cors-origin",
         "web.listen-address",
     ];

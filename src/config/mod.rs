@@ -231,8 +231,14 @@ impl Reader<'_> {
             }
             // One slash is dropped where the path is looked up, as it is from what is asked for.
             let path = path.strip_suffix('/').unwrap_or(path);
-            let taken = ["", "/status", "/-/healthy", "/-/ready", "/-/quit", "/api/v1"];
-            if taken.contains(&path) || path.starts_with("/api/v1/") {
+            let mut endpoints = http::endpoints().into_iter().map(|(path, _)| path);
+            let is_below = |at: &str| {
+                path.strip_prefix(at).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+            };
+            let taken = path.is_empty()
+                || ["/api/v1", "/api/v2", "/assets"].into_iter().any(is_below)
+                || endpoints.any(|taken| taken == path && taken != "/metrics");
+            if taken {
                 return Err(format!("{path:?} is taken: something else is served there"));
             }
             Ok(path.to_owned())

@@ -92,6 +92,17 @@ fn a_bad_flag_or_variable_is_named_as_it_was_given() {
 }
 
 #[test]
+fn the_exposition_takes_no_path_of_anything_else() {
+    for path in ["/group", "/-/reload", "/api/v2", "/api/v1/x", "/assets/a.css", "/status/"] {
+        let error = Config::from_flags(&[&format!("--web.telemetry-path={path}")]).unwrap_err();
+        assert!(error.contains("is taken"), "{error}");
+    }
+    for path in ["/metrics", "/groups", "/api/v3", "/assetsx"] {
+        Config::from_flags(&[&format!("--web.telemetry-path={path}")]).unwrap();
+    }
+}
+
+#[test]
 fn settings_are_understood() {
     let config = Config::from_flags(&[
         "--metric.timetolive=60s",
