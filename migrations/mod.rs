@@ -7,6 +7,7 @@
 mod v0001_initial;
 mod v0002_groups_tree;
 mod v0003_history;
+mod v0004_pieces;
 
 /// A step from the version before it to its own.
 #[derive(Debug)]
@@ -20,5 +21,9 @@ pub(super) struct Migration {
 }
 
 /// All of them, in order.
-pub(super) const ALL: &[Migration] =
-    &[v0001_initial::MIGRATION, v0002_groups_tree::MIGRATION, v0003_history::MIGRATION];
+pub(super) const ALL: &[Migration] = &[
+    v0001_initial::MIGRATION,
+    v0002_groups_tree::MIGRATION,
+    v0003_history::MIGRATION,
+    v0004_pieces::MIGRATION,
+];

@@ -10,7 +10,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::{JoinError, JoinHandle};
 
 use crate::config::Config;
-use crate::gateway::{Gateway, LaneError, LaneHandle, Restored, StartError};
+use crate::gateway::{Gateway, LaneError, LaneHandle, Loaded, StartError};
 use crate::http::{Access, BindError, Hooks, Readiness, ReloadReply, Server};
 use crate::reload::{self, Load, Reloading, Settings};
 use crate::store::Store;
@@ -229,7 +229,7 @@ async fn start(
         Gateway::start(store, options, clock, metrics)
     });
     let (gateway, lane, restored) = started.await??;
-    let Restored { groups, series, expired, .. } = restored;
+    let Loaded { groups, series, expired, .. } = restored;
     let took = began.elapsed();
     tracing::info!(groups, series, expired, ?took, "restored what was stored");
     if let Some(file) = &config.persistence_file {

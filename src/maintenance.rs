@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use serde_json::json;
 use thiserror::Error;
 
-use crate::gateway::salvage::{self, RepairError, Salvaged};
+use crate::store::salvage::{self, RepairError, Salvaged};
 use crate::store::{OpenError, Options};
 use crate::time::UnixNanos;
 
@@ -53,7 +53,7 @@ pub fn repair(options: &Options, now: UnixNanos) -> Result<Report, MaintenanceEr
         }
     }
     let to = Options { path: new.clone(), ..options.clone() };
-    let salvaged = salvage::repair(options, &to)?;
+    let salvaged = salvage::repair(options, &to, now)?;
     let swapped = fs::rename(path, &old).and_then(|()| fs::rename(&new, path)).and_then(|()| {
         let parent = fs::canonicalize(path)?;
         parent.parent().map_or(Ok(()), |parent| File::open(parent)?.sync_all())
@@ -77,10 +77,10 @@ impl Report {
 
     /// For people.
     pub fn to_text(&self) -> String {
-        let Salvaged { groups, departed, chunks, bytes, damage } = &self.salvaged;
+        let Salvaged { groups, removed, chunks, bytes, damage } = &self.salvaged;
         let path = self.path.display();
         let mut text = format!(
-            "{path}: {groups} groups, {departed} that are gone and can be brought back; {chunks} chunks, \
+            "{path}: {groups} groups, {removed} removed ones that can be restored; {chunks} chunks, \
              {bytes} bytes"
         );
         for what in damage {
@@ -105,12 +105,12 @@ impl Report {
 
     /// For programs.
     pub fn to_json(&self) -> String {
-        let Salvaged { groups, departed, chunks, bytes, damage } = &self.salvaged;
+        let Salvaged { groups, removed, chunks, bytes, damage } = &self.salvaged;
         let value = json!({
             "path": self.path,
             "sound": self.is_sound(),
             "groups": groups,
-            "departed": departed,
+            "departed": removed,
             "chunks": chunks,
             "bytes": bytes,
             "damage": damage,

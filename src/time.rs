@@ -30,6 +30,13 @@ pub struct UnixNanos(pub i64);
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct UnixMillis(pub u64);
 
+/// An instant of both times.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Moment {
+    pub now: UnixMillis,
+    pub wall: UnixNanos,
+}
+
 /// A future that a [`Clock`] completes at an instant.
 pub type Sleep<'a> = Pin<Box<dyn Future<Output = ()> + Send + 'a>>;
 
@@ -47,6 +54,11 @@ pub trait Clock: fmt::Debug + Send + Sync + 'static {
 
     /// Completes once `now() >= deadline`; at once if that is already so.
     fn sleep_until(&self, deadline: UnixMillis) -> Sleep<'_>;
+
+    /// Both times.
+    fn moment(&self) -> Moment {
+        Moment { now: self.now(), wall: self.wall() }
+    }
 
     /// Gateway time minus wall time, in milliseconds.
     fn offset_ms(&self) -> i64 {

@@ -20,8 +20,9 @@ use sha2::Sha256;
 use tokio::task::JoinHandle;
 use ureq::Agent;
 
-use crate::gateway::{Departed, Departure, Gateway, Happened};
+use crate::gateway::{Gateway, Happened, RemovedGroup};
 use crate::http::api_v2::render as api;
+use crate::model::RemovalReason;
 use crate::tasks::StopToken;
 
 /// Who is told, and how.
@@ -85,7 +86,7 @@ pub fn run(
     let mut seen = *latest.borrow_and_update();
     async move {
         let agent = agent();
-        let mut queue: VecDeque<Arc<Departed>> = VecDeque::new();
+        let mut queue: VecDeque<Arc<RemovedGroup>> = VecDeque::new();
         let (mut back_off, mut at_once) = (BACK_OFF_MIN, BATCH_MAX);
         // Begun, and not known to have arrived.
         let mut batch: Option<Batch> = None;
@@ -152,7 +153,7 @@ pub fn run(
 /// Takes over what has happened since.
 ///
 /// `begun`: the first of those that wait may have arrived already.
-fn take(gateway: &Gateway, seen: &mut u64, queue: &mut VecDeque<Arc<Departed>>, begun: bool) {
+fn take(gateway: &Gateway, seen: &mut u64, queue: &mut VecDeque<Arc<RemovedGroup>>, begun: bool) {
     loop {
         let followed = gateway.events().after(*seen, 1024);
         if followed.missed {
@@ -163,7 +164,7 @@ fn take(gateway: &Gateway, seen: &mut u64, queue: &mut VecDeque<Arc<Departed>>, 
             return;
         }
         for event in followed.events {
-            if let Happened::Departed(departed) = &event.what {
+            if let Happened::Removed(departed) = &event.what {
                 queue.push_back(Arc::clone(departed));
             }
         }
@@ -178,7 +179,7 @@ fn take(gateway: &Gateway, seen: &mut u64, queue: &mut VecDeque<Arc<Departed>>, 
     }
 }
 
-fn body(gateway: &Gateway, format: Format, batch: &[Arc<Departed>]) -> Value {
+fn body(gateway: &Gateway, format: Format, batch: &[Arc<RemovedGroup>]) -> Value {
     match format {
         Format::Json => {
             let groups: Vec<_> = batch.iter().map(|gone| api::departed(gateway, gone)).collect();
@@ -189,18 +190,18 @@ fn body(gateway: &Gateway, format: Format, batch: &[Arc<Departed>]) -> Value {
 }
 
 /// An alert as `POST /api/v2/alerts` of Alertmanager takes it. It resolves by itself.
-fn alert(gone: &Departed) -> Value {
+fn alert(gone: &RemovedGroup) -> Value {
     let mut labels: Map<String, Value> =
         gone.key.labels().map(|(name, value)| (name.to_owned(), value.into())).collect();
     labels.insert("alertname".into(), "TidegateGroupGone".into());
-    labels.insert("event".into(), gone.why.as_str().into());
+    labels.insert("event".into(), gone.reason.as_str().into());
     let last_push = gone.state.pushed.map_or_else(|| "never".into(), |at| api::time(Some(at)));
     let summary = format!(
         "The group {} {}",
         gone.key,
-        match gone.why {
-            Departure::Expired => format!("expired: nobody pushed for {}", gone.state.ttl),
-            Departure::Deleted => "was deleted".to_owned(),
+        match gone.reason {
+            RemovalReason::Expired => format!("expired: nobody pushed for {}", gone.state.ttl),
+            RemovalReason::Deleted => "was deleted".to_owned(),
         }
     );
     json!({

@@ -18,12 +18,10 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 use tidegate::exposition::text::parse;
-use tidegate::gateway::{
-    Departed, Departure, Gateway, LaneHandle, Options, PushMode, ScrapeOptions,
-};
+use tidegate::gateway::{Gateway, LaneHandle, Options, PushMode, RemovedGroup, ScrapeOptions};
 use tidegate::model::{
     BucketSpan, Exemplar, GroupingKey, Histogram, Label, Metric, MetricFamily, MetricType,
-    MetricValue, NameRules, NativeBuckets, Timestamp, Ttl, TtlPolicy, Unmetered,
+    MetricValue, NameRules, NativeBuckets, RemovalReason, Timestamp, Ttl, TtlPolicy, Unmetered,
 };
 use tidegate::store::{self, OpenError, SCHEMA_VERSION, Store};
 use tidegate::telemetry::metrics::SelfMetrics;
@@ -136,8 +134,8 @@ impl Running {
     }
 
     /// The groups that are gone and can be brought back.
-    fn departed(&self) -> Vec<Arc<Departed>> {
-        self.runtime.block_on(self.gateway.departed()).expect("the gateway runs")
+    fn departed(&self) -> Vec<Arc<RemovedGroup>> {
+        self.runtime.block_on(self.gateway.removed()).expect("the gateway runs")
     }
 
     /// What was pushed, without what the gateway says of itself.
@@ -279,8 +277,11 @@ fn a_store_of_each_version_is_read_as_it_was_written() {
         let departed = gateway.departed();
         assert_eq!(departed.len(), usize::from(version >= 3), "version {version}");
         for gone in departed {
-            assert_eq!((gone.why, gone.key.get("job")), (Departure::Deleted, Some("gone")));
-            gateway.runtime.block_on(gateway.gateway.bring_back(gone)).expect("it is not there");
+            assert_eq!((gone.reason, gone.key.get("job")), (RemovalReason::Deleted, Some("gone")));
+            gateway
+                .runtime
+                .block_on(gateway.gateway.restore_removed(gone))
+                .expect("it is not there");
             let back = "u{instance=\"\",job=\"gone\",n=\"2\",zone=\"x\"} 2\n";
             assert!(gateway.exposition().contains(back), "{}", gateway.exposition());
             gateway.delete(&[("job", "gone"), ("zone", "x")]);

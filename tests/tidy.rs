@@ -16,15 +16,7 @@ const OWNERS: &[(&str, &[&str], &str)] = &[
     ("SystemTime::now", &["src/time.rs"], "take a `Clock`, or the time as an argument"),
     (
         "prost::",
-        &[
-            "src/exposition/protobuf/",
-            "src/store/",
-            // They lay out and read the messages of `store::record`.
-            "src/gateway/layout.rs",
-            "src/gateway/restore.rs",
-            "src/gateway/salvage.rs",
-            "src/gateway/stored.rs",
-        ],
+        &["src/exposition/protobuf/", "src/store/", "migrations/"],
         "put messages of the wire into `exposition::protobuf`, those of the disk into `store::record`",
     ),
     ("tracing_subscriber", &["src/telemetry/"], "set logging up in `telemetry::log`"),

@@ -8,15 +8,14 @@ use criterion::{Bencher, Criterion};
 use tempfile::TempDir;
 use tidegate::exposition::text::{LabelBlock, parse};
 use tidegate::gateway::apply::{self, Judge, Stage};
-use tidegate::gateway::command::{Accepted, Push};
-use tidegate::gateway::history::History;
-use tidegate::gateway::index::Index;
+use tidegate::gateway::command::{Origin, Push};
 use tidegate::gateway::prepare::{SeriesHasher, prepare};
 use tidegate::gateway::stamps::Stamps;
-use tidegate::gateway::{Error, Fault, HistoryLimits, Limits, Policy, PushMode, Refusal};
-use tidegate::model::{GroupingKey, Label, MetricFamily, NameRules, TtlPolicy, Unmetered};
-use tidegate::store::Store;
-use tidegate::time::{UnixMillis, UnixNanos};
+use tidegate::gateway::state::{State, StateOptions};
+use tidegate::gateway::{Error, Fault, HistoryLimits, Limits, PushMode, Refusal};
+use tidegate::model::{GroupingKey, Label, MetricFamily, NameRules, Policy, TtlPolicy, Unmetered};
+use tidegate::store::Writer;
+use tidegate::time::{Moment, UnixMillis, UnixNanos};
 
 use crate::pushed::RULES;
 use crate::running::{self, Result, TTL};
@@ -29,7 +28,7 @@ const GROUPS: usize = 10_000;
 /// A judge of groups that are in the store too.
 struct Court {
     judge: Judge,
-    store: Store,
+    writer: Writer,
     hasher: SeriesHasher,
     now: u64,
     _folder: TempDir,
@@ -80,17 +79,19 @@ fn is_refused(verdict: &Verdict, expected: impl Fn(&Refusal) -> bool) -> bool {
 impl Court {
     fn new() -> Result<Self> {
         let folder = scratch("parts")?;
-        let store = running::open(folder.path())?;
+        let store = Arc::new(running::open(folder.path())?);
         let hasher = SeriesHasher::random();
-        let judge = Judge {
-            index: Index::new(hasher),
+        let options = StateOptions {
+            hasher,
             policy: Policy { ttl: Arc::new(TtlPolicy::new(TTL)), floor: UnixMillis(0) },
-            history: History::new(HistoryLimits { groups: 1000, bytes: 64 << 20 }),
             limits: Limits::UNLIMITED,
+            history: HistoryLimits { groups: 1000, bytes: 64 << 20 },
             stamps: Stamps::default(),
             self_types: [].into(),
         };
-        let mut court = Self { judge, store, hasher, now: 0, _folder: folder };
+        let at = Moment { now: UnixMillis(0), wall: UnixNanos(0) };
+        let (State { judge, .. }, writer, _) = State::load(&store, options, at)?;
+        let mut court = Self { judge, writer, hasher, now: 0, _folder: folder };
         let mut stage = Stage::default();
         for group in 0..GROUPS {
             let running::Push { key, families } = running::Push::new(group, 0);
@@ -98,7 +99,7 @@ impl Court {
             court.judge(&mut stage, push)?;
         }
         court.judge.finish(&mut stage);
-        court.store.apply(&stage.batch)?;
+        court.writer.commit(UnixNanos(0))?;
         assert_eq!(court.judge.index.series_count(), 10 * GROUPS as u64);
         Ok(court)
     }
@@ -117,22 +118,22 @@ impl Court {
             waited: false,
             meter: None,
             lenient: false,
-            times: None,
+            origin: Origin::Pushed,
             key,
         }
     }
 
     fn judge(&mut self, stage: &mut Stage, push: Push) -> Verdict {
         let wall = UnixNanos(i64::try_from(self.now).unwrap_or(i64::MAX).saturating_mul(1_000_000));
-        let at = Accepted { now: UnixMillis(self.now), wall };
-        match self.judge.push(&self.store, stage, Box::new(push), at) {
+        let at = Moment { now: UnixMillis(self.now), wall };
+        match self.judge.push(&mut self.writer, stage, Box::new(push), at) {
             apply::Verdict::Done(done) => done,
             apply::Verdict::Later(_) => Err(Fault::Busy.into()),
         }
     }
 
     /// Times what the lane does with a push in a batch of its own, but for the store: the batch is
-    /// staged and dropped.
+    /// staged, and applied when the time is taken.
     fn bench(
         &mut self,
         bencher: &mut Bencher<'_>,
@@ -148,7 +149,8 @@ impl Court {
                 self.judge.finish(&mut stage);
                 elapsed += began.elapsed();
                 assert!(is_expected(&verdict), "{verdict:?}");
-                assert!(!stage.batch.is_empty() && !stage.changes.is_empty());
+                assert!(!self.writer.is_empty() && !stage.changes.is_empty());
+                self.writer.commit(UnixNanos(0)).expect("there is room");
             }
             elapsed
         });

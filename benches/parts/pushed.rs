@@ -32,7 +32,7 @@ fn preparation(criterion: &mut Criterion) -> Result<()> {
     for sample in samples()? {
         let prepared = prepare(&key, hasher, RULES, sample.families.clone(), &mut Unmetered)??;
         assert!(prepared.left_out.is_none());
-        let series: u32 = prepared.families.iter().map(|family| family.record.series).sum();
+        let series: u32 = prepared.families.iter().map(|family| family.stored.series()).sum();
         assert_eq!(series as usize, sample.series);
         group.throughput(Throughput::Elements(u64::from(series)));
         group.bench_function(sample.name, |bencher| {

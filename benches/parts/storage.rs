@@ -6,10 +6,10 @@ use std::time::{Duration, Instant};
 use criterion::{Criterion, SamplingMode, Throughput};
 use tidegate::gateway::prepare::{SeriesHasher, prepare};
 use tidegate::gateway::{ScrapeOptions, Sync};
+use tidegate::model::{GroupState, GroupingKey};
 use tidegate::model::{Ttl, Unmetered};
-use tidegate::store::record::ChunkRecord;
-use tidegate::store::{Batch, ChunkKey, Frame};
-use tidegate::time::{ManualClock, SystemClock, UnixNanos};
+use tidegate::store::{EncodedFamily, FamiliesChange, OpenError, StagedGroups as _, Writer};
+use tidegate::time::{ManualClock, SystemClock, UnixMillis, UnixNanos};
 use tokio::runtime::Runtime;
 
 use crate::pushed::RULES;
@@ -29,29 +29,34 @@ pub(crate) fn benches(criterion: &mut Criterion) -> Result<()> {
     reap(criterion, &runtime)
 }
 
-/// Batches as the lane applies and the committer syncs them, of one chunk each group.
+/// Batches as the lane stages and applies and the committer syncs them, of one chunk each group.
 fn commit(criterion: &mut Criterion) -> Result<()> {
     let folder = scratch("parts")?;
-    let store = running::open(folder.path())?;
-    let frames = (0..GROUPS).map(frame).collect::<Result<Vec<_>>>()?;
+    let store = Arc::new(running::open(folder.path())?);
+    let mut writer = Writer::load(&store, |_| Ok::<_, OpenError>(()))?;
+    let state = GroupState::new(UnixNanos(0), UnixMillis(0));
+    let stored = (0..GROUPS).map(stored).collect::<Result<Vec<_>>>()?;
     let mut group = criterion.benchmark_group("store");
     for pushes in [1, 100, GROUPS] {
-        let mut batch = Batch::default();
-        for (key, frame) in frames.iter().take(pushes) {
-            batch.put(*key, frame.clone(), None);
-        }
-        store.apply(&batch)?;
+        let mut apply = || {
+            for ((key, families), number) in stored.iter().take(pushes).zip(1..) {
+                let change = FamiliesChange::Replace(families.iter().collect());
+                writer.put(number, key, &state, change).expect("nothing is read");
+            }
+            writer.commit(UnixNanos(0))
+        };
+        apply()?;
         store.sync()?;
-        for (key, frame) in frames.iter().take(pushes) {
-            assert_eq!(store.read(&Batch::default(), *key)?.as_ref(), Some(frame));
+        for ((_, families), number) in stored.iter().take(pushes).zip(1..) {
+            assert_eq!(store.read(number)?.map(|group| group.families).as_ref(), Some(families));
         }
         group.throughput(Throughput::Elements(pushes as u64));
         group.bench_function(format!("apply, pushes: {pushes}"), |bencher| {
-            bencher.iter(|| store.apply(&batch));
+            bencher.iter(&mut apply);
         });
         store.sync()?;
         group.bench_function(format!("commit, pushes: {pushes}"), |bencher| {
-            bencher.iter(|| store.apply(&batch).and_then(|()| store.sync()));
+            bencher.iter(|| apply().and_then(|()| store.sync()));
         });
     }
     group.finish();
@@ -59,12 +64,10 @@ fn commit(criterion: &mut Criterion) -> Result<()> {
 }
 
 /// The families of a group as they are stored.
-fn frame(group: usize) -> Result<(ChunkKey, Frame)> {
+fn stored(group: usize) -> Result<(GroupingKey, Vec<EncodedFamily>)> {
     let Push { key, families } = Push::new(group, 0);
     let prepared = prepare(&key, SeriesHasher::random(), RULES, families, &mut Unmetered)??;
-    let families = prepared.families.into_iter().map(|family| family.record).collect();
-    let key = ChunkKey { group: group as u64, chunk: 0 };
-    Ok((key, Frame::new(key, &ChunkRecord { families })))
+    Ok((key, prepared.families.into_iter().map(|family| family.stored).collect()))
 }
 
 /// Index and view from an open store. Opening and closing it is not in the time.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tidegate::exposition::text::parse;
-use tidegate::gateway::{Gateway, LaneHandle, Options, PushMode, Restored, ScrapeOptions, Sync};
+use tidegate::gateway::{Gateway, LaneHandle, Loaded, Options, PushMode, ScrapeOptions, Sync};
 use tidegate::model::{GroupingKey, Label, MetricFamily, NameRules, Ttl, TtlPolicy, Unmetered};
 use tidegate::store::{self, OpenError, Store};
 use tidegate::telemetry::metrics::SelfMetrics;
@@ -30,7 +30,7 @@ pub(crate) struct Running {
     pub(crate) gateway: Gateway,
     /// What was there when it started.
     #[allow(dead_code, reason = "one bench of two reads it")]
-    pub(crate) restored: Restored,
+    pub(crate) restored: Loaded,
     lane: LaneHandle,
     folder: PathBuf,
 }

@@ -5,13 +5,18 @@
 use std::convert::Infallible;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::{Bytes, Incoming};
 use hyper::{Request, Response};
-use tidegate::store::record::{ChunkRecord, FamilyRecord};
-use tidegate::store::{Batch, ChunkKey, Frame, Options, Store};
+use tidegate::model::{GroupState, GroupingKey, Label};
+use tidegate::store::{
+    EncodedFamily, FamiliesChange, FamilyHeader, OpenError, Options, StagedGroups as _, Store,
+    Writer,
+};
+use tidegate::time::{UnixMillis, UnixNanos};
 use tokio::sync::oneshot;
 
 use crate::{Result, bare};
@@ -21,9 +26,11 @@ type Push = (u64, Bytes, oneshot::Sender<()>);
 /// Serves until the process is killed.
 pub(crate) fn serve(address: &str, folder: &str) -> Result<()> {
     let options = Options { path: PathBuf::from(folder), cache_bytes: 64 << 20 };
-    let store = Store::open(&options)?;
+    let store = Arc::new(Store::open(&options)?);
+    let mut writer = Writer::load(&store, |_| Ok::<_, OpenError>(()))?;
+    let key = GroupingKey::new(vec![Label::new("job", "raw")])?;
     let (send, pushes) = channel();
-    std::thread::spawn(move || lane(&store, &pushes));
+    std::thread::spawn(move || lane(&store, &mut writer, &key, &pushes));
     bare::run(address, move |request| answer(send.clone(), request))
 }
 
@@ -46,17 +53,19 @@ async fn answer(
     Ok(Response::new(Full::default()))
 }
 
-fn lane(store: &Store, pushes: &Receiver<Push>) {
+fn lane(store: &Store, writer: &mut Writer, key: &GroupingKey, pushes: &Receiver<Push>) {
+    let state = GroupState::new(UnixNanos(0), UnixMillis(0));
     while let Ok(first) = pushes.recv() {
-        let mut batch = Batch::default();
         let mut answers = Vec::new();
         for (group, body, done) in std::iter::once(first).chain(pushes.try_iter()) {
-            let key = ChunkKey { group, chunk: 0 };
-            let family = FamilyRecord { metrics: body, ..FamilyRecord::default() };
-            batch.put(key, Frame::new(key, &ChunkRecord { families: vec![family] }), None);
+            let family = EncodedFamily::new(FamilyHeader::default(), body);
+            let change = FamiliesChange::Replace(vec![&family]);
+            if writer.put(group, key, &state, change).is_err() {
+                return;
+            }
             answers.push(done);
         }
-        if store.apply(&batch).and_then(|()| store.sync()).is_err() {
+        if writer.commit(UnixNanos(0)).and_then(|()| store.sync()).is_err() {
             return;
         }
         for answer in answers {

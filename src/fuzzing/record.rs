@@ -1,17 +1,21 @@
-//! What a store may have: frames of any bytes, and any bytes within frames whose checksums are right.
+//! What a store may have: pieces of any bytes, and any bytes within pieces whose checksums are right.
 
 use std::cell::RefCell;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use tempfile::TempDir;
 
-use crate::gateway::{read_all, try_restore};
-use crate::store::{Batch, ChunkKey, Frame, Options, Store, TOMBSTONE};
+use crate::gateway::{GroupContent, try_load};
+use crate::store::raw::piece::{self, Piece};
+use crate::store::raw::{Batch, ChunkKey, TOMBSTONE};
+use crate::store::{OpenError, Options, Store};
+use crate::time::UnixNanos;
 
 /// A store that serves many inputs: to create one takes longer than to use it.
 struct Folder {
     // Dropped in this order.
-    store: Store,
+    store: Arc<Store>,
     #[expect(dead_code, reason = "it is removed when it is dropped")]
     path: TempDir,
     used: u32,
@@ -31,19 +35,19 @@ struct Chunk<'a> {
     payload: &'a [u8],
 }
 
-/// The payload is a frame, and not what is in it.
-const RAW: u8 = 1;
 /// Of a head: it vouches for the chunks that are there, whatever it says itself.
 const VOUCHES: u8 = 2;
 
-/// Chunks of a store: all of it is restored, or refused as damaged.
+/// Chunks of a store: all of it is loaded, or refused as damaged.
 pub fn record(data: &[u8]) {
-    let whole = Frame::from_pieces(ChunkKey { group: 0, chunk: 0 }, Bytes::copy_from_slice(data));
-    if let Ok(frame) = whole {
-        put_together_again(ChunkKey { group: 0, chunk: 0 }, &frame);
+    if let Ok(Piece { chunk, place: 0, pieces: 1, write, part }) =
+        Piece::parse(&Bytes::copy_from_slice(data))
+    {
+        let again: Vec<_> = piece::cut(chunk, write, &part).collect();
+        assert_eq!(again, [data]);
     }
-    let frames = frames(data);
-    if frames.is_empty() {
+    let chunks = vouched(data);
+    if chunks.is_empty() {
         return;
     }
     FOLDER.with_borrow_mut(|folder| {
@@ -51,19 +55,30 @@ pub fn record(data: &[u8]) {
         let Folder { store, used, .. } = folder.get_or_insert_with(Folder::new);
         *used += 1;
         let (mut batch, mut undo) = (Batch::default(), Batch::default());
-        for (key, frame) in &frames {
-            batch.put(*key, frame.clone(), None);
-            undo.remove(*key, frame.to_ref(key.chunk));
+        for (key, payload) in &chunks {
+            batch.put(*key, payload.clone(), None);
+            undo.remove(*key, key.to_ref(payload));
         }
-        store.apply(&batch).expect("there is room");
-        let restored = try_restore(store);
-        let read = read_all(store);
-        if let (Ok(restored), Ok(read)) = (restored, read) {
-            assert_eq!(restored.groups, read.len() as u64);
+        store.apply(&batch, (0, 0), UnixNanos(0)).expect("there is room");
+        let read: Result<Vec<_>, _> = read_all(store);
+        let loaded = try_load(store);
+        if let (Ok(loaded), Ok(read)) = (loaded, read) {
+            assert_eq!(loaded.groups, read.len() as u64);
         }
-        store.apply(&undo).expect("there is room");
-        assert!(store.groups().expect("it can be read").is_empty());
+        store.apply(&undo, (0, 0), UnixNanos(0)).expect("there is room");
+        assert_eq!(store.load().expect("it can be read").count(), 0);
     });
+}
+
+fn read_all(store: &Store) -> Result<Vec<GroupContent>, OpenError> {
+    let mut read = Vec::new();
+    for group in store.load()? {
+        let group = group?;
+        if group.removal.is_none() {
+            read.extend(GroupContent::try_from(group).ok());
+        }
+    }
+    Ok(read)
 }
 
 impl Folder {
@@ -71,40 +86,33 @@ impl Folder {
         let folder = tempfile::tempdir().expect("there is room for a folder");
         let options = Options { path: folder.path().to_owned(), cache_bytes: 1 << 20 };
         let store = Store::open(&options).expect("the folder is new");
-        Self { store, path: folder, used: 0 }
+        Self { store: Arc::new(store), path: folder, used: 0 }
     }
 }
 
-fn frames(data: &[u8]) -> Vec<(ChunkKey, Frame)> {
+fn vouched(data: &[u8]) -> Vec<(ChunkKey, Bytes)> {
     let mut chunks = chunks(data);
     chunks.sort_by_key(|chunk| chunk.key);
     chunks.dedup_by_key(|chunk| chunk.key);
     // A head comes in front of its chunks, and is made when they are.
-    let mut frames = Vec::new();
+    let mut made = Vec::new();
     let (mut group, mut count, mut sum) = (None, 0_u64, 0_u64);
     for Chunk { key, flags, payload } in chunks.into_iter().rev() {
         if group != Some(key.group) {
             (group, count, sum) = (Some(key.group), 0, 0);
         }
-        let framed = if flags & RAW != 0 {
-            payload.to_vec()
-        } else if flags & VOUCHES != 0 && key.chunk == 0 {
-            let mut payload = payload.to_vec();
+        let mut payload = payload.to_vec();
+        if flags & VOUCHES != 0 && key.chunk == 0 {
             push_varint(&mut payload, 9 << 3, count);
             push_varint(&mut payload, 10 << 3, sum);
-            framed(key, &payload)
-        } else {
-            framed(key, payload)
-        };
-        let Ok(frame) = Frame::from_pieces(key, framed.into()) else { continue };
-        put_together_again(key, &frame);
+        }
         if key.chunk != TOMBSTONE {
             count += 1;
-            sum += u64::from(frame.to_ref(key.chunk).checksum);
+            sum += u64::from(key.to_ref(&payload).checksum);
         }
-        frames.push((key, frame));
+        made.push((key, payload.into()));
     }
-    frames
+    made
 }
 
 fn chunks(mut data: &[u8]) -> Vec<Chunk<'_>> {
@@ -113,25 +121,12 @@ fn chunks(mut data: &[u8]) -> Vec<Chunk<'_>> {
         let len = usize::from(u16::from_le_bytes([*low, *high])).min(rest.len());
         let (payload, rest) = rest.split_at(len);
         let chunk = if *chunk == u8::MAX { TOMBSTONE } else { u32::from(*chunk) };
-        let key = ChunkKey { group: u64::from(*group), chunk };
+        // Group 0 is no group.
+        let key = ChunkKey { group: u64::from(*group) + 1, chunk };
         chunks.push(Chunk { key, flags: *flags, payload });
         data = rest;
     }
     chunks
-}
-
-/// A frame as [`Frame::new`] makes it, of any payload: format, checksum, length.
-fn framed(key: ChunkKey, payload: &[u8]) -> Vec<u8> {
-    let mut hasher = crc32fast::Hasher::new();
-    hasher.update(&key.group.to_le_bytes());
-    hasher.update(&key.chunk.to_le_bytes());
-    hasher.update(payload);
-    let len = u32::try_from(payload.len()).expect("an input is short");
-    let mut frame = vec![1];
-    frame.extend(hasher.finalize().to_le_bytes());
-    frame.extend(len.to_le_bytes());
-    frame.extend(payload);
-    frame
 }
 
 /// A field of a message, behind its tag.
@@ -142,9 +137,4 @@ fn push_varint(out: &mut Vec<u8>, tag: u8, mut value: u64) {
         value >>= 7;
     }
     out.push(value.to_le_bytes()[0]);
-}
-
-fn put_together_again(key: ChunkKey, frame: &Frame) {
-    let pieces: Vec<&[u8]> = frame.pieces().collect();
-    assert_eq!(Frame::from_pieces(key, pieces.concat().into()).as_ref(), Ok(frame));
 }

@@ -1,5 +1,6 @@
-//! Judges commands against the index, in order, and stages what they change. Blocks on the store
-//! only to read a group that a push changes in part.
+//! Judges commands, in order, and stages what they change. A verdict follows from the state, the command
+//! and the time of the command alone: what is stored is reached through [`StagedGroups`], which is a map
+//! in the tests, and read only where a push changes a group in part, or may have a series of another.
 
 use std::cell::OnceCell;
 use std::ops::RangeInclusive;
@@ -8,25 +9,22 @@ use std::sync::Arc;
 use hashbrown::{HashMap, HashSet};
 
 use super::check::{Checked, PushedTypes, pushed_types};
-use super::command::{Accepted, Operation, Push, PushMode};
+use super::command::{Operation, Origin, Push, PushMode};
 use super::error::{Error, Fault, Refusal};
 use super::events::shortened;
-use super::group::{GroupState, Policy};
-use super::history::{Departed, Departure, History};
-use super::index::{FamilyId, Group, Index, NewMember};
-use super::layout::{self, Chunk};
+use super::history::{History, RemovedGroup};
+use super::index::{FamilyId, Group, Index, NewMember, Removed};
 use super::options::Limits;
 use super::prepare::{Prepared, PreparedFamily};
-use super::records::{group_record, tombstone};
 use super::segment::{GroupId, Rendered};
 use super::stamps::{self, Stamps};
-use super::stored::{head_families, read_families};
 use super::view::{Change, GroupView};
 use crate::exposition::text::LabelBlock;
-use crate::model::{GroupingKey, MetricType, TtlPolicy, TtlSource};
-use crate::store::record::{ChunkRecord, FamilyRecord};
-use crate::store::{Batch, ChunkKey, ChunkRef, Frame, Store, TOMBSTONE};
-use crate::time::{UnixMillis, UnixNanos};
+use crate::model::{
+    GroupState, GroupingKey, MetricType, Policy, RemovalReason, Ttl, TtlPolicy, TtlSource,
+};
+use crate::store::{FamiliesChange, Removal, StagedGroups};
+use crate::time::{Moment, UnixMillis};
 
 /// At most this many groups are removed in one command, so that pushes never wait long behind a mass
 /// expiry.
@@ -68,10 +66,9 @@ pub enum Verdict {
 /// What a batch of commands changes.
 #[derive(Debug, Default)]
 pub struct Stage {
-    pub batch: Batch,
     pub changes: Vec<Change>,
-    /// Groups that are gone, whether or not they are kept.
-    pub departed: Vec<Arc<Departed>>,
+    /// Groups that were removed, whether or not they can be restored.
+    pub removed: Vec<Arc<RemovedGroup>>,
     /// Families whose help text may have to be decided anew.
     undecided: HashSet<FamilyId>,
 }
@@ -80,117 +77,113 @@ impl Judge {
     /// Stages a push.
     pub fn push(
         &mut self,
-        store: &Store,
+        groups: &mut dyn StagedGroups,
         stage: &mut Stage,
         mut push: Box<Push>,
-        at: Accepted,
+        at: Moment,
     ) -> Verdict {
-        if push.waited && self.has_more_expired(stage, at) {
+        if push.waited && self.has_more_expired(groups, stage, at) {
             return Verdict::Later(push);
         }
-        // What is in the way may have expired without having been reaped: then it is in no way.
+        // A conflicting group may be expired but not yet reaped: expire it and check again.
         if !push.waited
             && self.index.due(at.now).next().is_some()
-            && self.is_in_conflict(store, stage, &push, at)
+            && self.is_in_conflict(groups, stage, &push, at)
         {
             push.waited = true;
-            if self.has_more_expired(stage, at) {
+            if self.has_more_expired(groups, stage, at) {
                 return Verdict::Later(push);
             }
         }
-        Verdict::Done(self.judge(store, stage, *push, at))
+        Verdict::Done(self.judge(groups, stage, *push, at))
     }
 
     fn is_in_conflict(
         &mut self,
-        store: &Store,
+        groups: &mut dyn StagedGroups,
         stage: &mut Stage,
         push: &Push,
-        at: Accepted,
+        at: Moment,
     ) -> bool {
         let Ok(prepared) = &push.families else { return false };
-        let found = self.find_alive(stage, &push.key, at);
-        let verdict = self.check(store, stage, found, &push.key, push.mode, &prepared.families);
+        let found = self.find_alive(groups, stage, &push.key, at);
+        let verdict = self.check(groups, found, &push.key, push.mode, &prepared.families);
         matches!(verdict, Err(Error::Refused(refusal)) if refusal.is_conflict())
     }
 
     /// Removes some of what has expired. Returns whether there is more.
-    fn has_more_expired(&mut self, stage: &mut Stage, at: Accepted) -> bool {
-        self.expire(stage, at);
+    fn has_more_expired(
+        &mut self,
+        groups: &mut dyn StagedGroups,
+        stage: &mut Stage,
+        at: Moment,
+    ) -> bool {
+        self.expire(groups, stage, at);
         self.index.due(at.now).next().is_some()
     }
 
     fn judge(
         &mut self,
-        store: &Store,
+        groups: &mut dyn StagedGroups,
         stage: &mut Stage,
         push: Push,
-        at: Accepted,
+        at: Moment,
     ) -> Result<UnixMillis, Error> {
-        let Push { key, mode, block, asked, policy, rule, families, lenient, times, .. } = push;
+        let Push { key, mode, block, asked, policy, rule, families, lenient, origin, .. } = push;
         let rule = if Arc::ptr_eq(&policy, &self.policy.ttl) {
             rule
         } else {
             self.policy.ttl.rule_of(&key)
         };
-        let found = self.find_alive(stage, &key, at);
-        // What is imported or brought back and refused leaves nothing behind.
-        let is_push = times.is_none();
+        let found = self.find_alive(groups, stage, &key, at);
+        // A refused import or restore leaves nothing behind.
+        let is_push = matches!(origin, Origin::Pushed);
         let Prepared { mut families, mut left_out } = match families {
             Ok(prepared) => prepared,
             Err(refusal) => {
                 if is_push {
-                    self.mark_failed(store, stage, found, &key, &block, rule, &refusal, at)?;
+                    self.mark_failed(groups, stage, found, &key, &block, rule, &refusal, at)?;
                 }
                 return Err(refusal.into());
             }
         };
-        // What was brought back in the meantime, by a push, stays as it is.
-        if found.is_some() && times.as_ref().is_some_and(|times| times.departed.is_some()) {
+        // A group that was pushed again since it was removed stays as it is.
+        if found.is_some() && origin.restored().is_some() {
             return Err(Refusal::Exists.into());
         }
-        let verdict = self.check(store, stage, found, &key, mode, &families);
+        let verdict = self.check(groups, found, &key, mode, &families);
         match verdict {
             Ok(()) => {}
             Err(Error::Refused(refusal)) if lenient && refusal.marks_the_group() => {
                 left_out.get_or_insert(refusal);
-                families = self.consistent(store, stage, found, &key, mode, families)?;
+                families = self.consistent(groups, found, &key, mode, families)?;
             }
             Err(Error::Refused(refusal)) => {
                 if is_push {
-                    self.mark_failed(store, stage, found, &key, &block, rule, &refusal, at)?;
+                    self.mark_failed(groups, stage, found, &key, &block, rule, &refusal, at)?;
                 }
                 return Err(refusal.into());
             }
             Err(fault) => return Err(fault),
         }
-
-        // The last thing that can fail. From here on everything is changed or nothing.
-        let plan = self.plan(store, stage, found, mode, &families)?;
-        let before = found.and_then(|id| self.index.group(id)).map(|group| &*group.state);
-        let mut state = match before {
-            Some(before) => before.clone(),
-            None => GroupState::new(at.wall, at.now),
+        let state = self.pushed_state(found, &key, rule, asked, &origin, left_out.as_ref(), at);
+        let sequence = self.index.next_sequence();
+        for family in &mut families {
+            let stored = origin.times().and_then(|times| times.stored.get(family.stored.name()));
+            let stored = stored.copied().unwrap_or(at.wall);
+            family.stored.set_pushed(stored, sequence);
+        }
+        let plan = self.plan(found, mode, &families);
+        let number = self.existing(found).map(|(_, group)| group.number);
+        let number = number.unwrap_or_else(|| self.index.next_number());
+        let stored = families.iter().map(|family| &family.stored).collect();
+        let change = if plan.keeps_others {
+            FamiliesChange::Update(stored)
+        } else {
+            FamiliesChange::Replace(stored)
         };
-        if let Some(reason) = left_out {
-            tracing::error!(group = %key, %reason, "a push was accepted in part: families that contradict what is there were left out");
-            state.failed = Some(at.wall);
-            state.failure = Some(failure(&reason));
-        }
-        state.pushed = Some(at.wall);
-        state.renewed = at.now;
-        state.rhythm.pushed(at.now);
-        state.asked = asked;
-        state.pushes += 1;
-        if let Some(times) = &times {
-            if let Some(departed) = &times.departed {
-                state = GroupState { renewed: at.now, ..(*departed.state).clone() };
-            }
-            state.created = times.created;
-            state.pushed = times.pushed;
-            state.failed = times.failed;
-        }
-        self.policy.decide(rule, &mut state);
+        // The last thing that can fail. From here on everything is changed or nothing.
+        let bytes = groups.put(number, &key, &state, change).map_err(Fault::from)?;
         let deadline = state.deadline;
         let state = Arc::new(state);
         let id = match found {
@@ -198,42 +191,83 @@ impl Judge {
                 self.index.set_state(id, state);
                 id
             }
-            None => self.index.insert(key, state, None),
+            None => self.index.insert(key, state, number),
         };
-        let stored = |family: &str| {
-            let stored = times.as_ref().and_then(|times| times.stored.get(family));
-            stored.copied().unwrap_or(at.wall)
-        };
-        let lines = self.set_families(stage, id, plan, families, stored);
+        self.set_bytes(id, bytes);
+        let lines = self.set_families(stage, id, &plan.leaving, families);
         self.publish_group(stage, id, &block, lines, at);
-        if let Some(departed) = times.and_then(|times| times.departed)
-            && let Some(departed) = self.history.take(departed.sequence)
+        if let Some(removed) = origin.restored()
+            && let Some(removed) = self.history.take(removed.sequence)
         {
-            bury(stage, &departed);
+            purge(groups, stage, &removed);
         }
         Ok(deadline)
     }
 
+    /// The state of a group after a push.
+    #[expect(clippy::too_many_arguments, reason = "all of the push but its families")]
+    fn pushed_state(
+        &self,
+        found: Option<GroupId>,
+        key: &GroupingKey,
+        rule: Option<usize>,
+        asked: Option<Ttl>,
+        origin: &Origin,
+        left_out: Option<&Refusal>,
+        at: Moment,
+    ) -> GroupState {
+        let mut state = match self.existing(found) {
+            Some((_, group)) => (*group.state).clone(),
+            None => GroupState::new(at.wall, at.now),
+        };
+        if let Some(reason) = left_out {
+            tracing::error!(group = %key, %reason, "a push was accepted in part: families that contradict what is there were left out");
+            state.failed = Some(at.wall);
+            state.failure = Some(failure(reason));
+        }
+        state.pushed = Some(at.wall);
+        state.renewed = at.now;
+        state.rhythm.pushed(at.now);
+        state.asked = asked;
+        state.pushes += 1;
+        if let Some(removed) = origin.restored() {
+            state = GroupState { renewed: at.now, ..(*removed.state).clone() };
+        }
+        if let Some(times) = origin.times() {
+            state.created = times.created;
+            state.pushed = times.pushed;
+            state.failed = times.failed;
+        }
+        self.policy.decide(rule, &mut state);
+        state
+    }
+
     /// Stages the removal of a group.
-    pub fn delete(&mut self, stage: &mut Stage, key: &GroupingKey, at: Accepted) {
-        if let Some(id) = self.find_alive(stage, key, at) {
-            self.remove(stage, &[id], Departure::Deleted, at, 0);
+    pub fn delete(
+        &mut self,
+        groups: &mut dyn StagedGroups,
+        stage: &mut Stage,
+        key: &GroupingKey,
+        at: Moment,
+    ) {
+        if let Some(id) = self.find_alive(groups, stage, key, at) {
+            self.remove(groups, stage, &[id], RemovalReason::Deleted, at, 0);
         }
     }
 
     /// Stages a change of groups. Returns which of them it changed.
     pub fn change(
         &mut self,
-        store: &Store,
+        groups: &mut dyn StagedGroups,
         stage: &mut Stage,
         keys: Vec<GroupingKey>,
         operation: Operation,
-        at: Accepted,
+        at: Moment,
     ) -> Result<Vec<GroupingKey>, Fault> {
         let mut changed = Vec::with_capacity(keys.len());
         let mut found = Vec::with_capacity(keys.len());
         for key in keys {
-            let Some(id) = self.find_alive(stage, &key, at) else { continue };
+            let Some(id) = self.find_alive(groups, stage, &key, at) else { continue };
             if let Operation::Delete { pushed_before: Some(before) } = operation
                 && self.index.group(id).and_then(|group| group.state.pushed) >= Some(before)
             {
@@ -243,69 +277,52 @@ impl Judge {
             changed.push(key);
         }
         match operation {
-            Operation::Delete { .. } => self.delete_all(store, stage, &found, at),
+            Operation::Delete { .. } => self.delete_all(groups, stage, &found, at),
             Operation::Touch => {
                 for id in found {
-                    self.set_state(store, stage, id, at, |state| state.renewed = at.now)?;
+                    self.set_state(groups, stage, id, at, |state| state.renewed = at.now)?;
                 }
             }
             Operation::Override(ttl) => {
                 for id in found {
-                    self.set_state(store, stage, id, at, |state| state.overridden = ttl)?;
+                    self.set_state(groups, stage, id, at, |state| state.overridden = ttl)?;
                 }
             }
         }
         Ok(changed)
     }
 
-    fn delete_all(&mut self, store: &Store, stage: &mut Stage, ids: &[GroupId], at: Accepted) {
-        self.remove(stage, ids, Departure::Deleted, at, 0);
-        if !is_bulk(ids.len(), self.index.group_count(), self.index.series_count()) {
-            return;
-        }
-        // What stays is little beside what goes: it is written anew, and the rest goes all at once.
-        let mut stays = Vec::new();
-        for (_, group) in self.index.groups() {
-            let chunks = group.head.iter().chain(&group.chunks);
-            stays.extend(chunks.map(|chunk| group.chunk_key(chunk.number)));
-        }
-        for departed in self.history.iter() {
-            let key =
-                |chunk: &ChunkRef| ChunkKey { group: departed.stored_id, chunk: chunk.number };
-            stays.extend(departed.chunks.iter().map(key));
-        }
-        let frame = |key| Some((key, store.read(&stage.batch, key).transpose()?));
-        let frames = stays.into_iter().filter_map(frame);
-        let frames = frames.map(|(key, frame)| frame.map(|frame| (key, frame)));
-        let frames = match frames.collect::<Result<Vec<_>, _>>() {
-            Ok(frames) => frames,
-            Err(error) => {
-                tracing::warn!(%error, "groups are deleted one by one");
-                return;
-            }
-        };
-        stage.batch.wipe();
-        for (key, frame) in frames {
-            stage.batch.put(key, frame, None);
+    fn delete_all(
+        &mut self,
+        groups: &mut dyn StagedGroups,
+        stage: &mut Stage,
+        ids: &[GroupId],
+        at: Moment,
+    ) {
+        self.remove(groups, stage, ids, RemovalReason::Deleted, at, 0);
+        if is_bulk(ids.len(), self.index.group_count(), self.index.series_count())
+            && let Err(error) = groups.rewrite()
+        {
+            tracing::warn!(%error, "groups are deleted one by one");
         }
     }
 
     /// Stages another state of a group that keeps its families.
     fn set_state(
         &mut self,
-        store: &Store,
+        groups: &mut dyn StagedGroups,
         stage: &mut Stage,
         id: GroupId,
-        at: Accepted,
+        at: Moment,
         change: impl FnOnce(&mut GroupState),
     ) -> Result<(), Fault> {
         let Some(group) = self.index.group(id) else { return Ok(()) };
-        let families = head_families(store, &stage.batch, group)?;
         let mut state = (*group.state).clone();
         change(&mut state);
         self.policy.decide_for(&group.key, &mut state);
+        let bytes = groups.put(group.number, &group.key, &state, FamiliesChange::Keep)?;
+        self.set_bytes(id, bytes);
         self.publish_state(stage, id, Arc::new(state), at);
-        self.write_head(stage, id, families);
         Ok(())
     }
 
@@ -317,12 +334,13 @@ impl Judge {
     /// again: only a bounded number of groups is removed in one go, and of rules asked.
     pub fn set_policy(
         &mut self,
+        groups: &mut dyn StagedGroups,
         stage: &mut Stage,
         policy: &Arc<TtlPolicy>,
         from: usize,
-        at: Accepted,
+        at: Moment,
     ) -> Option<usize> {
-        if self.has_more_expired(stage, at) {
+        if self.has_more_expired(groups, stage, at) {
             return Some(from);
         }
         self.policy.ttl = Arc::clone(policy);
@@ -349,7 +367,7 @@ impl Judge {
         stage: &mut Stage,
         id: GroupId,
         state: Arc<GroupState>,
-        at: Accepted,
+        at: Moment,
     ) {
         self.index.set_state(id, Arc::clone(&state));
         let Some(group) = self.index.group(id).filter(|_| self.stamps.expose_deadline) else {
@@ -361,21 +379,21 @@ impl Judge {
     }
 
     /// Stages the removal of all groups. Returns how many there were.
-    pub fn wipe(&mut self, stage: &mut Stage) -> usize {
+    pub fn wipe(&mut self, groups: &mut dyn StagedGroups, stage: &mut Stage) -> usize {
         let count = self.index.group_count();
-        stage.batch.wipe();
+        groups.wipe();
         self.index.clear();
         self.history.clear();
         stage.undecided.clear();
-        stage.changes.push(Change::Cleared);
+        stage.changes.push(Change::Wiped);
         count
     }
 
     /// Stages the removal of groups that have expired, a bounded number of them.
-    pub fn reap(&mut self, stage: &mut Stage, at: Accepted) {
-        self.expire(stage, at);
+    pub fn reap(&mut self, groups: &mut dyn StagedGroups, stage: &mut Stage, at: Moment) {
+        self.expire(groups, stage, at);
         // Of what was there at the start there may be too much for the settings of now.
-        self.trim_history(stage);
+        self.trim_history(groups, stage);
     }
 
     /// Stages what a batch as a whole brings about. Comes last.
@@ -386,105 +404,114 @@ impl Judge {
         }
     }
 
-    /// The group of a key, unless it has expired, in which case it is gone then.
+    /// The group of a key. If it has expired, it is removed.
     fn find_alive(
         &mut self,
+        groups: &mut dyn StagedGroups,
         stage: &mut Stage,
         key: &GroupingKey,
-        at: Accepted,
+        at: Moment,
     ) -> Option<GroupId> {
         let id = self.index.find(key)?;
-        self.alive(stage, id, at)
+        self.alive(groups, stage, id, at)
     }
 
-    /// The group, unless it has expired, in which case it is gone then.
-    fn alive(&mut self, stage: &mut Stage, id: GroupId, at: Accepted) -> Option<GroupId> {
+    /// The group. If it has expired, it is removed.
+    fn alive(
+        &mut self,
+        groups: &mut dyn StagedGroups,
+        stage: &mut Stage,
+        id: GroupId,
+        at: Moment,
+    ) -> Option<GroupId> {
         let expired = self.index.group(id).is_some_and(|group| group.deadline <= at.now);
         if expired {
-            self.remove(stage, &[id], Departure::Expired, at, 0);
+            self.remove(groups, stage, &[id], RemovalReason::Expired, at, 0);
         }
         (!expired).then_some(id)
     }
 
     /// A bounded number of groups, so that others get in between.
-    fn expire(&mut self, stage: &mut Stage, at: Accepted) {
+    fn expire(&mut self, groups: &mut dyn StagedGroups, stage: &mut Stage, at: Moment) {
         let seen = REMOVED_GROUPS_MAX.saturating_add(self.history.groups_max());
         let mut due: Vec<_> = self.index.due(at.now).take(seen).collect();
         let series = |id: &GroupId| self.index.group(*id).map_or(0, |group| group.series);
         let now = removed_at_once(due.iter().map(series));
         let following = due.len() - now;
         due.truncate(now);
-        self.remove(stage, &due, Departure::Expired, at, following);
+        self.remove(groups, stage, &due, RemovalReason::Expired, at, following);
     }
 
     /// Stages the removal of groups. `following`: so many are sure to go after them, so that what
     /// those would push out of the history need not be put there.
     fn remove(
         &mut self,
+        groups: &mut dyn StagedGroups,
         stage: &mut Stage,
         ids: &[GroupId],
-        why: Departure,
-        at: Accepted,
+        reason: RemovalReason,
+        at: Moment,
         following: usize,
     ) {
-        let mut groups = Vec::with_capacity(ids.len());
+        let mut removed = Vec::with_capacity(ids.len());
         for (id, later) in ids.iter().zip((following..following + ids.len()).rev()) {
-            let Some(removed) = self.index.remove(*id) else { continue };
-            let mut group = removed.group;
-            stage.undecided.extend(&removed.families);
+            let Some(Removed { group, families }) = self.index.remove(*id) else { continue };
+            stage.undecided.extend(&families);
             let by_rule = group.state.ttl_source == TtlSource::Rule;
             let rule = by_rule.then(|| self.policy.ttl.rule_of(&group.key)).flatten();
-            let rule = rule.and_then(|at| self.policy.ttl.named_rule(at));
-            group.chunks.extend(group.head);
-            let departed = Departed {
+            let removal = Removal {
                 sequence: self.index.next_sequence(),
-                key: group.key,
-                why,
                 at: at.wall,
-                rule,
-                state: group.state,
+                reason,
+                deadline: group.state.deadline,
+                rule: rule.and_then(|at| self.policy.ttl.named_rule(at)),
                 series: group.series,
-                families: u32::try_from(removed.families.len()).unwrap_or(u32::MAX),
-                stored_id: group.stored_id,
-                chunks: group.chunks,
+                families: u32::try_from(families.len()).unwrap_or(u32::MAX),
             };
-            self.depart(stage, departed, later < self.history.groups_max());
-            groups.push((*id, removed.families));
+            self.keep_or_purge(groups, stage, group, removal, later < self.history.groups_max());
+            removed.push((*id, families));
         }
-        if !groups.is_empty() {
-            stage.changes.push(Change::GroupsRemoved { groups });
+        if !removed.is_empty() {
+            stage.changes.push(Change::GroupsRemoved { groups: removed });
         }
     }
 
-    /// Stages that a group is gone. What is stored of it stays for a while, if there is room.
-    fn depart(&mut self, stage: &mut Stage, mut departed: Departed, has_room: bool) {
-        if has_room && self.history.keeps(departed.bytes()) {
-            let key = ChunkKey { group: departed.stored_id, chunk: TOMBSTONE };
-            let frame = Frame::new(key, &tombstone(&departed));
-            departed.chunks.push(frame.to_ref(TOMBSTONE));
-            stage.batch.put(key, frame, None);
-            let departed = Arc::new(departed);
-            self.history.push(Arc::clone(&departed));
-            stage.changes.push(Change::Departed(Arc::clone(&departed)));
-            stage.departed.push(departed);
+    /// Stages that a removed group can be restored for a while, if there is room for it.
+    fn keep_or_purge(
+        &mut self,
+        groups: &mut dyn StagedGroups,
+        stage: &mut Stage,
+        group: Group,
+        removal: Removal,
+        has_room: bool,
+    ) {
+        let is_kept = has_room && self.history.keeps(group.bytes);
+        let bytes = if is_kept {
+            groups.remove(group.number, &removal)
         } else {
-            remove_chunks(stage, &departed);
-            stage.departed.push(Arc::new(departed));
+            groups.purge(group.number);
+            group.bytes
+        };
+        let removed =
+            Arc::new(RemovedGroup::new(group.number, group.key, group.state, removal, bytes));
+        if is_kept {
+            self.history.push(Arc::clone(&removed));
+            stage.changes.push(Change::Removed(Arc::clone(&removed)));
         }
-        self.trim_history(stage);
+        stage.removed.push(removed);
+        self.trim_history(groups, stage);
     }
 
-    /// Stages the removal of what is gone and beyond what is kept.
-    fn trim_history(&mut self, stage: &mut Stage) {
+    /// Stages that groups beyond the limits of the history cannot be restored any more.
+    fn trim_history(&mut self, groups: &mut dyn StagedGroups, stage: &mut Stage) {
         while let Some(oldest) = self.history.pop_excess() {
-            bury(stage, &oldest);
+            purge(groups, stage, &oldest);
         }
     }
 
     fn check(
         &self,
-        store: &Store,
-        stage: &Stage,
+        groups: &dyn StagedGroups,
         found: Option<GroupId>,
         key: &GroupingKey,
         mode: PushMode,
@@ -495,8 +522,8 @@ impl Judge {
             push.check_no_sibling(key)?;
         }
         push.check_limits(key, &self.limits)?;
-        for family in families.iter().filter(|family| family.record.series > 0) {
-            push.check_family(store, &stage.batch, key, family)?;
+        for family in families.iter().filter(|family| family.stored.series() > 0) {
+            push.check_family(groups, key, family)?;
         }
         Ok(())
     }
@@ -517,8 +544,7 @@ impl Judge {
     /// The families of a push that contradict neither what is stored nor those before them.
     fn consistent(
         &self,
-        store: &Store,
-        stage: &Stage,
+        groups: &dyn StagedGroups,
         found: Option<GroupId>,
         key: &GroupingKey,
         mode: PushMode,
@@ -531,13 +557,13 @@ impl Judge {
         }
         let mut verdicts = Vec::with_capacity(families.len());
         for family in &families {
-            let name = family.record.name.as_str();
-            if family.record.series == 0 {
+            let name = family.stored.name();
+            if family.stored.series() == 0 {
                 verdicts.push(true);
                 continue;
             }
             push.pushed.insert(name, Some(family.kind));
-            match push.check_family(store, &stage.batch, key, family) {
+            match push.check_family(groups, key, family) {
                 Ok(()) => verdicts.push(true),
                 Err(Error::Refused(_)) => {
                     push.pushed.insert(name, None);
@@ -555,223 +581,99 @@ impl Judge {
     #[expect(clippy::too_many_arguments, reason = "all of the push but its families")]
     fn mark_failed(
         &mut self,
-        store: &Store,
+        groups: &mut dyn StagedGroups,
         stage: &mut Stage,
         found: Option<GroupId>,
         key: &GroupingKey,
         block: &LabelBlock,
         rule: Option<usize>,
         refusal: &Refusal,
-        at: Accepted,
+        at: Moment,
     ) -> Result<(), Fault> {
         if !refusal.marks_the_group() {
             return Ok(());
         }
         let failure = Some(failure(refusal));
-        let (id, families) = if let Some((id, group)) = self.existing(found) {
-            let families = head_families(store, &stage.batch, group)?;
-            let failed = Some(at.wall);
+        let failed = Some(at.wall);
+        let id = if let Some((id, group)) = self.existing(found) {
             let state = GroupState { failed, failure, ..(*group.state).clone() };
+            let bytes = groups.put(group.number, key, &state, FamiliesChange::Keep)?;
             self.index.set_state(id, Arc::new(state));
-            (id, families)
+            self.set_bytes(id, bytes);
+            id
         } else {
             // The stamps of a new group must not collide with those of another, nor break a limit.
-            // What has expired is in no way of it, reaped or not.
+            // Expired groups do not count, reaped or not.
             let sibling = self.index.sibling(key);
-            let sibling = sibling.and_then(|other| self.alive(stage, other, at));
+            let sibling = sibling.and_then(|other| self.alive(groups, stage, other, at));
             let is_full = |judge: &Self| judge.index.group_count() as u64 >= judge.limits.groups;
             if is_full(self) {
-                self.expire(stage, at);
+                self.expire(groups, stage, at);
             }
             if sibling.is_some() || is_full(self) {
                 return Ok(());
             }
-            let failed = Some(at.wall);
             let mut state = GroupState { failed, failure, ..GroupState::new(at.wall, at.now) };
             self.policy.decide(rule, &mut state);
-            (self.index.insert(key.clone(), Arc::new(state), None), Vec::new())
+            let number = self.index.next_number();
+            let bytes = groups.put(number, key, &state, FamiliesChange::Replace(Vec::new()))?;
+            let id = self.index.insert(key.clone(), Arc::new(state), number);
+            self.set_bytes(id, bytes);
+            id
         };
-        self.write_head(stage, id, families);
         self.publish_group(stage, id, block, Vec::new(), at);
         Ok(())
+    }
+
+    fn set_bytes(&mut self, id: GroupId, bytes: u64) {
+        if let Some(group) = self.index.group_mut(id) {
+            group.bytes = bytes;
+        }
     }
 
     fn existing(&self, found: Option<GroupId>) -> Option<(GroupId, &Group)> {
         found.and_then(|id| Some((id, self.index.group(id)?)))
     }
 
-    /// What of the group stays beside the families of a push, and what of it has to be read.
-    fn plan(
-        &self,
-        store: &Store,
-        stage: &Stage,
-        found: Option<GroupId>,
-        mode: PushMode,
-        families: &[PreparedFamily],
-    ) -> Result<Plan, Fault> {
-        let Some((_, group)) = self.existing(found) else { return Ok(Plan::default()) };
-        let place = |family: &PreparedFamily| {
-            let (id, _) = self.index.family_of(&family.record.name)?;
-            Some((id, group.member(id)?.chunk))
+    /// Which families of the group leave with a push, and whether others stay.
+    fn plan(&self, found: Option<GroupId>, mode: PushMode, families: &[PreparedFamily]) -> Plan {
+        let Some((_, group)) = self.existing(found) else { return Plan::default() };
+        let member = |family: &PreparedFamily| {
+            let (id, _) = self.index.family_of(family.stored.name())?;
+            group.member(id).map(|member| member.family)
         };
-        let places: Vec<_> = families.iter().map(place).collect();
-        let pushed: HashSet<_> = places.iter().flatten().map(|place| place.0).collect();
-        if mode == PushMode::Replace || pushed.len() == group.members.len() {
-            let leaving = group.members.iter().map(|member| member.family);
-            let leaving = leaving.filter(|family| !pushed.contains(family)).collect();
-            return Ok(Plan { leaving, ..Plan::default() });
+        let pushed: HashSet<_> = families.iter().filter_map(member).collect();
+        if mode == PushMode::Update && pushed.len() < group.members.len() {
+            return Plan { leaving: Vec::new(), keeps_others: true };
         }
-        // New families go where there is room, to the end.
-        let end = group.chunks.last().map_or(0, |chunk| chunk.number);
-        let chunks: Vec<_> =
-            places.iter().map(|place| place.map_or(end, |(_, chunk)| chunk)).collect();
-        let mut kept = HashMap::new();
-        for chunk in &chunks {
-            if !kept.contains_key(chunk) {
-                kept.insert(*chunk, read_families(store, &stage.batch, group, *chunk)?);
-            }
-        }
-        if group.chunks.is_empty() && kept.is_empty() {
-            kept.insert(0, head_families(store, &stage.batch, group)?);
-        }
-        Ok(Plan { leaving: Vec::new(), update: Some(PlannedUpdate { kept, chunks }) })
+        let leaving = group.members.iter().map(|member| member.family);
+        let leaving = leaving.filter(|family| !pushed.contains(family)).collect();
+        Plan { leaving, keeps_others: false }
     }
 
-    /// Stages the families of a push in index, view and store. Returns their lines.
+    /// Stages the families of a push in index and view. Returns their lines.
     fn set_families(
         &mut self,
         stage: &mut Stage,
         id: GroupId,
-        plan: Plan,
+        leaving: &[FamilyId],
         families: Vec<PreparedFamily>,
-        stored: impl Fn(&str) -> UnixNanos,
     ) -> Vec<(FamilyId, Rendered)> {
-        let sequence = self.index.next_sequence();
-        let members: Vec<_> = families
-            .iter()
-            .map(|PreparedFamily { kind, native, record, rendered }| NewMember {
-                name: &record.name,
-                chunk: 0,
-                kind: *kind,
-                native: *native,
-                help: record.help.as_deref(),
-                sequence,
-                series: record.series,
-                rendered,
-            })
-            .collect();
+        let members: Vec<_> = families.iter().map(new_member).collect();
         let set = self.index.set_members(id, &members);
         let mut lines = Vec::with_capacity(families.len());
-        let mut records = Vec::with_capacity(families.len());
         for ((member, changed), family) in set.into_iter().zip(families) {
-            let PreparedFamily { mut record, rendered, .. } = family;
-            record.sequence = sequence;
-            record.stored_ns = stored(&record.name).0;
             if changed {
                 self.publish_header(stage, member);
             }
-            lines.push((member, rendered.lines));
-            records.push(record);
+            lines.push((member, family.rendered.lines));
         }
-        self.index.remove_members(id, &plan.leaving);
-        for family in plan.leaving {
-            stage.undecided.insert(family);
-            stage.changes.push(Change::MemberRemoved { id, family });
-        }
-        match plan.update {
-            None => self.write_whole(stage, id, records),
-            Some(update) => self.write_update(stage, id, update, records),
+        self.index.remove_members(id, leaving);
+        for family in leaving {
+            stage.undecided.insert(*family);
+            stage.changes.push(Change::MemberRemoved { id, family: *family });
         }
         lines
-    }
-
-    /// Stages a group whose families are these and no others.
-    fn write_whole(&mut self, stage: &mut Stage, id: GroupId, records: Vec<FamilyRecord>) {
-        let chunks = layout::whole(records);
-        if let Some(group) = self.index.group_mut(id) {
-            let stored_id = group.stored_id;
-            let key = |chunk| ChunkKey { group: stored_id, chunk };
-            let numbers: HashSet<_> = chunks.iter().map(|chunk| chunk.number).collect();
-            group.chunks.retain(|old| {
-                let stays = numbers.contains(&old.number);
-                if !stays {
-                    stage.batch.remove(key(old.number), *old);
-                }
-                stays
-            });
-        }
-        self.write_chunks(stage, id, chunks);
-    }
-
-    /// Stages the chunks of a group that a push of some of its families changes.
-    fn write_update(
-        &mut self,
-        stage: &mut Stage,
-        id: GroupId,
-        update: PlannedUpdate,
-        records: Vec<FamilyRecord>,
-    ) {
-        let PlannedUpdate { mut kept, chunks } = update;
-        {
-            let names = records.iter().map(|record| record.name.as_str());
-            let pushed: HashSet<&str> = names.collect();
-            for families in kept.values_mut() {
-                families.retain(|family| !pushed.contains(family.name.as_str()));
-            }
-        }
-        for (record, chunk) in records.into_iter().zip(chunks) {
-            kept.entry(chunk).or_default().push(record);
-        }
-        if let Some(head) = kept.remove(&0) {
-            self.write_whole(stage, id, head);
-            return;
-        }
-        let last = self.index.group(id).and_then(|group| group.chunks.last());
-        let mut free = last.map_or(1, |chunk| chunk.number + 1)..;
-        let changed = kept
-            .into_iter()
-            .flat_map(|(chunk, families)| layout::changed(chunk, families, &mut free));
-        let mut changed: Vec<_> = changed.collect();
-        changed.push(Chunk { number: 0, families: Vec::new() });
-        self.write_chunks(stage, id, changed);
-    }
-
-    /// Stages chunks, and the head that vouches for them, which must be among them.
-    fn write_chunks(&mut self, stage: &mut Stage, id: GroupId, chunks: Vec<Chunk>) {
-        let mut head = Vec::new();
-        for Chunk { number, families } in chunks {
-            if number == 0 {
-                // Where the index has all families of a push already.
-                head = families;
-                continue;
-            }
-            for family in &families {
-                self.index.set_chunk(id, &family.name, number);
-            }
-            let Some(group) = self.index.group_mut(id) else { continue };
-            let key = group.chunk_key(number);
-            let frame = Frame::new(key, &ChunkRecord { families });
-            let new = frame.to_ref(number);
-            let place = group.chunks.binary_search_by_key(&number, |chunk| chunk.number);
-            let before = match place {
-                Ok(at) => group.chunks.get_mut(at).map(|old| std::mem::replace(old, new)),
-                Err(at) => {
-                    group.chunks.insert(at, new);
-                    None
-                }
-            };
-            stage.batch.put(key, frame, before);
-        }
-        self.write_head(stage, id, head);
-    }
-
-    fn write_head(&mut self, stage: &mut Stage, id: GroupId, families: Vec<FamilyRecord>) {
-        let Some(group) = self.index.group_mut(id) else { return };
-        let record = group_record(group, families);
-        let key = group.chunk_key(0);
-        let frame = Frame::new(key, &record);
-        let before = group.head.replace(frame.to_ref(0));
-        stage.batch.put(key, frame, before);
     }
 
     fn publish_group(
@@ -780,7 +682,7 @@ impl Judge {
         id: GroupId,
         block: &LabelBlock,
         lines: Vec<(FamilyId, Rendered)>,
-        at: Accepted,
+        at: Moment,
     ) {
         let Some(group) = self.index.group(id) else { return };
         let stamps = self.stamps.lines(&group.state, block, at);
@@ -828,48 +730,46 @@ pub fn is_bulk(go: usize, stay: usize, series: u64) -> bool {
     BULK_GROUPS.contains(&go) && stay < go / 4 && series <= BULK_SERIES_MAX
 }
 
-/// What of a group a push leaves, and where its own families go.
+/// What becomes of the families that a group has.
 #[derive(Debug, Default)]
 struct Plan {
     /// Families that the group no longer has, sorted.
     leaving: Vec<FamilyId>,
-    /// `None`: the push brings all families that the group then has.
-    update: Option<PlannedUpdate>,
+    /// Whether it has some that the push does not bring.
+    keeps_others: bool,
 }
 
-#[derive(Debug)]
-struct PlannedUpdate {
-    /// The chunks that change, as they are.
-    kept: HashMap<u32, Vec<FamilyRecord>>,
-    /// The chunk of each family of the push.
-    chunks: Vec<u32>,
+/// A family of a push, as the index takes it.
+pub fn new_member(family: &PreparedFamily) -> NewMember<'_> {
+    let PreparedFamily { kind, native, stored, rendered } = family;
+    NewMember {
+        name: stored.name(),
+        kind: *kind,
+        native: *native,
+        help: stored.help(),
+        sequence: stored.sequence(),
+        series: stored.series(),
+        rendered,
+    }
 }
 
 /// What is published of a group beside its lines.
 pub fn published(group: &Group) -> GroupView {
-    let chunks = group.head.iter().chain(&group.chunks);
     GroupView {
-        stored_id: group.stored_id,
+        number: group.number,
         key: group.key.clone(),
         state: Arc::clone(&group.state),
         deadline: group.deadline,
         series: group.series,
         families: u32::try_from(group.members.len()).unwrap_or(u32::MAX),
-        bytes: chunks.map(|chunk| u64::from(chunk.bytes)).sum(),
+        bytes: group.bytes,
     }
 }
 
-/// Stages that a group cannot be brought back any more.
-fn bury(stage: &mut Stage, departed: &Departed) {
-    remove_chunks(stage, departed);
-    stage.changes.push(Change::Buried { sequence: departed.sequence });
-}
-
-fn remove_chunks(stage: &mut Stage, departed: &Departed) {
-    for chunk in &departed.chunks {
-        let key = ChunkKey { group: departed.stored_id, chunk: chunk.number };
-        stage.batch.remove(key, *chunk);
-    }
+/// Stages that a group cannot be restored any more.
+fn purge(groups: &mut dyn StagedGroups, stage: &mut Stage, removed: &RemovedGroup) {
+    groups.purge(removed.number);
+    stage.changes.push(Change::Purged { sequence: removed.sequence });
 }
 
 /// The change that publishes a family's header.

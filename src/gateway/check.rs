@@ -12,10 +12,9 @@ use super::options::Limits;
 use super::prepare::{PreparedFamily, is_one_series, labels_text, schemes};
 use super::segment::GroupId;
 use super::stamps::is_stamp;
-use super::stored::read_families;
 use crate::model::name::is_metric_name;
 use crate::model::{Escaping, GroupingKey, Label, Limit, MetricType};
-use crate::store::{Batch, Store};
+use crate::store::{ReadError, StagedGroups};
 
 /// A push as the check sees it.
 #[derive(Debug)]
@@ -39,21 +38,20 @@ pub type PushedTypes<'a> = HashMap<&'a str, Option<MetricType>>;
 /// The types of a push's families, or only which there are.
 pub fn pushed_types(families: &[PreparedFamily], types: bool) -> PushedTypes<'_> {
     let of_family =
-        |family: &PreparedFamily| (types && family.record.series > 0).then_some(family.kind);
-    families.iter().map(|family| (family.record.name.as_str(), of_family(family))).collect()
+        |family: &PreparedFamily| (types && family.stored.series() > 0).then_some(family.kind);
+    families.iter().map(|family| (family.stored.name(), of_family(family))).collect()
 }
 
 impl<'a> Checked<'a> {
     pub fn check_family(
         &self,
-        store: &Store,
-        batch: &Batch,
+        groups: &dyn StagedGroups,
         key: &GroupingKey,
         family: &PreparedFamily,
     ) -> Result<(), Error> {
         self.check_type(family)?;
         self.check_suffixes(family)?;
-        self.check_series(store, batch, key, family)
+        self.check_series(groups, key, family)
     }
 
     /// Two groups whose keys differ by labels without a value only would have the same stamps.
@@ -73,7 +71,7 @@ impl<'a> Checked<'a> {
         let full = |what, setting, found, limit| {
             if found > limit { Err(Refusal::Full { what, setting, found, limit }) } else { Ok(()) }
         };
-        let pushed: u64 = self.families.iter().map(|f| u64::from(f.record.series)).sum();
+        let pushed: u64 = self.families.iter().map(|f| u64::from(f.stored.series())).sum();
         limit(
             "the push has too many series",
             Limit::SeriesPerPush,
@@ -84,7 +82,7 @@ impl<'a> Checked<'a> {
         let replaced = match self.mode {
             PushMode::Replace => before,
             PushMode::Update => {
-                let members = self.families.iter().filter_map(|f| self.member(&f.record.name));
+                let members = self.families.iter().filter_map(|f| self.member(f.stored.name()));
                 members.map(|member| u64::from(member.series)).sum()
             }
         };
@@ -104,7 +102,7 @@ impl<'a> Checked<'a> {
         let replaced = match self.mode {
             PushMode::Replace => before.saturating_sub(stamps),
             PushMode::Update => {
-                let members = self.families.iter().filter_map(|f| self.member(&f.record.name));
+                let members = self.families.iter().filter_map(|f| self.member(f.stored.name()));
                 members.map(|member| u64::from(member.rendered)).sum()
             }
         };
@@ -148,9 +146,10 @@ impl<'a> Checked<'a> {
 
     /// One name, one type, over all groups and the gateway's own metrics.
     fn check_type(&self, pushed: &PreparedFamily) -> Result<(), Refusal> {
-        let name = &pushed.record.name;
-        let refuse = |stored| Refusal::Type { family: name.clone(), pushed: pushed.kind, stored };
-        if let Some(own) = self.self_types.get(name.as_str()).filter(|own| **own != pushed.kind) {
+        let name = pushed.stored.name();
+        let refuse =
+            |stored| Refusal::Type { family: name.to_owned(), pushed: pushed.kind, stored };
+        if let Some(own) = self.self_types.get(name).filter(|own| **own != pushed.kind) {
             return Err(refuse(*own));
         }
         let Some((id, family)) = self.index.family_of(name) else { return Ok(()) };
@@ -160,7 +159,7 @@ impl<'a> Checked<'a> {
             return Err(refuse(family.kind));
         }
         if others > 0 && family.native != pushed.native {
-            return Err(Refusal::Native { family: name.clone(), native: pushed.native });
+            return Err(Refusal::Native { family: name.to_owned(), native: pushed.native });
         }
         Ok(())
     }
@@ -169,17 +168,17 @@ impl<'a> Checked<'a> {
     /// (`checkSuffixCollisions` of `client_golang`), nor, to a scraper that has names escaped, that
     /// another has.
     fn check_suffixes(&self, pushed: &PreparedFamily) -> Result<(), Refusal> {
-        if is_metric_name(&pushed.record.name) && !self.has_escaped_names() {
+        if is_metric_name(pushed.stored.name()) && !self.has_escaped_names() {
             return self.check_suffixes_under(Escaping::AllowUtf8, pushed);
         }
         let schemes = [Escaping::AllowUtf8].into_iter().chain(Escaping::CHANGING);
         schemes.into_iter().try_for_each(|scheme| {
-            let family = &pushed.record.name;
+            let family = pushed.stored.name();
             let escaped = scheme.apply(family);
-            let other = self.exposed_as(scheme, &escaped).find(|(other, _)| *other != *family);
+            let other = self.exposed_as(scheme, &escaped).find(|(other, _)| *other != family);
             match other.map(|(other, _)| other.to_owned()) {
                 Some(other) => {
-                    let (family, escaped) = (family.clone(), escaped.into_owned());
+                    let (family, escaped) = (family.to_owned(), escaped.into_owned());
                     Err(Refusal::Escaped { family, escaped, other })
                 }
                 None => self.check_suffixes_under(scheme, pushed),
@@ -192,7 +191,7 @@ impl<'a> Checked<'a> {
         scheme: Escaping,
         pushed: &PreparedFamily,
     ) -> Result<(), Refusal> {
-        let name = &*scheme.apply(&pushed.record.name);
+        let name = &*scheme.apply(pushed.stored.name());
         let collides = |name: &str, base: &str, kind| {
             Err(Refusal::Suffix { name: name.into(), base: base.into(), kind })
         };
@@ -249,7 +248,7 @@ impl<'a> Checked<'a> {
         self.escaped.get_or_init(|| {
             let mut escaped: HashMap<_, Vec<&str>> = HashMap::new();
             for family in self.families {
-                let name = family.record.name.as_str();
+                let name = family.stored.name();
                 for scheme in schemes(is_metric_name(name)) {
                     escaped
                         .entry((*scheme, scheme.apply(name).into_owned()))
@@ -268,22 +267,21 @@ impl<'a> Checked<'a> {
     /// pushed family is decoded at most once.
     fn check_series(
         &self,
-        store: &Store,
-        batch: &Batch,
+        groups: &dyn StagedGroups,
         key: &GroupingKey,
         pushed: &PreparedFamily,
     ) -> Result<(), Error> {
-        let Some((family, _)) = self.index.family_of(&pushed.record.name) else { return Ok(()) };
+        let Some((family, _)) = self.index.family_of(pushed.stored.name()) else { return Ok(()) };
         let rendered = &pushed.rendered;
         let refuse = |own: &[Label]| Refusal::Duplicate {
-            family: pushed.record.name.clone(),
+            family: pushed.stored.name().to_owned(),
             labels: labels_text(key, own),
         };
         let holder = |id: GroupId| {
             let group = self.index.group(id).filter(|_| !self.is_own(id))?;
             Some((id, group, group.member(family)?))
         };
-        let series = pushed.record.series as usize;
+        let series = pushed.stored.series() as usize;
         // What the group has, no other has.
         let own = self.own.zip(self.group.and_then(|group| group.member(family)));
         if let Some((id, member)) = own
@@ -295,12 +293,12 @@ impl<'a> Checked<'a> {
         if series > rendered.extras.len() {
             for (id, group, member) in self.index.with_extra(rendered.plain_hash).filter_map(holder)
             {
-                if self.holds_extra(store, batch, (id, group, member), key, &[])? {
+                if self.holds_extra(groups, (id, group, member), key, &[])? {
                     return Err(refuse(&[]).into());
                 }
             }
         }
-        let metrics = LazyCell::new(|| pushed.record.decode_metrics().unwrap_or_default());
+        let metrics = LazyCell::new(|| pushed.stored.decode().unwrap_or_default());
         for extra in &rendered.extras {
             let own = OnceCell::new();
             let own = || -> &[Label] {
@@ -316,7 +314,7 @@ impl<'a> Checked<'a> {
                 }
             }
             for held in self.index.with_extra(extra.hash).filter_map(holder) {
-                if self.holds_extra(store, batch, held, key, own())? {
+                if self.holds_extra(groups, held, key, own())? {
                     return Err(refuse(own()).into());
                 }
             }
@@ -324,7 +322,7 @@ impl<'a> Checked<'a> {
         for (hash, metric) in &rendered.also {
             let own = || metrics.get(*metric).map_or(&[][..], |metric| metric.labels.as_slice());
             for held in self.index.with_extra(*hash).filter_map(holder) {
-                if self.holds_extra(store, batch, held, key, own())? {
+                if self.holds_extra(groups, held, key, own())? {
                     return Err(refuse(own()).into());
                 }
             }
@@ -335,8 +333,7 @@ impl<'a> Checked<'a> {
     /// Confirms what a hash suggests: that a group has this very series, with labels beyond its own.
     fn holds_extra(
         &self,
-        store: &Store,
-        batch: &Batch,
+        groups: &dyn StagedGroups,
         (id, group, member): (GroupId, &Group, &Member),
         key: &GroupingKey,
         own: &[Label],
@@ -345,9 +342,12 @@ impl<'a> Checked<'a> {
             return Ok(false);
         }
         let name = self.index.family(member.family).map_or("", |family| &*family.name);
-        let families = read_families(store, batch, group, member.chunk).map_err(Fault::from)?;
-        let family = families.iter().find(|family| family.name == name);
-        let metrics = family.and_then(|family| family.decode_metrics().ok()).unwrap_or_default();
+        let number = group.number;
+        let Some(family) = groups.family(number, name).map_err(Fault::from)? else {
+            return Ok(false);
+        };
+        let metrics = family.decode().map_err(|source| ReadError::Family { number, source });
+        let metrics = metrics.map_err(Fault::from)?;
         let is_it = |held: &[Label]| is_one_series((&group.key, held), (key, own));
         Ok(metrics.iter().any(|metric| is_it(&metric.labels)))
     }

@@ -6,7 +6,7 @@ use hashbrown::HashMap;
 use tokio::sync::oneshot;
 
 use super::error::{Error, Fault, Refusal};
-use super::history::Departed;
+use super::history::RemovedGroup;
 use super::prepare::Prepared;
 use crate::exposition::text::LabelBlock;
 use crate::model::{GroupingKey, Meter, Ttl, TtlPolicy};
@@ -35,8 +35,7 @@ pub struct Push {
     pub families: Result<Prepared, Refusal>,
     /// Whether families that contradict what is stored are left out, rather than the push refused.
     pub lenient: bool,
-    /// The times to store in place of the present one.
-    pub times: Option<Box<ForeignTimes>>,
+    pub origin: Origin,
     /// Whether it was in conflict with what was there, and waits for what has expired of that to be
     /// removed.
     pub waited: bool,
@@ -44,23 +43,43 @@ pub struct Push {
     pub meter: Option<Box<dyn Meter>>,
 }
 
-/// When things happened to a group that another gateway has held, or that was gone.
+/// Where a group that is put into the gateway comes from.
+#[derive(Clone, Debug)]
+pub enum Origin {
+    /// A client has pushed it.
+    Pushed,
+    /// Another gateway has held it, with these times.
+    Imported(Box<Times>),
+    /// It was removed, and is restored with the times that it had.
+    Restored(Box<Times>, Arc<RemovedGroup>),
+}
+
+/// When a group was pushed that is not pushed now.
 #[derive(Clone, Debug, Default)]
-pub struct ForeignTimes {
+pub struct Times {
     pub created: UnixNanos,
     pub pushed: Option<UnixNanos>,
     pub failed: Option<UnixNanos>,
     /// When each family was pushed, by its name.
     pub stored: HashMap<String, UnixNanos>,
-    /// The departure that this undoes.
-    pub departed: Option<Arc<Departed>>,
 }
 
-/// When a command was accepted. Commands are accepted in the order of the queue.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Accepted {
-    pub now: UnixMillis,
-    pub wall: UnixNanos,
+impl Origin {
+    /// The times to store in place of the present one.
+    pub fn times(&self) -> Option<&Times> {
+        match self {
+            Self::Pushed => None,
+            Self::Imported(times) | Self::Restored(times, _) => Some(times),
+        }
+    }
+
+    /// The removal that it undoes.
+    pub fn restored(&self) -> Option<&Arc<RemovedGroup>> {
+        match self {
+            Self::Pushed | Self::Imported(_) => None,
+            Self::Restored(_, removed) => Some(removed),
+        }
+    }
 }
 
 /// A command, with the way to answer it.
@@ -140,7 +159,7 @@ impl Command {
     pub(super) fn is_large(&self) -> bool {
         let Self::Push(push, _) = self else { return false };
         let Ok(prepared) = &push.families else { return false };
-        let series = prepared.families.iter().map(|family| family.record.series as usize);
+        let series = prepared.families.iter().map(|family| family.stored.series() as usize);
         series.sum::<usize>() > LARGE_SERIES
     }
 

@@ -57,7 +57,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::gateway::GroupState;
+    use crate::model::GroupState;
     use crate::model::{GroupingKey, Label};
     use crate::time::UnixNanos;
 
@@ -68,7 +68,7 @@ mod tests {
         state.deadline = UnixMillis(1_000_000);
         change(&mut state);
         GroupView {
-            stored_id: 1,
+            number: 1,
             key: GroupingKey::new(vec![Label::new("job", "a")]).unwrap(),
             deadline: state.deadline,
             state: Arc::new(state),

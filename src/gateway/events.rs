@@ -9,7 +9,7 @@ use bytes::Bytes;
 use tokio::sync::watch;
 
 use super::Expires;
-use super::history::Departed;
+use super::history::RemovedGroup;
 use crate::model::GroupingKey;
 use crate::time::UnixNanos;
 
@@ -37,7 +37,7 @@ pub struct Event {
 pub enum Happened {
     Pushed { expires: Expires },
     Refused { reason: Arc<str> },
-    Departed(Arc<Departed>),
+    Removed(Arc<RemovedGroup>),
 }
 
 /// The latest events.
@@ -92,7 +92,7 @@ impl Happened {
         match self {
             Self::Pushed { .. } => "pushed",
             Self::Refused { .. } => "refused",
-            Self::Departed(gone) => gone.why.as_str(),
+            Self::Removed(gone) => gone.reason.as_str(),
         }
     }
 }

@@ -1,18 +1,16 @@
-//! Groups that are gone and can be brought back: the latest that expired or were deleted.
+//! The latest groups that expired or were deleted, and can be restored.
 //!
-//! What was stored of them stays where it is, in the store; a tombstone beside it says that the
-//! group is gone. So a group departs with one small write, and takes its data with it only once
-//! there are too many.
+//! What was stored of them stays where it is; a tombstone beside it says that the group was removed. So a
+//! group is removed with one small write, and purged only once there are too many.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use super::group::GroupState;
-use crate::model::GroupingKey;
-use crate::store::ChunkRef;
+use crate::model::{GroupState, GroupingKey, RemovalReason};
+use crate::store::Removal;
 use crate::time::UnixNanos;
 
-/// How much is kept of what is gone.
+/// How much is kept of removed groups.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HistoryLimits {
     /// Groups; zero keeps none.
@@ -21,20 +19,13 @@ pub struct HistoryLimits {
     pub bytes: u64,
 }
 
-/// Why a group is gone.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Departure {
-    Expired,
-    Deleted,
-}
-
-/// A group that is gone.
+/// A group that was removed.
 #[derive(Debug)]
-pub struct Departed {
-    /// Orders departures.
+pub struct RemovedGroup {
+    /// Orders removals.
     pub sequence: u64,
     pub key: GroupingKey,
-    pub why: Departure,
+    pub reason: RemovalReason,
     /// Wall time.
     pub at: UnixNanos,
     /// The rule that its TTL came from: its position, from zero, and its selector.
@@ -42,33 +33,30 @@ pub struct Departed {
     pub state: Arc<GroupState>,
     pub series: u32,
     pub families: u32,
-    /// Its number in the store, and what lies there of it: head, chunks, tombstone.
-    pub stored_id: u64,
-    pub chunks: Vec<ChunkRef>,
+    /// Its number in the store, and the bytes that it takes there.
+    pub number: u64,
+    pub bytes: u64,
 }
 
-/// The latest departures, oldest first.
+/// The latest removals, oldest first.
 #[derive(Debug)]
 pub struct History {
-    list: VecDeque<Arc<Departed>>,
+    list: VecDeque<Arc<RemovedGroup>>,
     bytes: u64,
     limits: HistoryLimits,
 }
 
-impl Departure {
-    /// As the API and the events name it.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Expired => "expired",
-            Self::Deleted => "deleted",
-        }
-    }
-}
-
-impl Departed {
-    /// Bytes that it takes in the store.
-    pub fn bytes(&self) -> u64 {
-        self.chunks.iter().map(|chunk| u64::from(chunk.bytes)).sum()
+impl RemovedGroup {
+    /// A group that takes so many bytes in the store.
+    pub fn new(
+        number: u64,
+        key: GroupingKey,
+        state: Arc<GroupState>,
+        removal: Removal,
+        bytes: u64,
+    ) -> Self {
+        let Removal { sequence, at, reason, deadline: _, rule, series, families } = removal;
+        Self { sequence, key, reason, at, rule, state, series, families, number, bytes }
     }
 }
 
@@ -88,37 +76,43 @@ impl History {
         self.limits.groups
     }
 
-    /// Whether a group with so many bytes is kept at all.
+    /// Whether a group of so many bytes is kept.
     pub fn keeps(&self, bytes: u64) -> bool {
         bytes <= self.limits.bytes
     }
 
     /// All of them, oldest first.
-    pub fn iter(&self) -> impl DoubleEndedIterator<Item = &Arc<Departed>> {
+    pub fn iter(&self) -> impl DoubleEndedIterator<Item = &Arc<RemovedGroup>> {
         self.list.iter()
     }
 
     /// Adds the latest.
-    pub fn push(&mut self, departed: Arc<Departed>) {
-        self.bytes += departed.bytes();
-        self.list.push_back(departed);
+    pub fn push(&mut self, removed: Arc<RemovedGroup>) {
+        self.bytes += removed.bytes;
+        self.list.push_back(removed);
     }
 
     /// Takes one out.
-    pub fn take(&mut self, sequence: u64) -> Option<Arc<Departed>> {
-        let at = self.list.iter().position(|departed| departed.sequence == sequence)?;
-        let departed = self.list.remove(at)?;
-        self.bytes -= departed.bytes();
-        Some(departed)
+    pub fn take(&mut self, sequence: u64) -> Option<Arc<RemovedGroup>> {
+        let at = self.list.iter().position(|removed| removed.sequence == sequence)?;
+        let removed = self.list.remove(at)?;
+        self.bytes -= removed.bytes;
+        Some(removed)
+    }
+
+    /// Takes out the one of a number in the store.
+    pub fn take_number(&mut self, number: u64) -> Option<Arc<RemovedGroup>> {
+        let sequence = self.list.iter().find(|removed| removed.number == number)?.sequence;
+        self.take(sequence)
     }
 
     /// Takes out the oldest, if there are too many.
-    pub fn pop_excess(&mut self) -> Option<Arc<Departed>> {
+    pub fn pop_excess(&mut self) -> Option<Arc<RemovedGroup>> {
         if self.list.len() <= self.limits.groups && self.bytes <= self.limits.bytes {
             return None;
         }
         let oldest = self.list.pop_front()?;
-        self.bytes -= oldest.bytes();
+        self.bytes -= oldest.bytes;
         Some(oldest)
     }
 
@@ -130,6 +124,6 @@ impl History {
 
     /// Puts them in order, once all that were stored have been added.
     pub fn sort(&mut self) {
-        self.list.make_contiguous().sort_unstable_by_key(|departed| departed.sequence);
+        self.list.make_contiguous().sort_unstable_by_key(|removed| removed.sequence);
     }
 }

@@ -10,12 +10,10 @@ use hashbrown::{HashMap, HashTable};
 use slab::Slab;
 
 use super::deadlines::Deadlines;
-use super::group::GroupState;
 use super::prepare::{RenderedFamily, SeriesHasher, schemes};
 use super::segment::GroupId;
 use crate::model::name::is_metric_name;
-use crate::model::{Escaping, GroupingKey, MetricType};
-use crate::store::{ChunkKey, ChunkRef};
+use crate::model::{Escaping, GroupState, GroupingKey, MetricType};
 use crate::time::UnixMillis;
 
 /// Number of a family in the index and in the view. Used again once the family is gone.
@@ -43,7 +41,7 @@ pub struct Index {
     hasher: SeriesHasher,
     series: u64,
     rendered: u64,
-    next_stored_id: u64,
+    next_number: u64,
     next_sequence: u64,
 }
 
@@ -56,12 +54,9 @@ pub struct Group {
     pub state: Arc<GroupState>,
     /// That of the state, at hand.
     pub deadline: UnixMillis,
-    /// Its number in the store.
-    pub stored_id: u64,
-    /// Its head in the store. Absent only while the group is being created.
-    pub head: Option<ChunkRef>,
-    /// The chunks beside the head.
-    pub chunks: Vec<ChunkRef>,
+    /// Its number in the store, and the bytes that it takes there.
+    pub number: u64,
+    pub bytes: u64,
     /// Its families, ordered by number.
     pub members: Vec<Member>,
     pub series: u32,
@@ -83,8 +78,6 @@ pub struct Member {
     pub sequence: u64,
     pub family: FamilyId,
     pub help: HelpId,
-    /// Where it is stored; 0 is the head.
-    pub chunk: u32,
     pub series: u32,
     /// Bytes of its lines.
     pub rendered: u32,
@@ -127,8 +120,6 @@ struct Helps {
 #[derive(Debug)]
 pub struct NewMember<'a> {
     pub name: &'a str,
-    /// Where it is stored; 0 is the head, or not known yet.
-    pub chunk: u32,
     pub kind: MetricType,
     pub native: bool,
     pub help: Option<&'a str>,
@@ -142,11 +133,6 @@ impl Group {
     pub fn member(&self, family: FamilyId) -> Option<&Member> {
         let at = self.members.binary_search_by_key(&family, |member| member.family).ok()?;
         self.members.get(at)
-    }
-
-    /// The key of a chunk of this group.
-    pub fn chunk_key(&self, chunk: u32) -> ChunkKey {
-        ChunkKey { group: self.stored_id, chunk }
     }
 }
 
@@ -180,7 +166,7 @@ impl Index {
             hasher,
             series: 0,
             rendered: 0,
-            next_stored_id: 1,
+            next_number: 1,
             next_sequence: 1,
         }
     }
@@ -197,8 +183,8 @@ impl Index {
 
     /// Forgets all groups. Numbers of the store are not used again all the same.
     pub fn clear(&mut self) {
-        let Self { hasher, next_stored_id, next_sequence, .. } = *self;
-        *self = Self { next_stored_id, next_sequence, ..Self::new(hasher) };
+        let Self { hasher, next_number, next_sequence, .. } = *self;
+        *self = Self { next_number, next_sequence, ..Self::new(hasher) };
     }
 
     /// How many series there are, without the gateway's own two a group.
@@ -327,22 +313,21 @@ impl Index {
         self.next_sequence - 1
     }
 
+    /// A number for a group in the store that none has had.
+    pub fn next_number(&mut self) -> u64 {
+        self.next_number += 1;
+        self.next_number - 1
+    }
+
     /// Sees to it that later numbers are above those of a stored group.
-    pub fn seen_stored(&mut self, stored_id: u64, sequence: u64) {
-        self.next_stored_id = self.next_stored_id.max(stored_id + 1);
+    pub fn seen_stored(&mut self, number: u64, sequence: u64) {
+        self.next_number = self.next_number.max(number + 1);
         self.next_sequence = self.next_sequence.max(sequence + 1);
     }
 
-    /// Adds a group without families. `stored_id` is its number in the store, if it has one.
-    pub fn insert(
-        &mut self,
-        key: GroupingKey,
-        state: Arc<GroupState>,
-        stored_id: Option<u64>,
-    ) -> GroupId {
+    /// Adds a group without families, with its number in the store.
+    pub fn insert(&mut self, key: GroupingKey, state: Arc<GroupState>, number: u64) -> GroupId {
         let deadline = state.deadline;
-        let stored_id = stored_id.unwrap_or(self.next_stored_id);
-        self.seen_stored(stored_id, 0);
         let hash = self.hasher.group(&key);
         let rendered = stamp_bytes(&key);
         self.rendered += rendered;
@@ -351,9 +336,8 @@ impl Index {
             labels_hash: hash,
             state,
             deadline,
-            stored_id,
-            head: None,
-            chunks: Vec::new(),
+            number,
+            bytes: 0,
             members: Vec::new(),
             series: 0,
             rendered,
@@ -456,7 +440,6 @@ impl Index {
             sequence: new.sequence,
             family: family_id,
             help,
-            chunk: new.chunk,
             series: new.series,
             rendered: u32::try_from(new.rendered.bytes()).unwrap_or(u32::MAX),
         };
@@ -494,17 +477,6 @@ impl Index {
             self.extras_of.insert((id, family_id), Extras { series, hashes });
         }
         (family_id, changed)
-    }
-
-    /// Notes in which chunk a group's family is stored.
-    pub fn set_chunk(&mut self, id: GroupId, name: &str, chunk: u32) {
-        let Some(family) = self.by_name.get(name).copied() else { return };
-        let Some(group) = self.groups.get_mut(id as usize) else { return };
-        if let Ok(at) = group.members.binary_search_by_key(&family, |member| member.family)
-            && let Some(member) = group.members.get_mut(at)
-        {
-            member.chunk = chunk;
-        }
     }
 
     /// Takes families from a group, which are sorted.
@@ -751,7 +723,7 @@ mod tests {
         static RENDERED: LazyLock<RenderedFamily> = LazyLock::new(|| rendered(vec![]));
         let kind = MetricType::Gauge;
         let native = false;
-        NewMember { name, chunk: 0, kind, native, help, sequence, series: 1, rendered: &RENDERED }
+        NewMember { name, kind, native, help, sequence, series: 1, rendered: &RENDERED }
     }
 
     fn rendered(extras: Vec<ExtraSeries>) -> RenderedFamily {
@@ -766,8 +738,7 @@ mod tests {
     #[test]
     fn groups_are_found_by_key_and_by_deadline() {
         let mut index = index();
-        let (a, b) =
-            (index.insert(key("a"), state(5), None), index.insert(key("b"), state(1), None));
+        let (a, b) = (index.insert(key("a"), state(5), 1), index.insert(key("b"), state(1), 2));
         assert_eq!((index.find(&key("a")), index.find(&key("c"))), (Some(a), None));
         assert_eq!(index.due(UnixMillis(15)).collect::<Vec<_>>(), [b, a]);
         assert_eq!(index.due(UnixMillis(14)).collect::<Vec<_>>(), [b]);
@@ -780,17 +751,16 @@ mod tests {
     #[test]
     fn stored_numbers_are_not_used_again() {
         let mut index = index();
-        let first = index.insert(key("a"), state(0), Some(41));
+        index.seen_stored(41, 0);
+        let first = index.insert(key("a"), state(0), 41);
         index.remove(first);
-        let second = index.insert(key("a"), state(0), None);
-        assert_eq!(index.group(second).unwrap().stored_id, 42);
+        assert_eq!(index.next_number(), 42);
     }
 
     #[test]
     fn a_family_lives_as_long_as_a_group_has_it() {
         let mut index = index();
-        let (a, b) =
-            (index.insert(key("a"), state(0), None), index.insert(key("b"), state(0), None));
+        let (a, b) = (index.insert(key("a"), state(0), 1), index.insert(key("b"), state(0), 2));
         let (family, created) = set(&mut index, a, member("m", None, 1));
         assert!(created);
         assert_eq!(set(&mut index, b, member("m", None, 2)), (family, false));
@@ -807,7 +777,7 @@ mod tests {
     fn the_help_of_the_most_recent_push_wins_and_survives_its_loss() {
         let mut index = index();
         let ids: Vec<_> =
-            ["a", "b", "c"].iter().map(|job| index.insert(key(job), state(0), None)).collect();
+            ["a", "b", "c"].iter().map(|job| index.insert(key(job), state(0), 1)).collect();
         let help = |index: &Index| index.family_of("m").unwrap().1.help().unwrap().to_string();
         set(&mut index, ids[0], member("m", Some("one"), 1));
         assert!(set(&mut index, ids[1], member("m", Some("two"), 2)).1);
@@ -821,7 +791,7 @@ mod tests {
         assert_eq!(help(&index), "two");
         // Restored in any order, the latest still wins.
         assert!(!set(&mut index, ids[1], member("m", Some("two"), 9)).1);
-        let old = index.insert(key("d"), state(0), None);
+        let old = index.insert(key("d"), state(0), 4);
         assert!(set(&mut index, old, member("m", Some("old"), 5)).1, "it is disputed now");
         assert_eq!(help(&index), "two");
     }
@@ -829,7 +799,7 @@ mod tests {
     #[test]
     fn series_with_labels_of_their_own_are_found_until_they_are_gone() {
         let mut index = index();
-        let a = index.insert(key("a"), state(0), None);
+        let a = index.insert(key("a"), state(0), 1);
         let rendered = rendered(vec![ExtraSeries { hash: 7, labels_hash: 1, metric: 0 }]);
         let new = NewMember { rendered: &rendered, ..member("m", None, 1) };
         let (family, _) = set(&mut index, a, new);

@@ -16,19 +16,19 @@ use std::time::{Duration, Instant};
 use tokio::sync::{oneshot, watch};
 
 use super::apply::{Judge, Stage, Verdict};
-use super::command::{Accepted, Command, Reply};
+use super::command::{Command, Reply};
 use super::error::{Error, Fault};
 use super::events::{EventLog, Happened};
-use super::history::{Departed, Departure};
+use super::history::RemovedGroup;
 use super::options::Sync;
 use super::outage;
 use super::pulse::Pulse;
 use super::queue::{Next, Queue, Slow};
 use super::view::{Change, View};
-use crate::model::{GroupingKey, Meter};
-use crate::store::{CommitError, OpenError, Store};
+use crate::model::{GroupingKey, Meter, RemovalReason};
+use crate::store::{CommitError, OpenError, Store, Writer};
 use crate::telemetry::metrics::SelfMetrics;
-use crate::time::{Clock, UnixMillis, UnixNanos};
+use crate::time::{Clock, Moment, UnixMillis, UnixNanos};
 
 /// Enough to make a sync cheap per push; few enough that a batch is soon done.
 const BATCH_COMMANDS_MAX: usize = 1024;
@@ -44,6 +44,7 @@ const ALIVE_INTERVAL: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub(super) struct Lane {
     pub(super) judge: Judge,
+    pub(super) writer: Writer,
     pub(super) queue: Arc<Queue>,
     pub(super) clock: Arc<dyn Clock>,
     /// As the store has it.
@@ -74,7 +75,7 @@ struct Staged {
     /// When its first command was judged.
     began: Option<Instant>,
     /// When the last of its commands was accepted.
-    at: UnixMillis,
+    at: Option<Moment>,
     /// Whether there is a large push among them.
     has_large: bool,
 }
@@ -82,7 +83,7 @@ struct Staged {
 /// A batch in the store, not yet synced.
 struct Applied {
     changes: Vec<Change>,
-    departed: Vec<Arc<Departed>>,
+    removed: Vec<Arc<RemovedGroup>>,
     happened: Vec<(UnixNanos, GroupingKey, Happened)>,
     answers: Vec<Answer>,
     began: Instant,
@@ -186,7 +187,7 @@ impl Lane {
     /// Works until the queue is closed, or until a commit fails. Then the queue takes nothing in, all
     /// that was on its way is answered, and the judge is ahead of the store.
     fn work(&mut self) -> Result<(), Arc<CommitError>> {
-        let Self { judge, queue, clock, clock_offset_ms, pulse, committer } = self;
+        let Self { judge, writer, queue, clock, clock_offset_ms, pulse, committer } = self;
         let (committer, queue): (&Committer, &Arc<Queue>) = (committer, queue);
         let mut kept_time = KeptTime { offset_ms: clock_offset_ms, alive: UnixMillis(0) };
         let store = &*committer.store;
@@ -200,12 +201,12 @@ impl Lane {
             let mut commands = Vec::new();
             let mut staged = Staged::default();
             let result = loop {
-                let count = staged.count();
+                let count = staged.count(writer);
                 let next = queue.next(count, staged.has_large, BATCH_COMMANDS_MAX, &mut commands);
                 let stops = match next {
                     Next::Judge => {
                         let later =
-                            staged.judge(judge, store, clock.offset_ms(), pulse, &mut commands);
+                            staged.judge(judge, writer, clock.offset_ms(), pulse, &mut commands);
                         queue.put_back(later);
                         continue;
                     }
@@ -218,7 +219,7 @@ impl Lane {
                 };
                 let busy = pulse.busy("writing a batch to the store", None);
                 let kept = kept_time.keep(store, &**clock, stops);
-                let applied = kept.and_then(|()| staged.apply(judge, store));
+                let applied = kept.and_then(|()| staged.apply(judge, writer));
                 drop(busy);
                 let batch = match applied {
                     Ok(batch) => batch,
@@ -245,8 +246,8 @@ impl Lane {
 
 impl Staged {
     /// How much is staged: commands that are to be answered, or what they have brought about.
-    fn count(&self) -> usize {
-        self.answers.len().max(usize::from(!self.stage.batch.is_empty()))
+    fn count(&self, writer: &Writer) -> usize {
+        self.answers.len().max(usize::from(!writer.is_empty()))
     }
 
     /// Judges commands, in order. Returns those that are to be judged again, and what has to wait for
@@ -254,10 +255,10 @@ impl Staged {
     fn judge(
         &mut self,
         judge: &mut Judge,
-        store: &Store,
+        writer: &mut Writer,
         offset_ms: i64,
         pulse: &Pulse,
-        commands: &mut Vec<(Accepted, Command)>,
+        commands: &mut Vec<(Moment, Command)>,
     ) -> Slow {
         self.began.get_or_insert_with(Instant::now);
         let stage = &mut self.stage;
@@ -269,13 +270,13 @@ impl Staged {
             }
             let _busy = pulse.busy(command.as_str(), command.key());
             self.has_large |= command.is_large();
-            self.at = at.now;
+            self.at = Some(at);
             let answer = match command {
                 Command::Push(push, reply) => {
                     let key = push.key.clone();
                     let mut push = push;
                     let meter = push.meter.take();
-                    let result = match judge.push(store, stage, push, at) {
+                    let result = match judge.push(writer, stage, push, at) {
                         Verdict::Done(result) => result,
                         Verdict::Later(mut push) => {
                             push.meter = meter;
@@ -294,27 +295,27 @@ impl Staged {
                     Answer::Push(reply, result, meter)
                 }
                 Command::Delete(key, reply) => {
-                    judge.delete(stage, &key, at);
+                    judge.delete(writer, stage, &key, at);
                     Answer::Done(reply)
                 }
                 Command::Wipe(reply) => {
-                    let groups = judge.wipe(stage);
+                    let groups = judge.wipe(writer, stage);
                     tracing::info!(groups, "all groups were deleted");
                     Answer::Done(reply)
                 }
                 Command::Change(keys, operation, reply) => {
-                    let changed = judge.change(store, stage, keys, operation, at);
+                    let changed = judge.change(writer, stage, keys, operation, at);
                     Answer::Changed(reply, changed)
                 }
                 Command::SetPolicy(policy, from, reply) => {
-                    if let Some(next) = judge.set_policy(stage, &policy, from, at) {
+                    if let Some(next) = judge.set_policy(writer, stage, &policy, from, at) {
                         later.push(at, Command::SetPolicy(policy, next, reply));
                         continue;
                     }
                     Answer::Done(reply)
                 }
                 Command::Reap(reply) => {
-                    judge.reap(stage, at);
+                    judge.reap(writer, stage, at);
                     Answer::Done(reply)
                 }
             };
@@ -324,16 +325,18 @@ impl Staged {
     }
 
     /// Applies what is staged as one batch, and leaves nothing staged; where that fails, the answers.
-    fn apply(&mut self, judge: &mut Judge, store: &Store) -> Result<Applied, CommitError> {
+    fn apply(&mut self, judge: &mut Judge, writer: &mut Writer) -> Result<Applied, CommitError> {
         judge.finish(&mut self.stage);
-        let wrote = !self.stage.batch.is_empty();
+        let wrote = !writer.is_empty();
+        let at = self.at;
         if wrote {
-            store.apply(&self.stage.batch)?;
+            writer.commit(at.map_or(UnixNanos(0), |at| at.wall))?;
         }
-        let Self { stage, happened, answers, began, at, has_large: _ } = mem::take(self);
-        let Stage { changes, departed, .. } = stage;
+        let Self { stage, happened, answers, began, .. } = mem::take(self);
+        let Stage { changes, removed, .. } = stage;
         let began = began.unwrap_or_else(Instant::now);
-        Ok(Applied { changes, departed, happened, answers, began, at, wrote })
+        let at = at.map_or(UnixMillis(0), |at| at.now);
+        Ok(Applied { changes, removed, happened, answers, began, at, wrote })
     }
 }
 
@@ -438,7 +441,7 @@ impl Committer {
 
     /// Makes a durable batch visible, and answers.
     fn publish(&self, batch: Applied) {
-        let Applied { changes, departed, happened, answers, began, at, wrote } = batch;
+        let Applied { changes, removed, happened, answers, began, at, wrote } = batch;
         let mut view = self.view.write().unwrap_or_else(PoisonError::into_inner);
         for change in changes {
             view.publish(change);
@@ -448,15 +451,15 @@ impl Committer {
         if wrote {
             self.metrics.committed(began.elapsed(), answers.len());
         }
-        let expired = || departed.iter().filter(|group| group.why == Departure::Expired);
+        let expired = || removed.iter().filter(|group| group.reason == RemovalReason::Expired);
         for group in expired() {
             self.metrics.expired(group.series, at.saturating_since(group.state.deadline));
         }
-        log_expired(&departed);
-        let gone = departed
+        log_expired(&removed);
+        let removed = removed
             .into_iter()
-            .map(|departed| (departed.at, departed.key.clone(), Happened::Departed(departed)));
-        self.events.add(happened.into_iter().chain(gone));
+            .map(|removed| (removed.at, removed.key.clone(), Happened::Removed(removed)));
+        self.events.add(happened.into_iter().chain(removed));
         for answer in answers {
             answer.send();
         }
@@ -465,8 +468,8 @@ impl Committer {
 }
 
 /// A line for each group that has expired; where there are many, one for all of them.
-fn log_expired(departed: &[Arc<Departed>]) {
-    let expired = || departed.iter().filter(|group| group.why == Departure::Expired);
+fn log_expired(removed: &[Arc<RemovedGroup>]) {
+    let expired = || removed.iter().filter(|group| group.reason == RemovalReason::Expired);
     let count = expired().count();
     if count > LOG_LINES_MAX {
         let series: u64 = expired().map(|group| u64::from(group.series)).sum();

@@ -1,4 +1,4 @@
-//! The use cases: push, delete, scrape, reap, restore.
+//! The use cases: push, delete, restore, scrape, reap.
 //!
 //! Promises
 //! - A push or delete is answered, and visible, once it is durable; pushes are applied whole, one
@@ -8,35 +8,31 @@
 //!   changed (`benches/`).
 //!
 //! Deliberately absent
-//! - No HTTP, no settings file, no sled. The judgement in `apply` is a plain function of index,
-//!   command and time; a second engine behind the store would find it unchanged.
+//! - No HTTP, no settings file, no sled. A verdict of the judge is a function of state, command and time;
+//!   its tests keep the groups in a map.
 
 pub mod apply;
 pub mod check;
 pub mod command;
 pub mod condition;
+mod content;
 mod deadlines;
 pub mod error;
 pub mod events;
-pub mod group;
 pub mod history;
 pub mod index;
 mod lane;
-mod layout;
 pub mod options;
 mod outage;
 pub mod prepare;
 pub mod preview;
 mod pulse;
 mod queue;
-mod records;
-mod restore;
-pub mod salvage;
 pub mod scrape;
 pub mod segment;
 mod shelves;
 pub mod stamps;
-mod stored;
+pub mod state;
 pub mod view;
 
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -49,41 +45,38 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
 
 pub use command::{Operation, PushMode};
 pub use condition::Condition;
+pub use content::{FamilyContent, GroupContent};
 pub use error::{Error, Fault, Refusal};
 pub use events::{Event, EventLog, Happened, shortened};
-pub use group::{GroupState, Policy};
-pub use history::{Departed, Departure, HistoryLimits};
+pub use history::{HistoryLimits, RemovedGroup};
 pub use lane::{LaneError, LaneHandle, REAPER_SLEEP_MAX};
 pub use options::{Downtime, Limits, Options, Sync};
-pub use restore::Restored;
-#[cfg(any(test, fuzzing))]
-pub(crate) use restore::try_restore;
 pub use scrape::{Compressed, Exposition, Run, ScrapeCache, ScrapeOptions};
-pub use stored::{StoredFamily, StoredGroup, read_all};
+pub use state::Loaded;
+#[cfg(any(test, fuzzing))]
+pub(crate) use state::try_load;
 pub use view::GroupView;
 
-use apply::Judge;
-use command::{Accepted, Command, ForeignTimes, Push};
-use history::History;
-use index::Index;
+use command::{Command, Origin, Push, Times};
 use lane::{Committer, Lane};
 use prepare::{Rules, SeriesHasher};
 use pulse::{Pulse, Watched};
 use queue::Queue;
 use stamps::Stamps;
+use state::{State, StateOptions};
 use view::{Totals, View};
 
 use crate::exposition::persistence::ForeignGroup;
 use crate::exposition::text::LabelBlock;
 use crate::model::name::is_metric_name;
 use crate::model::{
-    GroupingKey, Meter, MetricFamily, NameRules, OverBudget, Ttl, TtlPolicy, Unmetered,
+    GroupingKey, Meter, MetricFamily, NameRules, OverBudget, Policy, Ttl, TtlPolicy, Unmetered,
 };
 use crate::store::{CloseError, CommitError, ImportState, OpenError, ReadError, Store};
 use crate::telemetry::metrics::{Readings, SelfMetrics};
 use crate::telemetry::recent::Slice;
 use crate::telemetry::remembered::Remembered;
-use crate::time::{Clock, UnixMillis, UnixNanos};
+use crate::time::{Clock, Moment, UnixMillis, UnixNanos};
 
 /// A handle to the gateway. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -153,13 +146,13 @@ pub enum StoreCloseError {
 pub type Expires = Option<UnixNanos>;
 
 impl Gateway {
-    /// Restores what is stored and starts the lane. Blocks.
+    /// Loads the groups of the store and starts the lane. Blocks.
     pub fn start(
         store: Store,
         options: Options,
         clock: Arc<dyn Clock>,
         metrics: Arc<SelfMetrics>,
-    ) -> Result<(Self, LaneHandle, Restored), StartError> {
+    ) -> Result<(Self, LaneHandle, Loaded), StartError> {
         if let Some(offset) = store.clock_offset_ms()? {
             clock.restore_offset_ms(offset);
         }
@@ -172,20 +165,19 @@ impl Gateway {
             Duration::ZERO => UnixMillis(0),
             grace => now.saturating_add(grace),
         };
-        let at = Accepted { now, wall: clock.wall() };
+        let at = Moment { now, wall: clock.wall() };
         let policy = Policy { ttl: Arc::new(options.ttl.clone()), floor };
-        let stamps = Stamps { expose_deadline: options.expose_deadline };
-        let mut judge = Judge {
-            index: Index::new(hasher),
+        let state_options = StateOptions {
+            hasher,
             policy: policy.clone(),
-            history: History::new(options.history),
             limits: options.limits,
-            stamps,
+            history: options.history,
+            stamps: Stamps { expose_deadline: options.expose_deadline },
             self_types: metrics.types().collect(),
         };
-        let mut view = View::new(stamps.families());
-        let restored = restore::restore(&store, &mut judge, &mut view, hasher, at)?;
-        let quoted_names = options.names == NameRules::Utf8 || restored.quoted_names;
+        let store = Arc::new(store);
+        let (State { judge, mut view }, writer, loaded) = State::load(&store, state_options, at)?;
+        let quoted_names = options.names == NameRules::Utf8 || loaded.quoted_names;
         let (sender, next_deadline) = watch::channel(view.next_deadline());
         let events = Arc::new(EventLog::new(clock.wall()));
         let pulses = [Arc::new(Pulse::default()), Arc::new(Pulse::default())];
@@ -194,7 +186,7 @@ impl Gateway {
         let shared = Shared {
             queue: Arc::new(Queue::new(options.limits.queue, Arc::clone(&clock))),
             view: Arc::new(RwLock::new(view)),
-            store: Arc::new(store),
+            store,
             clock,
             store_bytes: Remembered::default(),
             metrics,
@@ -213,6 +205,7 @@ impl Gateway {
         };
         let lane = LaneHandle::spawn(Lane {
             judge,
+            writer,
             queue: Arc::clone(&shared.queue),
             clock: Arc::clone(&shared.clock),
             clock_offset_ms: shared.store.clock_offset_ms()?.unwrap_or(0),
@@ -227,7 +220,7 @@ impl Gateway {
                 pulse: committer_pulse,
             },
         })?;
-        Ok((Self { shared: Arc::new(shared) }, lane, restored))
+        Ok((Self { shared: Arc::new(shared) }, lane, loaded))
     }
 
     /// Pushes families with names that differ to a group. Returns when the group will expire.
@@ -242,7 +235,7 @@ impl Gateway {
         meter: Box<dyn Meter>,
     ) -> Result<Expires, Error> {
         let lenient = !self.shared.options.consistency_check;
-        self.submit(key, mode, ttl, families, lenient, None, meter).await
+        self.submit(key, mode, ttl, families, lenient, Origin::Pushed, meter).await
     }
 
     /// Stores a group that another gateway has held, with its times, in place of what is there. It
@@ -250,12 +243,10 @@ impl Gateway {
     pub async fn import(&self, group: ForeignGroup, lenient: bool) -> Result<(), Error> {
         let ForeignGroup { key, created, pushed, failed, families } = group;
         let stored = families.iter().map(|(at, family)| (family.name.clone(), *at)).collect();
-        let times = Box::new(ForeignTimes { created, pushed, failed, stored, departed: None });
+        let origin = Origin::Imported(Box::new(Times { created, pushed, failed, stored }));
         let families = families.into_iter().map(|(_, family)| family).collect();
         let mode = PushMode::Replace;
-        self.submit(key, mode, None, families, lenient, Some(times), Box::new(Unmetered))
-            .await
-            .map(drop)
+        self.submit(key, mode, None, families, lenient, origin, Box::new(Unmetered)).await.map(drop)
     }
 
     #[expect(clippy::too_many_arguments, reason = "all that a push is")]
@@ -266,13 +257,13 @@ impl Gateway {
         ttl: Option<Ttl>,
         families: Vec<MetricFamily>,
         lenient: bool,
-        times: Option<Box<ForeignTimes>>,
+        origin: Origin,
         mut meter: Box<dyn Meter>,
     ) -> Result<Expires, Error> {
         let shared = &*self.shared;
         // What a push may bring was looked at when it was parsed. What comes from elsewhere may have
         // names that have to be quoted, or escaped, from now on.
-        if times.is_some() && has_quoted_names(&key, &families) {
+        if origin.times().is_some() && has_quoted_names(&key, &families) {
             shared.quoted_names.store(true, Ordering::Relaxed);
         }
         let series: usize = families.iter().map(|family| family.metrics.len()).sum();
@@ -290,7 +281,7 @@ impl Gateway {
             policy,
             families,
             lenient,
-            times,
+            origin,
             key,
             waited: false,
             meter: Some(meter),
@@ -351,21 +342,21 @@ impl Gateway {
         )
     }
 
-    /// Brings back a group that is gone, for its TTL from now on.
-    pub async fn bring_back(&self, departed: Arc<Departed>) -> Result<Expires, Error> {
-        let read = beside_other_tasks(true, || self.read_group(departed.stored_id));
+    /// Restores a removed group, for its TTL from now on.
+    pub async fn restore_removed(&self, removed: Arc<RemovedGroup>) -> Result<Expires, Error> {
+        let read = beside_other_tasks(true, || self.read_group(removed.number));
         let Some(stored) = read.map_err(Fault::from)? else { return Err(Refusal::Exists.into()) };
-        let StoredGroup { key, created, pushed, failed, families } = stored;
-        let own = departed.state.overridden.or(departed.state.asked);
+        let GroupContent { key, created, pushed, failed, families } = stored;
+        let own = removed.state.overridden.or(removed.state.asked);
         if own == Some(Ttl::After(Duration::ZERO)) {
             return Err(Refusal::AtOnce.into());
         }
-        let at = families.iter().map(|family| (family.name.clone(), family.stored)).collect();
-        let families = families.into_iter().map(StoredFamily::into_family).collect();
-        let departed = Some(departed);
-        let times = Box::new(ForeignTimes { created, pushed, failed, stored: at, departed });
+        let stored = families.iter().map(|family| (family.name.clone(), family.stored)).collect();
+        let families = families.into_iter().map(FamilyContent::into_family).collect();
+        let times = Box::new(Times { created, pushed, failed, stored });
+        let origin = Origin::Restored(times, removed);
         let meter = Box::new(Unmetered);
-        self.submit(key, PushMode::Replace, None, families, false, Some(times), meter).await
+        self.submit(key, PushMode::Replace, None, families, false, origin, meter).await
     }
 
     /// Has groups live by another policy from now on, also those that are there, but for those whose
@@ -432,8 +423,8 @@ impl Gateway {
         self.view().group(key, self.shared.clock.now()).cloned()
     }
 
-    /// What can be brought back, latest first. Waits for what has expired to be removed.
-    pub async fn departed(&self) -> Result<Vec<Arc<Departed>>, Fault> {
+    /// The removed groups that can be restored, latest first. Waits for expired groups to be removed.
+    pub async fn removed(&self) -> Result<Vec<Arc<RemovedGroup>>, Fault> {
         while self.view().overdue(self.shared.clock.now()).next().is_some() {
             match self.reap().await {
                 Ok(()) => {}
@@ -442,7 +433,7 @@ impl Gateway {
                 Err(fault) => return Err(fault),
             }
         }
-        Ok(self.view().departed().iter().rev().cloned().collect())
+        Ok(self.view().removed().iter().rev().cloned().collect())
     }
 
     /// What has happened lately.
@@ -584,8 +575,8 @@ impl Gateway {
     /// How many groups can be brought back, and their bytes.
     pub fn history_size(&self) -> (usize, u64) {
         let view = self.view();
-        let departed = view.departed();
-        (departed.len(), departed.iter().map(|gone| gone.bytes()).sum())
+        let removed = view.removed();
+        (removed.len(), removed.iter().map(|group| group.bytes).sum())
     }
 
     /// Which names pushes may bring.
@@ -621,12 +612,12 @@ impl Gateway {
         let mut some = Vec::with_capacity(GROUPS_AT_ONCE);
         let now = self.shared.clock.now();
         let next = self.view().some_groups(from, GROUPS_AT_ONCE, now, &mut some)?;
-        Some((next, some.iter().map(|group| group.stored_id).collect()))
+        Some((next, some.iter().map(|group| group.number).collect()))
     }
 
     /// Reads a group of [`Gateway::stored_groups`]; `None` if it is gone. Blocks on the store.
-    pub fn read_group(&self, stored_id: u64) -> Result<Option<StoredGroup>, ReadError> {
-        stored::read(&self.shared.store, stored_id)
+    pub fn read_group(&self, number: u64) -> Result<Option<GroupContent>, ReadError> {
+        self.shared.store.read(number)?.map(TryInto::try_into).transpose()
     }
 
     /// The earliest deadline, as it changes. [`UnixMillis::MAX`] while there is none.

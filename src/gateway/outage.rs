@@ -2,19 +2,14 @@
 //!
 //! sled refuses every write after one has failed, until it is opened again. And the judge is ahead
 //! of the store by then: it has judged what will never be there. So once the disk takes writes
-//! again, the store is opened anew and everything restored from it, as at a start, while scrapes go
+//! again, the store is opened anew and everything loaded from it, as at a start, while scrapes go
 //! on from the view that there was. Nothing that was acknowledged is lost: it was synced.
 
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::apply::Judge;
-use super::command::Accepted;
-use super::history::History;
-use super::index::Index;
 use super::lane::{Lane, LaneError};
-use super::restore;
-use super::view::View;
+use super::state::State;
 use crate::store::{CommitError, OpenError};
 
 /// From the failure to the first attempt. Each further one waits twice as long as that before it,
@@ -64,18 +59,9 @@ pub(super) fn overcome(lane: &mut Lane, error: Arc<CommitError>) -> Result<(), L
 fn reopen(lane: &mut Lane, error: &CommitError) -> Result<(), OpenError> {
     let committer = &lane.committer;
     committer.store.reopen(error.is_suspect())?;
-    let hasher = lane.judge.index.hasher();
-    let mut judge = Judge {
-        index: Index::new(hasher),
-        policy: lane.judge.policy.clone(),
-        history: History::new(lane.judge.history.limits()),
-        limits: lane.judge.limits,
-        stamps: lane.judge.stamps,
-        self_types: lane.judge.self_types.clone(),
-    };
-    let mut view = View::new(judge.stamps.families());
-    let at = Accepted { now: lane.clock.now(), wall: lane.clock.wall() };
-    restore::restore(&committer.store, &mut judge, &mut view, hasher, at)?;
+    let options = lane.judge.options();
+    let (state, writer, _) = State::load(&committer.store, options, lane.clock.moment())?;
+    let State { judge, mut view } = state;
     let next = view.next_deadline();
     let mut published = committer.view.write().unwrap_or_else(PoisonError::into_inner);
     let before = std::mem::replace(&mut *published, view);
@@ -83,6 +69,6 @@ fn reopen(lane: &mut Lane, error: &CommitError) -> Result<(), OpenError> {
     // Not under the lock: it may be large.
     drop(before);
     committer.next_deadline.send_replace(next);
-    lane.judge = judge;
+    (lane.judge, lane.writer) = (judge, writer);
     Ok(())
 }

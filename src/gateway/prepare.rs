@@ -21,7 +21,7 @@ use crate::model::{
     Escaping, GroupingKey, Label, Limit, Meter, Metric, MetricFamily, MetricType, NameRules,
     OverBudget,
 };
-use crate::store::record::{FamilyRecord, encode_metrics};
+use crate::store::{EncodedFamily, FamilyHeader, encode_metrics};
 
 /// Hashes label sets and series. The seed differs between processes, so that no client can make
 /// series collide.
@@ -37,7 +37,7 @@ pub struct PreparedFamily {
     /// Whether its metrics are native histograms.
     pub native: bool,
     /// Its stored form, but for the time and the sequence number, which the lane gives.
-    pub record: FamilyRecord,
+    pub stored: EncodedFamily,
     pub rendered: RenderedFamily,
 }
 
@@ -207,7 +207,7 @@ pub fn prepare(
     let mut begin = (0, 0);
     for (family, end) in prepared.iter_mut().zip(ends) {
         family.rendered.lines.text = lines.split_to(end.0 - begin.0);
-        family.record.metrics = stored.split_to(end.1 - begin.1);
+        family.stored.set_metrics(stored.split_to(end.1 - begin.1));
         begin = end;
     }
     let bytes = prepared.iter().map(|family| family.rendered.bytes()).sum();
@@ -373,17 +373,10 @@ impl<'a> GroupRenderer<'a> {
         self.check_unique(&family, &rendered)?;
         let series = u32::try_from(family.metrics.len()).unwrap_or(u32::MAX);
         encode_metrics(family.metrics, stored);
-        let record = FamilyRecord {
-            name: family.name,
-            kind: family.kind as i32,
-            help: family.help,
-            unit: family.unit,
-            stored_ns: 0,
-            sequence: 0,
-            series,
-            metrics: Bytes::new(),
-        };
-        Ok(PreparedFamily { kind: family.kind, native, record, rendered })
+        let MetricFamily { name, help, kind, unit, .. } = family;
+        let header = FamilyHeader { name, kind, help, unit, series };
+        let stored = EncodedFamily::new(header, Bytes::new());
+        Ok(PreparedFamily { kind, native, stored, rendered })
     }
 
     /// Leaves a metric only the labels that its group does not give it, sorted, and checks them.
@@ -626,9 +619,7 @@ mod tests {
         };
         let all: Vec<_> = push.families.iter().map(lines).collect();
         assert_eq!(all, ["a{instance=\"\",job=\"j\"} 1\n", "c{instance=\"\",job=\"j\"} 3\n"]);
-        assert!(
-            push.families.iter().all(|family| family.record.decode_metrics().unwrap().len() == 1)
-        );
+        assert!(push.families.iter().all(|family| family.stored.decode().unwrap().len() == 1));
         assert_eq!(push.left_out.unwrap().reason().as_str(), "duplicate");
     }
 

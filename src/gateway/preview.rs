@@ -1,8 +1,8 @@
 //! What will be, before it is: which groups will have expired at an instant, under the policy in
 //! force or under another.
 
-use super::group::{GroupState, Policy};
 use super::view::GroupView;
+use crate::model::{GroupState, Policy};
 use crate::model::{Ttl, TtlSource};
 use crate::time::UnixMillis;
 

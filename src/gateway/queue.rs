@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use hashbrown::HashMap;
 
-use super::command::{Accepted, Command, HeldUp};
+use super::command::{Command, HeldUp};
 use super::error::Fault;
 use crate::model::GroupingKey;
 use crate::store::CommitError;
-use crate::time::Clock;
+use crate::time::{Clock, Moment};
 
 /// Commands that wait for the lane, in the order in which they were accepted.
 #[derive(Debug)]
@@ -28,7 +28,7 @@ pub(super) struct Queue {
 
 #[derive(Debug)]
 struct State {
-    commands: VecDeque<(Accepted, Command)>,
+    commands: VecDeque<(Moment, Command)>,
     /// What waits behind a large push, or has to be judged again later, in the order in which it was
     /// accepted: the lane takes at most one large push a batch, and others before it.
     slow: Slow,
@@ -54,7 +54,7 @@ pub(super) enum Next {
 /// Commands that others may go before, as long as they have nothing to do with them.
 #[derive(Debug, Default)]
 pub(super) struct Slow {
-    commands: VecDeque<(Accepted, Command)>,
+    commands: VecDeque<(Moment, Command)>,
     /// How many of the commands are about each group.
     keys: HashMap<GroupingKey, usize>,
     /// How many of them hold up everybody.
@@ -70,12 +70,12 @@ impl Slow {
         command.key().is_none_or(|key| self.others > 0 || self.keys.contains_key(key))
     }
 
-    pub(super) fn push(&mut self, accepted: Accepted, command: Command) {
+    pub(super) fn push(&mut self, accepted: Moment, command: Command) {
         self.count(&command);
         self.commands.push_back((accepted, command));
     }
 
-    fn put_back(&mut self, accepted: Accepted, command: Command) {
+    fn put_back(&mut self, accepted: Moment, command: Command) {
         self.count(&command);
         self.commands.push_front((accepted, command));
     }
@@ -89,7 +89,7 @@ impl Slow {
     }
 
     /// Moves commands on, in their order, up to a large push that has to wait for the next batch.
-    fn take(&mut self, max: usize, mut has_large: bool, to: &mut Vec<(Accepted, Command)>) {
+    fn take(&mut self, max: usize, mut has_large: bool, to: &mut Vec<(Moment, Command)>) {
         for _ in 0..max {
             let is_large = self.commands.front().is_some_and(|(_, command)| command.is_large());
             if is_large && has_large {
@@ -145,7 +145,7 @@ impl Queue {
         if state.len() >= self.capacity && !matches!(command, Command::Reap(_)) {
             return Err(Fault::Busy);
         }
-        let mut accepted = Accepted { now: self.clock.now(), wall: self.clock.wall() };
+        let mut accepted = self.clock.moment();
         let was_empty = state.len() == 0;
         if matches!(command, Command::Reap(_)) {
             // What was accepted before a deadline is applied before it.
@@ -246,7 +246,7 @@ impl Queue {
         staged: usize,
         has_large: bool,
         max: usize,
-        to: &mut Vec<(Accepted, Command)>,
+        to: &mut Vec<(Moment, Command)>,
     ) -> Next {
         let mut state = self.lock();
         loop {
@@ -287,7 +287,7 @@ mod tests {
     use tokio::sync::oneshot;
 
     use super::*;
-    use crate::gateway::command::LARGE_SERIES;
+    use crate::gateway::command::{LARGE_SERIES, Origin};
     use crate::gateway::prepare::{Rules, SeriesHasher, prepare};
     use crate::gateway::{Limits, PushMode};
     use crate::model::{Label, NameRules, Ttl, TtlPolicy, Unmetered};
@@ -312,7 +312,7 @@ mod tests {
             rule: None,
             families: prepared.unwrap(),
             lenient: false,
-            times: None,
+            origin: Origin::Pushed,
             waited: false,
             meter: None,
             key,
@@ -372,7 +372,7 @@ mod tests {
             let policy = Arc::new(TtlPolicy::new(Ttl::Never));
             let mut later = Slow::default();
             let command = Command::SetPolicy(policy, from, oneshot::channel().0);
-            later.push(Accepted { now: UnixMillis(0), wall: UnixNanos(0) }, command);
+            later.push(Moment { now: UnixMillis(0), wall: UnixNanos(0) }, command);
             queue.put_back(later);
             queue.push(push("a", 1)).unwrap();
             assert_eq!(batch(&queue), expected, "{from}");
@@ -398,7 +398,7 @@ mod tests {
         let series = |command: &Command| match command {
             Command::Push(push, _) => {
                 let families = &push.families.as_ref().unwrap().families;
-                (push.key.get("job").unwrap().to_owned(), families[0].record.series)
+                (push.key.get("job").unwrap().to_owned(), families[0].stored.series())
             }
             other => panic!("{other:?}"),
         };

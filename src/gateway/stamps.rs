@@ -3,14 +3,13 @@
 
 use bytes::Bytes;
 
-use super::command::Accepted;
-use super::group::GroupState;
 use crate::exposition::text::{self, LabelBlock};
+use crate::model::GroupState;
 use crate::model::{
     PUSH_EXPIRY_TIME_HELP, PUSH_EXPIRY_TIME_NAME, PUSH_FAILURE_TIME_HELP, PUSH_FAILURE_TIME_NAME,
     PUSH_TIME_HELP, PUSH_TIME_NAME,
 };
-use crate::time::{UnixMillis, UnixNanos};
+use crate::time::{Moment, UnixMillis, UnixNanos};
 
 /// The names, and what is said of them. The last is the one that not every gateway has.
 const FAMILIES: [(&str, &str); 3] = [
@@ -41,7 +40,7 @@ impl Stamps {
     }
 
     /// The lines of a group.
-    pub fn lines(self, state: &GroupState, block: &LabelBlock, at: Accepted) -> StampLines {
+    pub fn lines(self, state: &GroupState, block: &LabelBlock, at: Moment) -> StampLines {
         let seconds = |time: Option<UnixNanos>| time.map_or(0.0, UnixNanos::as_secs_f64);
         [
             line(PUSH_TIME_NAME, seconds(state.pushed), block),
@@ -53,7 +52,7 @@ impl Stamps {
 
 /// The line that says when a group expires, by the wall clock as it is now: never is infinity, so
 /// that what is compared with it comes out right.
-pub fn expiry(state: &GroupState, block: &LabelBlock, at: Accepted) -> Bytes {
+pub fn expiry(state: &GroupState, block: &LabelBlock, at: Moment) -> Bytes {
     let offset_ms = i64::try_from(at.now.0).unwrap_or(i64::MAX).saturating_sub(at.wall.as_millis());
     let seconds = match state.deadline {
         UnixMillis::MAX => f64::INFINITY,

@@ -9,14 +9,13 @@ use bytes::Bytes;
 use hashbrown::{DefaultHashBuilder, HashTable};
 
 use super::deadlines::Deadlines;
-use super::group::GroupState;
-use super::history::Departed;
+use super::history::RemovedGroup;
 use super::index::FamilyId;
 use super::segment::{GroupId, Rendered, Segment, Segments, next_generation};
 use super::shelves::{ShelfId, Shelves, Shown};
 use super::stamps::StampLines;
 use crate::exposition::text;
-use crate::model::{GroupingKey, MetricType, TtlSource};
+use crate::model::{GroupState, GroupingKey, MetricType, TtlSource};
 use crate::time::UnixMillis;
 
 /// A durable change, to be published.
@@ -40,14 +39,14 @@ pub enum Change {
         /// The group whose help text it has, where groups disagree.
         help_giver: Option<GroupId>,
     },
-    /// Groups are gone, whole.
+    /// Groups are not shown any more.
     GroupsRemoved { groups: Vec<(GroupId, Vec<FamilyId>)> },
-    /// All groups are gone, also those that could have been brought back.
-    Cleared,
-    /// A group is gone, and can be brought back.
-    Departed(Arc<Departed>),
-    /// It cannot any more.
-    Buried { sequence: u64 },
+    /// A removed group can be restored.
+    Removed(Arc<RemovedGroup>),
+    /// A removed group cannot be restored any more.
+    Purged { sequence: u64 },
+    /// There is no group any more, nor one that can be restored.
+    Wiped,
 }
 
 /// The published state.
@@ -67,8 +66,8 @@ pub struct View {
     shelves: Shelves<FamilyRef, FamilyView>,
     deadlines: Deadlines,
     totals: Totals,
-    /// What can be brought back, oldest first.
-    departed: VecDeque<Arc<Departed>>,
+    /// The groups that can be restored, the one removed first first.
+    removed: VecDeque<Arc<RemovedGroup>>,
 }
 
 /// Sums over all groups.
@@ -91,7 +90,7 @@ enum FamilyRef {
 #[derive(Clone, Debug)]
 pub struct GroupView {
     /// Its number in the store.
-    pub stored_id: u64,
+    pub number: u64,
     pub key: GroupingKey,
     pub state: Arc<GroupState>,
     /// That of the state, at hand.
@@ -229,7 +228,7 @@ impl View {
             shelves,
             deadlines: Deadlines::default(),
             totals: Totals::default(),
-            departed: VecDeque::new(),
+            removed: VecDeque::new(),
         }
     }
 
@@ -264,11 +263,11 @@ impl View {
                 self.put_header(family, name, header);
             }
             Change::GroupsRemoved { groups } => self.remove_groups(groups),
-            Change::Cleared => self.clear(),
-            Change::Departed(departed) => self.departed.push_back(departed),
-            Change::Buried { sequence } => {
-                let at = self.departed.iter().position(|departed| departed.sequence == sequence);
-                at.and_then(|at| self.departed.remove(at));
+            Change::Wiped => self.clear(),
+            Change::Removed(removed) => self.removed.push_back(removed),
+            Change::Purged { sequence } => {
+                let at = self.removed.iter().position(|removed| removed.sequence == sequence);
+                at.and_then(|at| self.removed.remove(at));
             }
         }
     }
@@ -284,7 +283,7 @@ impl View {
         }
         self.groups.clear();
         self.by_key.clear();
-        self.departed.clear();
+        self.removed.clear();
         self.deadlines = Deadlines::default();
         self.totals = Totals::default();
     }
@@ -322,9 +321,9 @@ impl View {
         Some(from + count)
     }
 
-    /// What can be brought back, oldest first.
-    pub fn departed(&self) -> &VecDeque<Arc<Departed>> {
-        &self.departed
+    /// The groups that can be restored, the one removed first first.
+    pub fn removed(&self) -> &VecDeque<Arc<RemovedGroup>> {
+        &self.removed
     }
 
     /// Groups that have expired at `now` and are yet to be removed.

@@ -19,7 +19,7 @@ use serde_json::{Map, Value, json};
 use super::bounds::Reservation;
 use super::native_buckets::{NativeBucket, native_buckets};
 use crate::exposition::number::push_float;
-use crate::gateway::{Gateway, StoredFamily, StoredGroup, beside_other_tasks};
+use crate::gateway::{FamilyContent, Gateway, GroupContent, beside_other_tasks};
 use crate::model::labels::merged;
 use crate::model::{
     GroupingKey, Histogram, Meter as _, Metric, MetricType, MetricValue, OverBudget,
@@ -56,7 +56,7 @@ pub(super) struct GroupsBody {
 pub(super) struct FamiliesText {
     key: GroupingKey,
     zone: TimeZone,
-    families: vec::IntoIter<StoredFamily>,
+    families: vec::IntoIter<FamilyContent>,
     /// What is left of the latest of them.
     metrics: Option<(MetricType, vec::IntoIter<Metric>)>,
     /// Whether a family, or a metric of the latest, was written, so that a comma is due.
@@ -73,8 +73,8 @@ pub(super) fn bytes_read(stored: u64) -> usize {
 }
 
 impl FamiliesText {
-    pub(super) fn new(stored: StoredGroup, zone: TimeZone) -> Self {
-        let StoredGroup { key, families, .. } = stored;
+    pub(super) fn new(stored: GroupContent, zone: TimeZone) -> Self {
+        let GroupContent { key, families, .. } = stored;
         Self {
             key,
             zone,
@@ -103,7 +103,7 @@ impl FamiliesText {
         if std::mem::replace(&mut self.family_written, true) {
             out.push(b',');
         }
-        let StoredFamily { name, help, kind, stored, metrics } = family;
+        let FamilyContent { name, help, kind, stored, metrics } = family;
         let mut object = Map::new();
         object.insert("time_stamp".into(), timestamp(stored, &self.zone).into());
         object.insert("type".into(), kind.as_proto_name().into());
@@ -279,8 +279,8 @@ fn labels<'a>(labels: impl Iterator<Item = (&'a str, &'a str)>) -> Value {
 }
 
 /// Writes the begin of a group. Returns what is left of it, which ends in a brace.
-fn begin_group(out: &mut Vec<u8>, stored: StoredGroup, zone: &TimeZone) -> FamiliesText {
-    let StoredGroup { key, created, pushed, failed, .. } = &stored;
+fn begin_group(out: &mut Vec<u8>, stored: GroupContent, zone: &TimeZone) -> FamiliesText {
+    let GroupContent { key, created, pushed, failed, .. } = &stored;
     let mut group = Map::new();
     group.insert("labels".into(), labels(key.labels()));
     let successful = failed.is_none_or(|failed| pushed.is_some_and(|pushed| failed <= pushed));
@@ -289,7 +289,7 @@ fn begin_group(out: &mut Vec<u8>, stored: StoredGroup, zone: &TimeZone) -> Famil
     // The families are further members.
     out.pop();
     out.push(b',');
-    let stamp = |(name, help, at): (&str, &str, Option<UnixNanos>)| StoredFamily {
+    let stamp = |(name, help, at): (&str, &str, Option<UnixNanos>)| FamilyContent {
         name: name.into(),
         help: Some(help.into()),
         kind: MetricType::Gauge,
@@ -302,7 +302,7 @@ fn begin_group(out: &mut Vec<u8>, stored: StoredGroup, zone: &TimeZone) -> Famil
     ];
     let mut families: Vec<_> = stamps.map(stamp).into();
     families.extend(stored.families);
-    FamiliesText::new(StoredGroup { families, ..stored }, zone.clone())
+    FamiliesText::new(GroupContent { families, ..stored }, zone.clone())
 }
 
 fn metric(key: &GroupingKey, kind: MetricType, metric: &Metric) -> Value {

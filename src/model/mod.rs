@@ -1,6 +1,7 @@
 //! What is pushed and kept: values with invariants, no I/O, no async, no clock.
 
 pub mod family;
+pub mod group;
 pub mod grouping_key;
 pub mod labels;
 pub mod limit;
@@ -15,6 +16,7 @@ pub use family::{
     Bucket, BucketSpan, Exemplar, Histogram, Metric, MetricFamily, MetricType, MetricValue,
     NativeBuckets, Quantile, Summary, Timestamp,
 };
+pub use group::{GroupState, Policy, RemovalReason};
 pub use grouping_key::{GroupingKey, GroupingKeyError};
 pub use labels::Label;
 pub use limit::Limit;

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use thiserror::Error;
 
+use super::family::DecodeError;
+
 /// Why a store could not be opened or read at start. Nothing was changed.
 #[derive(Debug, Error)]
 pub enum OpenError {
@@ -56,15 +58,17 @@ pub enum CloseError {
     Seal(#[source] io::Error),
 }
 
-/// Why a record could not be read.
+/// Why a group could not be read.
 #[derive(Debug, Error)]
 pub enum ReadError {
     #[error("the store is being opened again")]
     Closed,
-    #[error("cannot read group {id}, chunk {chunk}")]
-    Sled { id: u64, chunk: u32, source: sled::Error },
-    #[error("group {id}, chunk {chunk} is damaged: {what}")]
-    Damaged { id: u64, chunk: u32, what: String },
+    #[error("cannot read group {number}")]
+    Sled { number: u64, source: sled::Error },
+    #[error("group {number} is damaged: {what}")]
+    Damaged { number: u64, what: String },
+    #[error("group {number} is damaged")]
+    Family { number: u64, source: DecodeError },
 }
 
 impl CommitError {

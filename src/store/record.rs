@@ -1,10 +1,9 @@
 //! What lies on disk: prost messages of their own, apart from the wire's, so that a change of a wire
 //! format can never be a silent change of what is stored. A change here needs a migration.
 //!
-//! A group is a head, which holds its times and, while they are few, its families; the families of
-//! a larger group lie in numbered chunks beside it, so that a push of one family into a group of a
-//! thousand rewrites one chunk. The head vouches for the chunks by their count and the sum of their
-//! checksums.
+//! Fields that are set aside for what is to come: of [`GroupRecord`] 22 aggregation, 23 expectation
+//! asked, 24 run, 25 overdue state, 26 override, 27 way in; of [`FamilyRecord`] 9 merged, 10 page, 11
+//! flags; of [`MetricRecord`] 7 `seen_ms`, 8 `sample_ms`; of [`TombstoneRecord`] 10 by, 11 from.
 
 use bytes::Bytes;
 use prost::Message;
@@ -17,131 +16,148 @@ use crate::model::{
 
 /// The head of a group.
 #[derive(Clone, PartialEq, Message)]
-pub struct GroupRecord {
+pub(crate) struct GroupRecord {
     /// The grouping key, in its encoded form.
     #[prost(bytes = "bytes", tag = "1")]
-    pub key: Bytes,
+    pub(crate) key: Bytes,
     /// Wall time of the first push, in nanoseconds since the Unix epoch.
     #[prost(int64, tag = "2")]
-    pub created_ns: i64,
+    pub(crate) created_ns: i64,
     /// Wall time of the last successful push.
     #[prost(int64, optional, tag = "3")]
-    pub pushed_ns: Option<i64>,
+    pub(crate) pushed_ns: Option<i64>,
     /// Wall time of the last refused push.
     #[prost(int64, optional, tag = "4")]
-    pub failed_ns: Option<i64>,
+    pub(crate) failed_ns: Option<i64>,
     /// Gateway time, in milliseconds, from which the TTL counts.
     #[prost(uint64, tag = "5")]
-    pub renewed_ms: u64,
+    pub(crate) renewed_ms: u64,
     /// Absent: never.
     #[prost(uint64, optional, tag = "6")]
-    pub ttl_ms: Option<u64>,
+    pub(crate) ttl_ms: Option<u64>,
     /// 0 the push, 1 a rule, 2 the default, 3 an override.
     #[prost(uint32, tag = "7")]
-    pub ttl_source: u32,
+    pub(crate) ttl_source: u32,
     /// Successful pushes so far.
     #[prost(uint64, tag = "8")]
-    pub pushes: u64,
+    pub(crate) pushes: u64,
     #[prost(uint32, tag = "9")]
-    pub chunk_count: u32,
+    pub(crate) chunk_count: u32,
     /// Sum of the checksums of the chunks.
     #[prost(uint64, tag = "10")]
-    pub chunk_sum: u64,
+    pub(crate) chunk_sum: u64,
     /// What the last push asked for, where that is not the TTL that the group has.
     #[prost(message, optional, tag = "11")]
-    pub asked: Option<TtlRecord>,
+    pub(crate) asked: Option<TtlRecord>,
     /// Gateway time of the last successful push, in milliseconds; absent where the TTL counts from
     /// there.
     #[prost(uint64, optional, tag = "12")]
-    pub last_push_ms: Option<u64>,
+    pub(crate) last_push_ms: Option<u64>,
     /// The smoothed interval between pushes, and how many it was smoothed from.
     #[prost(uint64, tag = "13")]
-    pub interval_ms: u64,
+    pub(crate) interval_ms: u64,
     #[prost(uint32, tag = "14")]
-    pub intervals: u32,
+    pub(crate) intervals: u32,
     /// What else is known of the rhythm, as `model::Rhythm` has it.
     #[prost(uint32, tag = "17")]
-    pub run: u32,
+    pub(crate) run: u32,
     #[prost(uint64, tag = "18")]
-    pub run_ms: u64,
+    pub(crate) run_ms: u64,
     #[prost(uint64, tag = "19")]
-    pub calm_ms: u64,
+    pub(crate) calm_ms: u64,
     #[prost(uint64, tag = "20")]
-    pub gap_ms: u64,
+    pub(crate) gap_ms: u64,
     /// The latest intervals, as `model::LatestIntervals` has them.
     #[prost(fixed64, tag = "21")]
-    pub latest_intervals: u64,
+    pub(crate) latest_intervals: u64,
     /// Why the last refused push was refused.
     #[prost(string, optional, tag = "16")]
-    pub failure: Option<String>,
+    pub(crate) failure: Option<String>,
     /// The families, where they do not lie in chunks.
     #[prost(message, repeated, tag = "15")]
-    pub families: Vec<FamilyRecord>,
+    pub(crate) families: Vec<FamilyRecord>,
 }
 
 /// A TTL in milliseconds. Absent: never.
 #[derive(Clone, Copy, PartialEq, Message)]
-pub struct TtlRecord {
+pub(crate) struct TtlRecord {
     #[prost(uint64, optional, tag = "1")]
-    pub ms: Option<u64>,
+    pub(crate) ms: Option<u64>,
 }
 
-/// Says of the group beside it that it is gone.
+/// Says of the group beside it that it was removed.
 #[derive(Clone, PartialEq, Message)]
-pub struct TombstoneRecord {
-    /// Orders departures, and pushes.
+pub(crate) struct TombstoneRecord {
+    /// Orders removals, and pushes.
     #[prost(uint64, tag = "1")]
-    pub sequence: u64,
+    pub(crate) sequence: u64,
     /// Wall time, in nanoseconds since the Unix epoch.
     #[prost(int64, tag = "2")]
-    pub at_ns: i64,
-    /// Whether somebody deleted it; else it expired.
-    #[prost(bool, tag = "3")]
-    pub deleted: bool,
+    pub(crate) at_ns: i64,
     /// Gateway time at which it would have expired, or did.
     #[prost(uint64, tag = "4")]
-    pub deadline_ms: u64,
+    pub(crate) deadline_ms: u64,
     /// The rule that its TTL came from.
     #[prost(uint32, optional, tag = "5")]
-    pub rule: Option<u32>,
+    pub(crate) rule: Option<u32>,
     #[prost(string, optional, tag = "6")]
-    pub selector: Option<String>,
+    pub(crate) selector: Option<String>,
     #[prost(uint32, tag = "7")]
-    pub series: u32,
+    pub(crate) series: u32,
     #[prost(uint32, tag = "8")]
-    pub families: u32,
+    pub(crate) families: u32,
+    /// 0 it expired, 1 somebody deleted it.
+    #[prost(uint32, tag = "9")]
+    pub(crate) reason: u32,
+}
+
+/// How much is stored, as of one write. It lies in the store as a chunk of the group 0, which there is
+/// not, and in the mark.
+#[derive(Clone, Copy, PartialEq, Message)]
+pub(crate) struct TotalsRecord {
+    /// The number of the write; from 1.
+    #[prost(uint64, tag = "1")]
+    pub(crate) write: u64,
+    /// Groups that are shown, and those that were removed and can be restored.
+    #[prost(uint64, tag = "2")]
+    pub(crate) groups: u64,
+    #[prost(uint64, tag = "3")]
+    pub(crate) removed: u64,
+    /// Wall time, in nanoseconds since the Unix epoch.
+    #[prost(sint64, tag = "4")]
+    pub(crate) at_ns: i64,
 }
 
 /// The families of one chunk.
 #[derive(Clone, PartialEq, Message)]
-pub struct ChunkRecord {
+pub(crate) struct ChunkRecord {
     #[prost(message, repeated, tag = "15")]
-    pub families: Vec<FamilyRecord>,
+    pub(crate) families: Vec<FamilyRecord>,
 }
 
 /// One family of a group.
 #[derive(Clone, PartialEq, Message)]
-pub struct FamilyRecord {
+pub(crate) struct FamilyRecord {
     #[prost(string, tag = "1")]
-    pub name: String,
+    pub(crate) name: String,
     /// As [`MetricType`] is numbered.
     #[prost(int32, tag = "2")]
-    pub kind: i32,
+    pub(crate) kind: i32,
     #[prost(string, optional, tag = "3")]
-    pub help: Option<String>,
+    pub(crate) help: Option<String>,
     #[prost(string, optional, tag = "4")]
-    pub unit: Option<String>,
+    pub(crate) unit: Option<String>,
     /// Wall time of the push that stored the family, in nanoseconds since the Unix epoch.
     #[prost(int64, tag = "5")]
-    pub stored_ns: i64,
+    pub(crate) stored_ns: i64,
     /// Orders the pushes of all groups: of two help texts for one name, the later counts.
     #[prost(uint64, tag = "6")]
-    pub sequence: u64,
+    pub(crate) sequence: u64,
     #[prost(uint32, tag = "7")]
-    pub series: u32,
+    pub(crate) series: u32,
     /// The metrics, encoded. The labels are the metrics' own, without those of the grouping key.
     #[prost(bytes = "bytes", tag = "8")]
-    pub metrics: Bytes,
+    pub(crate) metrics: Bytes,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -268,12 +284,12 @@ struct HistogramRecord {
 
 impl FamilyRecord {
     /// The family's type.
-    pub fn metric_type(&self) -> Option<MetricType> {
+    pub(crate) fn metric_type(&self) -> Option<MetricType> {
         MetricType::from_number(self.kind)
     }
 
     /// The family's metrics.
-    pub fn decode_metrics(&self) -> Result<Vec<Metric>, prost::DecodeError> {
+    pub(crate) fn decode_metrics(&self) -> Result<Vec<Metric>, prost::DecodeError> {
         let kind = self.metric_type().unwrap_or_default();
         let record = MetricsRecord::decode(self.metrics.clone())?;
         Ok(record.metrics.into_iter().map(|metric| from_record(kind, metric)).collect())

@@ -1,13 +1,20 @@
 //! The store on a real folder.
 
 use std::collections::BTreeMap;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::{fs, panic};
 
 use proptest::prelude::*;
 use tempfile::TempDir;
 
-use super::record::{ChunkRecord, FamilyRecord};
+use super::chunk::ChunkKey;
+use super::map::MapGroups;
+use super::sled::piece;
 use super::*;
+use crate::model::{GroupState, GroupingKey, Label, MetricType, RemovalReason};
+use crate::time::{UnixMillis, UnixNanos};
 
 /// A store in a folder of its own.
 struct Folder(TempDir);
@@ -26,22 +33,22 @@ impl Folder {
     }
 
     /// Closes the store. sled lets go of its lock some time later, on a thread of its own.
-    fn close(&self, store: Store) {
+    fn close(&self, store: impl Send) {
         drop(store);
         File::open(self.path().join("db")).unwrap().lock().unwrap();
     }
 
-    fn reopen(&self, store: Store) -> Store {
+    fn reopen(&self, store: Arc<Store>) -> Arc<Store> {
         self.close(store);
-        self.open().unwrap()
+        Arc::new(self.open().unwrap())
     }
 
-    fn sled(&self) -> sled::Db {
-        sled::Config::new().path(self.path()).flush_every_ms(None).open().unwrap()
+    fn sled(&self) -> ::sled::Db {
+        ::sled::Config::new().path(self.path()).flush_every_ms(None).open().unwrap()
     }
 
     /// Changes what a closed store has, past the store.
-    fn tamper(&self, tamper: impl FnOnce(&sled::Tree)) {
+    fn tamper(&self, tamper: impl FnOnce(&::sled::Tree)) {
         let db = self.sled();
         tamper(&db.open_tree("groups").unwrap());
         db.flush().unwrap();
@@ -67,115 +74,176 @@ impl Folder {
     }
 }
 
-fn key(group: u64, chunk: u32) -> ChunkKey {
-    ChunkKey { group, chunk }
+fn key(group: u64) -> GroupingKey {
+    GroupingKey::new(vec![Label::new("job", group.to_string())]).unwrap()
 }
 
-/// A frame that holds `bytes` bytes, all of them `fill`.
-fn frame(key: ChunkKey, bytes: usize, fill: u8) -> Frame {
-    let metrics = vec![fill; bytes].into();
-    let family = FamilyRecord { metrics, ..FamilyRecord::default() };
-    Frame::new(key, &ChunkRecord { families: vec![family] })
+fn state(pushes: u64) -> GroupState {
+    GroupState { pushes, ..GroupState::new(UnixNanos(1), UnixMillis(2)) }
 }
 
-fn put(store: &Store, chunks: &[(ChunkKey, &Frame)]) {
-    let mut batch = Batch::default();
-    for (key, frame) in chunks {
-        batch.put(*key, (*frame).clone(), None);
+/// A family of `bytes` bytes, all of them `fill`.
+fn family(name: &str, bytes: usize, fill: u8) -> EncodedFamily {
+    let kind = MetricType::Gauge;
+    let header = FamilyHeader { name: name.into(), kind, series: 1, ..FamilyHeader::default() };
+    EncodedFamily::new(header, vec![fill; bytes].into())
+}
+
+fn removal(sequence: u64) -> Removal {
+    Removal {
+        sequence,
+        at: UnixNanos(-7),
+        reason: RemovalReason::Deleted,
+        deadline: UnixMillis(9),
+        rule: Some((2, "{job=\"x\"}".into())),
+        series: 3,
+        families: 4,
     }
-    store.apply(&batch).unwrap();
 }
 
-fn load(store: &Store) -> Result<Vec<(ChunkKey, Frame)>, OpenError> {
-    store.load().unwrap().map(|loaded| loaded.map(|loaded| (loaded.key, loaded.frame))).collect()
+fn writer(store: &Arc<Store>) -> Writer {
+    Writer::load(store, |_| Ok::<_, OpenError>(())).unwrap()
+}
+
+/// Stores a group with one family.
+fn put(store: &Arc<Store>, group: u64, bytes: usize, fill: u8) {
+    let mut writer = writer(store);
+    let family = family("f", bytes, fill);
+    let families = FamiliesChange::Replace(vec![&family]);
+    writer.put(group, &key(group), &state(1), families).unwrap();
+    writer.commit(UnixNanos(5)).unwrap();
+}
+
+fn load(store: &Store) -> Result<Vec<StoredGroup>, OpenError> {
+    store.load()?.collect()
+}
+
+fn numbers(store: &Store) -> Vec<u64> {
+    load(store).unwrap().into_iter().map(|group| group.number).collect()
+}
+
+/// Pieces in the store, without that of the totals.
+fn pieces(store: &Store) -> usize {
+    store.groups_tree().len() - 1
 }
 
 #[test]
-fn a_staged_batch_is_read_before_what_is_stored() {
+fn staged_changes_are_read_before_what_is_stored() {
     let folder = Folder::new();
-    let store = folder.open().unwrap();
-    let (one, two) = (frame(key(1, 0), 10, 1), frame(key(1, 0), 9000, 2));
-    put(&store, &[(key(1, 0), &one)]);
-    let mut batch = Batch::default();
-    assert!(batch.is_empty());
-    let read = |batch: &Batch| store.read(batch, key(1, 0)).unwrap();
-    assert_eq!(read(&batch), Some(one.clone()));
-    batch.put(key(1, 0), two.clone(), Some(one.to_ref(0)));
-    assert_eq!(read(&batch), Some(two.clone()));
-    batch.remove(key(1, 0), two.to_ref(0));
-    assert_eq!(read(&batch), None);
-    batch.put(key(1, 0), two.clone(), None);
-    assert_eq!(read(&batch), Some(two.clone()));
-    assert_eq!(read(&Batch::default()), Some(one), "nothing is applied yet");
-    assert!(!batch.is_empty());
-    store.apply(&batch).unwrap();
-    assert_eq!(read(&Batch::default()), Some(two));
-    assert_eq!(store.read(&batch, key(2, 0)).unwrap(), None);
-}
-
-#[test]
-fn what_is_written_and_removed_in_one_batch_leaves_nothing() {
-    let folder = Folder::new();
-    let store = folder.open().unwrap();
-    let (small, large) = (frame(key(1, 0), 10, 1), frame(key(1, 0), 9000, 2));
-    put(&store, &[(key(1, 0), &large)]);
-    let mut batch = Batch::default();
-    batch.put(key(1, 0), small.clone(), Some(large.to_ref(0)));
-    batch.remove(key(1, 0), small.to_ref(0));
-    store.apply(&batch).unwrap();
-    assert_eq!(store.opened().unwrap().groups.len(), 0);
+    let store = Arc::new(folder.open().unwrap());
+    let mut writer = writer(&store);
+    assert!(writer.is_empty());
+    let read = |writer: &Writer| writer.family(1, "f").unwrap();
+    let (one, two) = (family("f", 10, 1), family("f", 90_000, 2));
+    for family in [&one, &two, &one] {
+        writer.put(1, &key(1), &state(1), FamiliesChange::Replace(vec![family])).unwrap();
+        assert_eq!(read(&writer).as_ref(), Some(family));
+    }
+    assert_eq!(store.read(1).unwrap(), None, "nothing is applied yet");
+    writer.commit(UnixNanos(5)).unwrap();
+    assert!(writer.is_empty());
+    assert_eq!(store.read(1).unwrap().unwrap().families, [one]);
+    writer.purge(1);
+    assert_eq!(read(&writer), None);
+    assert!(!writer.is_empty());
+    writer.commit(UnixNanos(5)).unwrap();
+    assert_eq!((store.read(1).unwrap(), pieces(&store)), (None, 0));
 }
 
 #[test]
 fn a_deletion_of_everything_that_was_not_synced_may_be_lost_but_not_half() {
     let folder = Folder::new();
-    let store = folder.open().unwrap();
-    let chunk = frame(key(1, 0), 10, 1);
-    put(&store, &[(key(1, 0), &chunk)]);
-    let mut batch = Batch::default();
-    batch.wipe();
-    let new = frame(key(2, 0), 10, 2);
-    batch.put(key(2, 0), new.clone(), None);
-    store.apply(&batch).unwrap();
-    assert_eq!(load(&store).unwrap(), [(key(2, 0), new.clone())]);
+    let store = Arc::new(folder.open().unwrap());
+    put(&store, 1, 10, 1);
+    let mut writer = writer(&store);
+    writer.wipe();
+    let new = family("f", 10, 2);
+    writer.put(2, &key(2), &state(1), FamiliesChange::Replace(vec![&new])).unwrap();
+    writer.commit(UnixNanos(5)).unwrap();
+    drop(writer);
+    assert_eq!(numbers(&store), [2]);
     store.sync().unwrap();
-    // Not reclaimed: what is left of the old tree goes when the store is opened.
+    // Not reclaimed: the rest of the old tree goes when the store is opened.
     let store = folder.reopen(store);
-    assert_eq!(load(&store).unwrap(), [(key(2, 0), new)]);
-    let trees = store.opened().unwrap().db.tree_names();
-    let trees = trees.iter().filter(|name| name.starts_with(b"groups"));
-    assert_eq!(trees.count(), 1);
+    assert_eq!(numbers(&store), [2]);
+    assert_eq!(store.groups_trees(), 1);
 }
 
+/// As many chunks as it takes, and no others.
 #[test]
-fn chunks_are_loaded_by_group_and_then_by_number() {
+fn a_change_of_few_families_of_a_wide_group_writes_few_chunks() {
     let folder = Folder::new();
-    let store = folder.open().unwrap();
-    let keys = [key(256, 0), key(1, 256), key(2, 0), key(1, 0), key(1, 255), key(u64::MAX, 7)];
-    let frames = keys.map(|key| frame(key, 5000, 1));
-    put(&store, &keys.into_iter().zip(&frames).collect::<Vec<_>>());
-    let loaded: Vec<_> = load(&store).unwrap().into_iter().map(|loaded| loaded.0).collect();
-    let mut sorted = keys;
-    sorted.sort();
-    assert_eq!(loaded, sorted);
+    let store = Arc::new(folder.open().unwrap());
+    let mut writer = writer(&store);
+    let wide: Vec<_> = (0..1000).map(|n| family(&format!("m_{n}"), 100, 1)).collect();
+    let change = FamiliesChange::Replace(wide.iter().collect());
+    writer.put(1, &key(1), &state(1), change).unwrap();
+    let all = writer.staged_chunks();
+    assert!(all > 20, "{all}");
+    writer.commit(UnixNanos(5)).unwrap();
+    let few = |names: &[&str]| names.iter().map(|name| family(name, 100, 2)).collect::<Vec<_>>();
+    let many: Vec<_> = (0..100).map(|n| family(&format!("more_{n}"), 100, 2)).collect();
+    for (families, most) in
+        [(few(&["m_500"]), 2), (few(&["new"]), 2), (few(&["m_1", "m_999"]), 3), (many, 10)]
+    {
+        let change = FamiliesChange::Update(families.iter().collect());
+        writer.put(1, &key(1), &state(1), change).unwrap();
+        let chunks = writer.staged_chunks();
+        assert!((1..=most).contains(&chunks), "{chunks} chunks for {} families", families.len());
+        writer.commit(UnixNanos(5)).unwrap();
+        for family in &families {
+            assert_eq!(writer.family(1, family.name()).unwrap().as_ref(), Some(family));
+        }
+    }
+    writer.put(1, &key(1), &state(2), FamiliesChange::Keep).unwrap();
+    assert_eq!(writer.staged_chunks(), 1, "the head alone");
+    writer.commit(UnixNanos(5)).unwrap();
+    let group = store.read(1).unwrap().unwrap();
+    assert_eq!((group.families.len(), group.state.pushes), (1101, 2));
 }
 
 #[test]
 fn what_was_synced_is_there_after_a_reopen() {
     let folder = Folder::new();
-    let store = folder.open().unwrap();
-    let (one, two) = (frame(key(1, 0), 10, 1), frame(key(1, 1), 50_000, 2));
-    put(&store, &[(key(1, 0), &one), (key(1, 1), &two)]);
+    let store = Arc::new(folder.open().unwrap());
+    put(&store, 1, 10, 1);
+    put(&store, 256, 50_000, 2);
     store.sync().unwrap();
+    let before = load(&store).unwrap();
     let store = folder.reopen(store);
-    assert_eq!(load(&store).unwrap(), [(key(1, 0), one), (key(1, 1), two)]);
+    assert_eq!(load(&store).unwrap(), before);
+    assert_eq!(numbers(&store), [1, 256]);
     assert!(store.disk_bytes() > 0);
+}
+
+#[test]
+fn a_store_that_has_less_than_was_synced_says_so() {
+    let folder = Folder::new();
+    let store = Arc::new(folder.open().unwrap());
+    put(&store, 1, 0, 1);
+    store.sync().unwrap();
+    folder.close(store);
+    let options = Options { path: folder.path().to_owned(), cache_bytes: 8 << 20 };
+    let verify = || salvage::verify(&options).unwrap().damage;
+    assert_eq!(verify(), [""; 0]);
+    let old = Folder::new();
+    for file in ["conf", "db", "schema_version"] {
+        fs::copy(folder.path().join(file), old.path().join(file)).unwrap();
+    }
+    let store = Arc::new(folder.open().unwrap());
+    put(&store, 2, 0, 1);
+    store.sync().unwrap();
+    folder.close(store);
+    assert_eq!(verify(), [""; 0]);
+    fs::copy(old.path().join("db"), folder.path().join("db")).unwrap();
+    let damage = verify();
+    assert!(damage.len() == 1 && damage[0].contains("there were 2 groups"), "{damage:?}");
 }
 
 #[test]
 fn the_offset_of_the_clock_is_kept() {
     let folder = Folder::new();
-    let mut store = folder.open().unwrap();
+    let mut store = Arc::new(folder.open().unwrap());
     assert_eq!(store.clock_offset_ms().unwrap(), None);
     for offset in [-3_600_000, 0, i64::MAX] {
         store.keep_clock_offset_ms(offset).unwrap();
@@ -183,15 +251,21 @@ fn the_offset_of_the_clock_is_kept() {
         store = folder.reopen(store);
         assert_eq!(store.clock_offset_ms().unwrap(), Some(offset));
     }
-    store.opened().unwrap().meta.insert(CLOCK_OFFSET_KEY, b"short").unwrap();
-    assert!(matches!(store.clock_offset_ms(), Err(OpenError::Damaged { .. })));
+    folder.close(store);
+    let db = folder.sled();
+    db.open_tree("meta").unwrap().insert("clock_offset_ms", b"short").unwrap();
+    db.flush().unwrap();
+    drop(db);
+    File::open(folder.path().join("db")).unwrap().lock().unwrap();
+    let offset = folder.open().unwrap().clock_offset_ms();
+    assert!(matches!(offset, Err(OpenError::Damaged { .. })));
 }
 
 #[test]
 fn a_folder_that_is_in_use_is_left_alone() {
     let folder = Folder::new();
-    let store = folder.open().unwrap();
-    put(&store, &[(key(1, 0), &frame(key(1, 0), 10, 1))]);
+    let store = Arc::new(folder.open().unwrap());
+    put(&store, 1, 10, 1);
     store.sync().unwrap();
     let before = folder.files();
     assert!(matches!(folder.open(), Err(OpenError::InUse { .. })));
@@ -257,9 +331,9 @@ fn a_folder_that_cannot_be_made_is_named() {
 }
 
 #[test]
-fn a_chunk_that_is_not_as_it_was_written_is_an_error() {
-    type Tamper = fn(&sled::Tree);
-    const PIECE: fn(usize) -> [u8; 16] = |piece| ChunkKey { group: 1, chunk: 0 }.piece(piece);
+fn a_piece_that_is_not_as_it_was_written_is_an_error() {
+    type Tamper = fn(&::sled::Tree);
+    const PIECE: fn(u32) -> [u8; 16] = |at| piece::key(ChunkKey { group: 1, chunk: 1 }, at);
     let garbage: Tamper = |groups| drop(groups.insert(PIECE(0), b"garbage").unwrap());
     let empty: Tamper = |groups| drop(groups.insert(PIECE(0), b"").unwrap());
     let flipped: Tamper = |groups| {
@@ -274,7 +348,8 @@ fn a_chunk_that_is_not_as_it_was_written_is_an_error() {
     };
     let no_middle: Tamper = |groups| drop(groups.remove(PIECE(1)).unwrap());
     let no_end: Tamper = |groups| drop(groups.remove(PIECE(3)).unwrap());
-    let more: Tamper = |groups| drop(groups.insert(PIECE(3), vec![0; 4096]).unwrap());
+    let more: Tamper = |groups| drop(groups.insert(PIECE(4), vec![0; 4096]).unwrap());
+    let no_chunk: Tamper = |groups| (0..4).for_each(|at| drop(groups.remove(PIECE(at)).unwrap()));
     for (what, tamper) in [
         ("garbage", garbage),
         ("an empty piece", empty),
@@ -283,21 +358,18 @@ fn a_chunk_that_is_not_as_it_was_written_is_an_error() {
         ("no middle", no_middle),
         ("no end", no_end),
         ("a longer end", more),
+        ("no chunk", no_chunk),
     ] {
         let folder = Folder::new();
-        let store = folder.open().unwrap();
-        // No two pieces are alike.
-        let family =
-            |fill| FamilyRecord { metrics: vec![fill; 3000].into(), ..FamilyRecord::default() };
-        let chunk = ChunkRecord { families: (0..5).map(family).collect() };
-        put(&store, &[(key(1, 0), &Frame::new(key(1, 0), &chunk))]);
-        assert_eq!(store.opened().unwrap().groups.len(), 4);
+        let store = Arc::new(folder.open().unwrap());
+        put(&store, 1, 15_000, 1);
+        assert_eq!(pieces(&store), 1 + 4);
         folder.close(store);
         folder.tamper(tamper);
-        let store = folder.open().unwrap();
+        let store = Arc::new(folder.open().unwrap());
         let loaded = load(&store);
         assert!(matches!(loaded, Err(OpenError::Damaged { .. })), "{what}: {loaded:?}");
-        let read = store.read(&Batch::default(), key(1, 0));
+        let read = store.read(1);
         assert!(matches!(read, Err(ReadError::Damaged { .. })), "{what}: {read:?}");
     }
 }
@@ -313,11 +385,11 @@ fn a_key_that_is_none_of_ours_is_damage() {
 /// A flip may cost what sled then takes for the torn end of its log, but nothing comes back other
 /// than it was written, and what cannot be read is an error rather than a panic.
 #[test]
-fn a_bit_that_flips_on_the_disk_never_yields_a_wrong_chunk() {
+fn a_bit_that_flips_on_the_disk_never_yields_a_wrong_group() {
     let folder = Folder::new();
-    let store = folder.open().unwrap();
-    for group in 0..60_u8 {
-        put(&store, &[(key(group.into(), 0), &frame(key(group.into(), 0), 12_000, group))]);
+    let store = Arc::new(folder.open().unwrap());
+    for group in 1..61_u8 {
+        put(&store, group.into(), 12_000, group);
         store.sync().unwrap();
     }
     let written = load(&store).unwrap();
@@ -336,7 +408,7 @@ fn a_bit_that_flips_on_the_disk_never_yields_a_wrong_chunk() {
         fs::write(copy.path().join("db"), flipped).unwrap();
         match panic::catch_unwind(|| load(&copy.open()?)) {
             Ok(Ok(loaded)) => {
-                assert!(loaded.iter().all(|chunk| written.contains(chunk)), "byte {at}");
+                assert!(loaded.iter().all(|group| written.contains(group)), "byte {at}");
             }
             Ok(Err(_)) => found += 1,
             Err(_) => panics.push(at),
@@ -348,24 +420,42 @@ fn a_bit_that_flips_on_the_disk_never_yields_a_wrong_chunk() {
 
 #[derive(Clone, Debug)]
 enum Op {
-    Put(u64, u32, usize, u8),
-    Remove(u64, u32),
+    Put(u64, Kind, Vec<(u8, usize, u8)>),
+    Remove(u64),
+    Purge(u64),
     Wipe,
-    Apply,
+    Rewrite,
+    Commit,
     Reopen,
 }
 
+#[derive(Clone, Copy, Debug)]
+enum Kind {
+    Keep,
+    Replace,
+    Update,
+}
+
 fn ops() -> impl Strategy<Value = Vec<Op>> {
-    let sizes = prop_oneof![0..100_usize, 4060..4110_usize, 0..20_000_usize];
+    let sizes = prop_oneof![4 => 0..100_usize, 1 => 4000..4110_usize, 1 => 0..20_000_usize];
+    let families = prop::collection::vec((any::<u8>(), sizes, any::<u8>()), 0..30);
+    let kind =
+        prop_oneof![1 => Just(Kind::Keep), 2 => Just(Kind::Replace), 4 => Just(Kind::Update)];
     let op = prop_oneof![
-        8 => (1..4_u64, 0..3_u32, sizes, any::<u8>())
-            .prop_map(|(group, chunk, bytes, fill)| Op::Put(group, chunk, bytes, fill)),
-        3 => (1..4_u64, 0..3_u32).prop_map(|(group, chunk)| Op::Remove(group, chunk)),
+        12 => (1..4_u64, kind, families).prop_map(|(at, kind, new)| Op::Put(at, kind, new)),
+        2 => (1..4_u64).prop_map(Op::Remove),
+        2 => (1..4_u64).prop_map(Op::Purge),
         1 => Just(Op::Wipe),
-        5 => Just(Op::Apply),
+        1 => Just(Op::Rewrite),
+        5 => Just(Op::Commit),
         1 => Just(Op::Reopen),
     ];
     prop::collection::vec(op, 1..40)
+}
+
+fn sorted(mut families: Vec<EncodedFamily>) -> Vec<EncodedFamily> {
+    families.sort_by(|a, b| a.name().cmp(b.name()));
+    families
 }
 
 proptest! {
@@ -374,47 +464,71 @@ proptest! {
     #[test]
     fn a_store_holds_what_a_map_holds_and_no_stale_pieces(ops in ops()) {
         let folder = Folder::new();
-        let mut store = folder.open().unwrap();
-        let mut batch = Batch::default();
-        // As it will be once the batch is applied.
-        let mut map: BTreeMap<ChunkKey, Frame> = BTreeMap::new();
-        for op in ops.into_iter().chain([Op::Apply]) {
+        let mut store = Arc::new(folder.open().unwrap());
+        let mut writer = writer(&store);
+        let mut map = MapGroups::default();
+        for op in ops.into_iter().chain([Op::Commit]) {
             match op {
-                Op::Put(group, chunk, bytes, fill) => {
-                    let key = key(group, chunk);
-                    let new = frame(key, bytes, fill);
-                    let before = map.insert(key, new.clone());
-                    batch.put(key, new, before.map(|before| before.to_ref(chunk)));
-                }
-                Op::Remove(group, chunk) => {
-                    if let Some(before) = map.remove(&key(group, chunk)) {
-                        batch.remove(key(group, chunk), before.to_ref(chunk));
+                Op::Put(at, kind, new) => {
+                    // A removed group is not put any more.
+                    if map.groups.get(&at).is_some_and(|group| group.removal.is_some()) {
+                        continue;
                     }
+                    let new: BTreeMap<_, _> = new.into_iter().map(|it| (it.0, it)).collect();
+                    let new: Vec<_> =
+                        new.values().map(|(name, bytes, fill)| family(&format!("f_{name}"), *bytes, *fill)).collect();
+                    let families = match kind {
+                        Kind::Keep => FamiliesChange::Keep,
+                        Kind::Replace => FamiliesChange::Replace(new.iter().collect()),
+                        Kind::Update => FamiliesChange::Update(new.iter().collect()),
+                    };
+                    writer.put(at, &key(at), &state(at), families.clone()).unwrap();
+                    map.put(at, &key(at), &state(at), families).unwrap();
+                }
+                Op::Remove(at) => {
+                    if map.groups.contains_key(&at) {
+                        writer.remove(at, &removal(at));
+                        map.remove(at, &removal(at));
+                    }
+                }
+                Op::Purge(at) => {
+                    writer.purge(at);
+                    map.purge(at);
                 }
                 Op::Wipe => {
-                    map.clear();
-                    batch.wipe();
+                    writer.wipe();
+                    map.wipe();
                 }
-                Op::Apply | Op::Reopen => {
-                    store.apply(&batch).unwrap();
-                    batch = Batch::default();
+                Op::Rewrite => writer.rewrite().unwrap(),
+                Op::Commit | Op::Reopen => {
+                    writer.commit(UnixNanos(5)).unwrap();
                     store.sync().unwrap();
-                    if !matches!(op, Op::Reopen) {
+                    if matches!(op, Op::Reopen) {
+                        drop(writer);
+                        store = folder.reopen(store);
+                        writer = self::writer(&store);
+                    } else {
                         store.reclaim().unwrap();
                     }
-                    if matches!(op, Op::Reopen) {
-                        store = folder.reopen(store);
+                    let loaded = load(&store).unwrap();
+                    prop_assert_eq!(loaded.len(), map.groups.len());
+                    for group in &loaded {
+                        let expected = &map.groups[&group.number];
+                        let families: Vec<_> = expected.families.values().cloned().collect();
+                        prop_assert_eq!(&sorted(group.families.clone()), &families);
+                        prop_assert_eq!(&group.removal, &expected.removal);
+                        prop_assert_eq!(group.state.pushes, expected.state.pushes);
+                        prop_assert_eq!(&store.read(group.number).unwrap(), &Some(group.clone()));
                     }
-                    let pieces: usize = map.values().map(|frame| frame.to_ref(0).pieces()).sum();
-                    prop_assert_eq!(store.opened().unwrap().groups.len(), pieces);
-                    prop_assert_eq!(load(&store).unwrap(), map.clone().into_iter().collect::<Vec<_>>());
+                    prop_assert_eq!(pieces(&store), writer.pieces());
                 }
             }
-            for group in 1..4 {
-                for chunk in 0..3 {
-                    let read = store.read(&batch, key(group, chunk)).unwrap();
-                    prop_assert_eq!(read.as_ref(), map.get(&key(group, chunk)));
+            for (number, group) in &map.groups {
+                for family in group.families.values() {
+                    let read = writer.family(*number, family.name()).unwrap();
+                    prop_assert_eq!(read.as_ref(), Some(family));
                 }
+                prop_assert_eq!(writer.family(*number, "another").unwrap(), None);
             }
         }
     }

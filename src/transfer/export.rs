@@ -11,7 +11,7 @@ use crate::client::Client;
 use crate::config::Config;
 use crate::exposition::persistence::ForeignGroup;
 use crate::exposition::protobuf::encode;
-use crate::gateway::{StoredGroup, read_all};
+use crate::gateway::GroupContent;
 use crate::http::path_of;
 use crate::model::labels::merged;
 use crate::model::{Escaping, GroupingKey, MetricFamily};
@@ -54,7 +54,13 @@ pub fn export(
         consistent(url)?.iter().map(foreign).collect()
     } else {
         let store = Store::open(&config.store)?;
-        let pushes = read_all(&store)?.iter().map(stored).collect();
+        let mut pushes = Vec::new();
+        for group in store.load()? {
+            let group = group?;
+            if group.removal.is_none() {
+                pushes.push(stored(&group.try_into()?));
+            }
+        }
         store.close().map_err(crate::gateway::StoreCloseError::from)?;
         pushes
     };
@@ -121,7 +127,7 @@ fn foreign(group: &ForeignGroup) -> Push {
     Push { path: path_of(&group.key), body, pushed: group.pushed }
 }
 
-fn stored(group: &StoredGroup) -> Push {
+fn stored(group: &GroupContent) -> Push {
     let mut body = Vec::new();
     for family in &group.families {
         let family = MetricFamily {

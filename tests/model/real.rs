@@ -8,12 +8,12 @@ use std::time::Duration;
 use tempfile::TempDir;
 use tidegate::gateway::preview::Fate;
 use tidegate::gateway::{
-    Downtime, Error, Expires, Gateway, LaneHandle, Operation, Options, Policy, PushMode,
-    ScrapeOptions, Sync,
+    Downtime, Error, Expires, Gateway, LaneHandle, Operation, Options, PushMode, ScrapeOptions,
+    Sync,
 };
 use tidegate::model::{
-    AutoTtl, GroupingKey, Histogram, Label, Metric, MetricFamily, MetricType, MetricValue, RuleTtl,
-    Selector, Summary, Ttl, TtlPolicy, TtlRule, Unmetered,
+    AutoTtl, GroupingKey, Histogram, Label, Metric, MetricFamily, MetricType, MetricValue, Policy,
+    RuleTtl, Selector, Summary, Ttl, TtlPolicy, TtlRule, Unmetered,
 };
 use tidegate::store::{self, Store};
 use tidegate::telemetry::metrics::SelfMetrics;
@@ -87,9 +87,9 @@ impl Real {
     /// Brings back the latest that is gone under a key; `None` if there is none.
     pub(crate) fn restore(&self, key: Key) -> Option<Outcome> {
         let key = self::key(key);
-        let departed = self.runtime.block_on(self.gateway().departed()).expect("it is running");
+        let departed = self.runtime.block_on(self.gateway().removed()).expect("it is running");
         let latest = departed.into_iter().find(|departed| departed.key == key)?;
-        Some(outcome(self.runtime.block_on(self.gateway().bring_back(latest))))
+        Some(outcome(self.runtime.block_on(self.gateway().restore_removed(latest))))
     }
 
     /// When each group expires.

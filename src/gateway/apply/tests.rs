@@ -1,15 +1,14 @@
-//! The judge, with a store in a folder of its own.
+//! The judge, with the groups in a map.
 
 use std::time::Duration;
-
-use tempfile::TempDir;
 
 use super::*;
 use crate::exposition::text::parse;
 use crate::gateway::history::HistoryLimits;
 use crate::gateway::prepare::{Rules, SeriesHasher, prepare};
 use crate::model::{Label, NameRules, RuleTtl, Selector, Ttl, TtlRule, Unmetered};
-use crate::store::{ChunkKey, Options};
+use crate::store::map::MapGroups;
+use crate::time::UnixNanos;
 
 use PushMode::{Replace, Update};
 
@@ -19,12 +18,11 @@ const HISTORY: HistoryLimits = HistoryLimits { groups: 0, bytes: 0 };
 
 struct Bench {
     judge: Judge,
-    store: Store,
+    groups: MapGroups,
     hasher: SeriesHasher,
     now: u64,
     /// Whether pushes leave out what contradicts.
     lenient: bool,
-    _folder: TempDir,
 }
 
 fn rules(judge: &Judge, lenient: bool) -> Rules<'_> {
@@ -33,8 +31,6 @@ fn rules(judge: &Judge, lenient: bool) -> Rules<'_> {
 
 impl Bench {
     fn new() -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let options = Options { path: folder.path().to_owned(), cache_bytes: 8 << 20 };
         let hasher = SeriesHasher::random();
         let own = [("own_gauge", MetricType::Gauge), ("own_histogram", MetricType::Histogram)];
         let judge = Judge {
@@ -48,8 +44,7 @@ impl Bench {
             limits: Limits::UNLIMITED,
             self_types: own.map(|(name, kind)| (name.to_owned(), kind)).into(),
         };
-        let store = Store::open(&options).unwrap();
-        Self { judge, store, hasher, now: 0, lenient: false, _folder: folder }
+        Self { judge, groups: MapGroups::default(), hasher, now: 0, lenient: false }
     }
 
     /// With these groups stored.
@@ -61,9 +56,9 @@ impl Bench {
         bench
     }
 
-    fn at(&self) -> Accepted {
+    fn at(&self) -> Moment {
         let wall = UnixNanos(i64::try_from(self.now).unwrap() * 1_000_000);
-        Accepted { now: UnixMillis(self.now), wall }
+        Moment { now: UnixMillis(self.now), wall }
     }
 
     /// Stages a push, a millisecond after the one before.
@@ -94,13 +89,13 @@ impl Bench {
             waited: false,
             meter: None,
             lenient: self.lenient,
-            times: None,
+            origin: Origin::Pushed,
             key,
         };
         let at = self.at();
         let mut push = Box::new(push);
         loop {
-            match self.judge.push(&self.store, stage, push, at) {
+            match self.judge.push(&mut self.groups, stage, push, at) {
                 Verdict::Done(done) => {
                     return done.map_err(|error| match error {
                         Error::Refused(refusal) => refusal,
@@ -114,7 +109,6 @@ impl Bench {
 
     fn finish(&mut self, mut stage: Stage) -> Stage {
         self.judge.finish(&mut stage);
-        self.store.apply(&stage.batch).unwrap();
         stage
     }
 
@@ -133,18 +127,15 @@ impl Bench {
         self.judge.index.find(&self::key(key)).and_then(|id| self.judge.index.group(id))
     }
 
-    /// The names of the families that the store has of a group, from all its chunks.
+    /// The names of the families that are stored of a group.
     fn stored(&self, key: &str) -> Vec<String> {
-        let group = self.group(key).unwrap();
-        let chunks = group.head.iter().chain(&group.chunks);
-        let mut names: Vec<_> = chunks
-            .flat_map(|chunk| {
-                read_families(&self.store, &Batch::default(), group, chunk.number).unwrap()
-            })
-            .map(|family| family.name)
-            .collect();
-        names.sort();
-        names
+        let number = self.group(key).unwrap().number;
+        self.groups.groups[&number].families.keys().cloned().collect()
+    }
+
+    /// How many groups are stored.
+    fn stored_count(&self) -> usize {
+        self.groups.groups.len()
     }
 }
 
@@ -155,11 +146,6 @@ fn key(text: &str) -> GroupingKey {
         Label::new(name, value)
     });
     GroupingKey::new(labels.collect()).unwrap()
-}
-
-/// The chunks that a batch writes or removes; it tells them only in its debug form.
-fn writes(stage: &Stage) -> usize {
-    format!("{:?}", stage.batch).matches("ChunkKey {").count()
 }
 
 /// A body of families `name_0` to `name_{count - 1}` of some 100 bytes each.
@@ -278,7 +264,7 @@ fn pushes_of_one_batch_are_judged_one_after_another() {
     assert_eq!(refusal.reason().as_str(), "type");
     bench.stage(&mut stage, Replace, "job=j", "m{zone=\"z\"} 1\n").unwrap_err();
     let at = bench.at();
-    bench.judge.delete(&mut stage, &key("job=a"), at);
+    bench.judge.delete(&mut bench.groups, &mut stage, &key("job=a"), at);
     bench.stage(&mut stage, Replace, "job=b", COUNTER).unwrap();
     bench.stage(&mut stage, Replace, "job=j", "n{zone=\"z\"} 1\n").unwrap();
     // The series that is in the way is in the batch, not yet in the store.
@@ -397,7 +383,7 @@ fn what_has_expired_is_in_no_way_and_goes() {
         assert!(bench.push(Replace, key, body).is_err(), "{stored:?} lives for one more instant");
         let (result, stage) = bench.pushed(Replace, key, body);
         result.unwrap_or_else(|refusal| panic!("{stored:?} has expired: {refusal}"));
-        let expired: Vec<_> = stage.departed.iter().map(|expired| expired.key.clone()).collect();
+        let expired: Vec<_> = stage.removed.iter().map(|expired| expired.key.clone()).collect();
         assert_eq!(expired, [self::key(stored.0)]);
         assert!(bench.group(stored.0).is_none() && bench.group("job=live").is_some());
     }
@@ -424,7 +410,7 @@ fn no_command_removes_more_than_some_of_what_has_expired() {
         rule: None,
         families: prepared,
         lenient: false,
-        times: None,
+        origin: Origin::Pushed,
         waited: false,
         meter: None,
         key,
@@ -432,17 +418,18 @@ fn no_command_removes_more_than_some_of_what_has_expired() {
     let at = bench.at();
     for left in [350, 100] {
         let mut stage = Stage::default();
-        let Verdict::Later(again) = bench.judge.push(&bench.store, &mut stage, push, at) else {
+        let Verdict::Later(again) = bench.judge.push(&mut bench.groups, &mut stage, push, at)
+        else {
             panic!("some are left");
         };
-        assert_eq!((stage.departed.len(), bench.judge.index.group_count()), (250, left));
+        assert_eq!((stage.removed.len(), bench.judge.index.group_count()), (250, left));
         bench.finish(stage);
         push = again;
     }
     let mut stage = Stage::default();
-    let verdict = bench.judge.push(&bench.store, &mut stage, push, at);
+    let verdict = bench.judge.push(&mut bench.groups, &mut stage, push, at);
     assert!(matches!(verdict, Verdict::Done(Ok(_))), "{verdict:?}");
-    assert_eq!((stage.departed.len(), bench.judge.index.group_count()), (100, 1));
+    assert_eq!((stage.removed.len(), bench.judge.index.group_count()), (100, 1));
     bench.finish(stage);
     // Nor does a change of the settings.
     for n in 0..300 {
@@ -454,11 +441,11 @@ fn no_command_removes_more_than_some_of_what_has_expired() {
     // What has expired stays so, and is not there for the next start to decide anew.
     for (again, removed, left) in [(Some(0), 250, 51), (None, 51, 0)] {
         let mut stage = Stage::default();
-        assert_eq!(bench.judge.set_policy(&mut stage, &policy, 0, at), again);
-        assert_eq!((stage.departed.len(), bench.judge.index.group_count()), (removed, left));
+        assert_eq!(bench.judge.set_policy(&mut bench.groups, &mut stage, &policy, 0, at), again);
+        assert_eq!((stage.removed.len(), bench.judge.index.group_count()), (removed, left));
         bench.finish(stage);
     }
-    assert_eq!(bench.store.load().unwrap().count(), 0, "nothing of them is stored");
+    assert_eq!(bench.stored_count(), 0, "nothing of them is stored");
 }
 
 #[test]
@@ -479,7 +466,7 @@ fn a_policy_asks_a_bounded_number_of_rules_in_one_go() {
     let (mut from, mut turns) = (Some(0), 0);
     while let Some(next) = from {
         let mut stage = Stage::default();
-        from = bench.judge.set_policy(&mut stage, &policy, next, at);
+        from = bench.judge.set_policy(&mut bench.groups, &mut stage, &policy, next, at);
         assert!(stage.changes.len() <= RULES_ASKED_MAX / 1000);
         bench.finish(stage);
         turns += 1;
@@ -495,79 +482,42 @@ fn a_policy_asks_a_bounded_number_of_rules_in_one_go() {
 fn a_push_to_a_group_that_has_expired_begins_a_new_one() {
     let mut bench = Bench::with(&[("job=a", "a 1\n")]);
     bench.push(Update, "job=a", "b 1 1000\n").unwrap_err();
-    let old = bench.group("job=a").unwrap().stored_id;
+    let old = bench.group("job=a").unwrap().number;
     bench.now += TTL_MILLIS;
     let (result, stage) = bench.pushed(Update, "job=a", "b 1\n");
     result.unwrap();
-    assert_eq!(stage.departed.len(), 1);
+    assert_eq!(stage.removed.len(), 1);
     assert_eq!(bench.stored("job=a"), ["b"]);
     let group = bench.group("job=a").unwrap();
     assert_eq!((group.state.failed, group.state.pushes), (None, 1));
-    assert_ne!(group.stored_id, old);
-    assert_eq!(bench.store.load().unwrap().count(), 1, "of the old one nothing is stored");
+    assert_ne!(group.number, old);
+    assert_eq!(bench.stored_count(), 1, "of the old one nothing is stored");
 }
 
+/// Others are neither read nor written.
 #[test]
-fn a_post_into_a_chunked_group_rewrites_few_chunks() {
-    let mut bench = Bench::with(&[("job=a", &many("m", 1000))]);
-    let chunks = bench.group("job=a").unwrap().chunks.len();
-    assert!(chunks > 20, "{chunks}");
-    for (body, most) in [
-        ("m_500 2\n".to_owned(), 2),
-        ("new 1\n".to_owned(), 2),
-        ("m_1 2\nm_999 2\n".to_owned(), 3),
-        (many("more", 100), 10),
-        (String::new(), 1),
+fn a_command_stages_one_change_of_each_group_that_it_is_about() {
+    let mut bench = Bench::with(&[("job=a", &many("m", 1000)), ("job=b", "n 1\n")]);
+    for (mode, body, families) in [
+        (Update, "m_500 2\n".to_owned(), 1000),
+        (Update, many("more", 100), 1100),
+        (Update, String::new(), 1100),
+        (Update, "m_500 2 1000\n".to_owned(), 1100),
+        (Replace, many("m", 3), 3),
     ] {
-        let (result, stage) = bench.pushed(Update, "job=a", &body);
-        result.unwrap();
-        let writes = writes(&stage);
-        assert!((1..=most).contains(&writes), "{writes} chunks for {body:.20?}");
+        let before = bench.groups.changes;
+        let _ = bench.push(mode, "job=a", &body);
+        assert_eq!(bench.groups.changes, before + 1, "{body:.20?}");
+        assert_eq!(bench.stored("job=a").len(), families);
+        assert_eq!(bench.group("job=a").unwrap().members.len(), families);
     }
-    let names = bench.stored("job=a");
-    assert_eq!(names.len(), 1101);
-    assert!(names.is_sorted_by(|a, b| a < b), "each is stored once");
-    // Every chunk is found by way of the index.
-    let group = bench.group("job=a").unwrap();
-    assert_eq!(group.members.len(), 1101);
-    assert!(group.members.iter().all(|member| member.chunk > 0));
-    assert_eq!(bench.store.load().unwrap().count(), 1 + group.chunks.len());
-    // A refused push writes the head alone.
-    let (result, stage) = bench.pushed(Update, "job=a", "m_500 2 1000\n");
-    assert_eq!((result.unwrap_err().reason().as_str(), writes(&stage)), ("timestamp", 1));
+    let (mut stage, at) = (Stage::default(), bench.at());
+    bench.judge.delete(&mut bench.groups, &mut stage, &key("job=a"), at);
+    assert_eq!(bench.stored_count(), 1);
 }
 
 #[test]
-fn groups_grow_from_their_head_into_chunks_and_shrink_back() {
-    let mut bench = Bench::new();
-    let chunks = |bench: &Bench| bench.group("job=a").unwrap().chunks.len();
-    for (mode, body, families, chunked) in [
-        (Replace, many("m", 10), 10, false),
-        (Update, many("n", 1), 11, false),
-        (Update, many("o", 300), 311, true),
-        (Update, many("p", 1), 312, true),
-        (Replace, many("m", 3), 3, false),
-        (Update, many("m", 300), 300, true),
-        (Update, many("m", 300), 300, true),
-        (Replace, String::new(), 0, false),
-        (Update, many("q", 2), 2, false),
-    ] {
-        bench.push(mode, "job=a", &body).unwrap();
-        assert_eq!((bench.stored("job=a").len(), chunks(&bench) > 0), (families, chunked));
-        let stored =
-            bench.store.load().unwrap().map(|loaded| loaded.unwrap().key).collect::<Vec<_>>();
-        assert_eq!(stored.len(), 1 + chunks(&bench), "no stale chunk: {stored:?}");
-    }
-    bench.push(Replace, "job=a", &many("m", 300)).unwrap();
-    let mut stage = Stage::default();
-    let at = bench.at();
-    bench.judge.delete(&mut stage, &key("job=a"), at);
-    bench.finish(stage);
-    assert_eq!(bench.store.load().unwrap().count(), 0);
-}
-
-#[test]
-fn a_series_is_found_in_the_chunk_of_another_group() {
+fn a_series_is_found_in_another_group() {
     let body = format!("{}m_77777{{zone=\"z\"}} 1\n", many("m", 500));
     let mut bench = Bench::with(&[("job=j", &body)]);
     let refusal = bench.push(Replace, "job=j,zone=z", "m_77777 1\n").unwrap_err();
@@ -590,11 +540,11 @@ fn a_mass_expiry_is_spread_over_several_reaps() {
     for most in [REMOVED_GROUPS_MAX, REMOVED_GROUPS_MAX, 5, 0] {
         let mut stage = Stage::default();
         let at = bench.at();
-        bench.judge.reap(&mut stage, at);
-        assert_eq!((stage.departed.len(), writes(&stage)), (most, most));
+        bench.judge.reap(&mut bench.groups, &mut stage, at);
+        assert_eq!(stage.removed.len(), most);
         bench.finish(stage);
         left -= most;
-        assert_eq!(bench.store.load().unwrap().count(), left);
+        assert_eq!(bench.stored_count(), left);
     }
     assert!(bench.judge.index.family_of("m").is_none());
     assert_eq!(bench.judge.index.series_count(), 0);
@@ -609,14 +559,12 @@ fn few_large_groups_are_removed_at_a_time() {
 }
 
 #[test]
-fn a_record_that_cannot_be_read_fails_the_push_and_changes_nothing() {
+fn a_group_that_cannot_be_read_fails_the_push_and_changes_nothing() {
     let mut bench = Bench::with(&[("job=a", &many("m", 500))]);
     let group = bench.group("job=a").unwrap();
-    let (before, number) = (Arc::clone(&group.state), group.chunks[0].number);
-    let lost = ChunkKey { group: group.stored_id, chunk: number };
-    let mut batch = Batch::default();
-    batch.remove(lost, group.chunks[0]);
-    bench.store.apply(&batch).unwrap();
+    let before = Arc::clone(&group.state);
+    bench.groups.broken.push(group.number);
+    let stored = bench.groups.groups.clone();
     let key = key("job=a");
     let families = parse(b"m_0 2\n", NameRules::Legacy).unwrap();
     let push = Push {
@@ -630,14 +578,14 @@ fn a_record_that_cannot_be_read_fails_the_push_and_changes_nothing() {
         waited: false,
         meter: None,
         lenient: false,
-        times: None,
+        origin: Origin::Pushed,
         key,
     };
     let mut stage = Stage::default();
     let at = bench.at();
-    let verdict = bench.judge.push(&bench.store, &mut stage, Box::new(push), at);
+    let verdict = bench.judge.push(&mut bench.groups, &mut stage, Box::new(push), at);
     let failed = |error: &Error| matches!(error, Error::Fault(Fault::Read(_)));
     assert!(matches!(&verdict, Verdict::Done(Err(error)) if failed(error)), "{verdict:?}");
-    assert!(stage.batch.is_empty() && stage.changes.is_empty());
+    assert!(stage.changes.is_empty() && bench.groups.groups == stored);
     assert_eq!(bench.group("job=a").unwrap().state, before);
 }

@@ -11,10 +11,10 @@ use super::*;
 use crate::exposition::gzip::Member;
 use crate::exposition::protobuf::encode;
 use crate::exposition::text::parse;
-use crate::gateway::group::GroupState;
 use crate::gateway::index::FamilyId;
 use crate::gateway::segment::Rendered;
 use crate::gateway::view::{Change, GroupView, View};
+use crate::model::GroupState;
 use crate::model::{GroupingKey, Label, Metric, MetricType, MetricValue, NameRules};
 use crate::time::{UnixMillis, UnixNanos};
 
@@ -115,7 +115,7 @@ impl Bench {
         let deadline = UnixMillis(deadline);
         let state = GroupState { deadline, ..GroupState::new(UnixNanos(0), UnixMillis(0)) };
         let group = GroupView {
-            stored_id: u64::from(id),
+            number: u64::from(id),
             key: GroupingKey::new(vec![Label::new("job", id.to_string())]).unwrap(),
             state: Arc::new(state),
             deadline,

@@ -8,10 +8,11 @@ use serde_json::{Value, json};
 use super::json::{Data, List};
 use super::query::{Query, bad};
 use super::{ApiError, Context, render};
-use crate::gateway::{Departed, Departure};
+use crate::gateway::RemovedGroup;
 use crate::http::body::Bounds;
 use crate::http::rejection::Rejection;
 use crate::model::Meter as _;
+use crate::model::RemovalReason;
 
 const LISTED: usize = 100;
 const LISTED_MAX: usize = 100_000;
@@ -26,20 +27,20 @@ pub(super) async fn list(
     let selection = query.selection(bounds)?;
     let why = match query.get("why") {
         None => None,
-        Some("expired") => Some(Departure::Expired),
-        Some("deleted") => Some(Departure::Deleted),
+        Some("expired") => Some(RemovalReason::Expired),
+        Some("deleted") => Some(RemovalReason::Deleted),
         Some(text) => return Err(bad(format!("why={text}: expected expired or deleted"))),
     };
     let limit = query.limit(LISTED, LISTED_MAX)?;
     let gateway = &context.gateway;
-    let mut gone = gateway.departed().await?;
-    let takes = |gone: &Arc<Departed>| {
-        selection.matches(&gone.key) && why.is_none_or(|why| why == gone.why)
+    let mut gone = gateway.removed().await?;
+    let takes = |gone: &Arc<RemovedGroup>| {
+        selection.matches(&gone.key) && why.is_none_or(|why| why == gone.reason)
     };
     gateway.look_through(|| gone.retain(takes)).await?;
     let total = gone.len();
     gone.truncate(limit);
-    bounds.held.take(gone.len() * size_of::<Arc<Departed>>())?;
+    bounds.held.take(gone.len() * size_of::<Arc<RemovedGroup>>())?;
     let gateway = gateway.clone();
     let items = gone.into_iter().map(move |gone| render::departed(&gateway, &gone));
     Ok(List::array(json!({ "total": total }), "groups", items, bounds.held.hand_over()))
@@ -59,8 +60,8 @@ pub(super) async fn restore(
     let selection =
         if id.is_some() { query.selection(bounds)? } else { query.explicit_selection(bounds)? };
     let mut seen = HashSet::new();
-    let mut chosen = context.gateway.departed().await?;
-    let takes = |gone: &Arc<Departed>| {
+    let mut chosen = context.gateway.removed().await?;
+    let takes = |gone: &Arc<RemovedGroup>| {
         selection.matches(&gone.key)
             && id.is_none_or(|id| id == gone.sequence)
             && seen.insert(gone.key.clone())
@@ -74,7 +75,7 @@ pub(super) async fn restore(
     let (mut restored, mut refused) = (Vec::new(), Vec::new());
     for gone in chosen {
         let labels = render::labels(&gone.key);
-        match context.gateway.bring_back(gone).await {
+        match context.gateway.restore_removed(gone).await {
             Ok(expires) => {
                 let expires = expires.map_or_else(|| "never".into(), |at| render::time(Some(at)));
                 restored.push(json!({ "labels": labels, "expires": expires }));

@@ -74,7 +74,7 @@ pub(super) async fn families(
     let group = gateway.group(&key).filter(|group| query.is_in_scope(&group.key));
     let group = group.ok_or_else(gone)?;
     bounds.held.take(api_v1::bytes_read(group.bytes))?;
-    let read = gateway.look_through(|| gateway.read_group(group.stored_id)).await?;
+    let read = gateway.look_through(|| gateway.read_group(group.number)).await?;
     let stored = read.map_err(Fault::from)?.ok_or_else(gone)?;
     let fields = render::group(gateway, &group);
     let fields = if let Value::Object(fields) = fields { fields } else { Map::new() };

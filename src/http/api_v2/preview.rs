@@ -8,10 +8,10 @@ use super::json::{Data, List};
 use super::query::{At, Query, bad};
 use super::{ApiError, Context, render};
 use crate::gateway::preview::Fate;
-use crate::gateway::{Gateway, GroupView, Policy};
+use crate::gateway::{Gateway, GroupView};
 use crate::http::body::Bounds;
 use crate::model::selector::{REGEX_MEMORY_MAX, REGEXES_MAX};
-use crate::model::{GroupingKey, Meter as _};
+use crate::model::{GroupingKey, Meter as _, Policy};
 use crate::time::{UnixMillis, UnixNanos};
 
 const LISTED: usize = 1000;

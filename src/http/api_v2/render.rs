@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::{Map, Value, json};
 
 use crate::gateway::preview::Fate;
-use crate::gateway::{Departed, Event, Gateway, GroupView, Happened};
+use crate::gateway::{Event, Gateway, GroupView, Happened, RemovedGroup};
 use crate::model::{GroupingKey, Ttl};
 use crate::time::{UnixMillis, UnixNanos};
 
@@ -80,12 +80,12 @@ pub(super) fn merged(mut object: Value, other: Value) -> Value {
 
 /// A group that is gone.
 #[must_use]
-pub fn departed(gateway: &Gateway, departed: &Departed) -> Value {
+pub fn departed(gateway: &Gateway, departed: &RemovedGroup) -> Value {
     let state = &*departed.state;
     json!({
         "id": departed.sequence,
         "labels": labels(&departed.key),
-        "why": departed.why.as_str(),
+        "why": departed.reason.as_str(),
         "at": time(Some(departed.at)),
         "ttl": state.ttl.to_string(),
         "ttl_seconds": seconds(state.ttl),
@@ -96,7 +96,7 @@ pub fn departed(gateway: &Gateway, departed: &Departed) -> Value {
         "pushes": state.pushes,
         "families": departed.families,
         "series": departed.series,
-        "bytes": departed.bytes(),
+        "bytes": departed.bytes,
     })
 }
 
@@ -112,6 +112,6 @@ pub(super) fn event(gateway: &Gateway, event: &Event) -> Value {
         Happened::Refused { reason } => {
             json!({ "event": kind, "labels": labels, "at": at, "error": &**reason })
         }
-        Happened::Departed(gone) => departed(gateway, gone),
+        Happened::Removed(gone) => departed(gateway, gone),
     }
 }

@@ -6,10 +6,11 @@ use maud::{Markup, html};
 
 use super::readable::{self, count, relative, relative_or_never};
 use super::{Content, Context, chips, link, pager, refused, search_box};
-use crate::gateway::{Departed, Departure};
+use crate::gateway::RemovedGroup;
 use crate::http::api_v2::ApiError;
 use crate::http::api_v2::query::Query;
 use crate::http::body::Bounds;
+use crate::model::RemovalReason;
 use crate::model::TtlSource;
 
 const ROWS: usize = 50;
@@ -27,8 +28,8 @@ pub(super) async fn content(
         Err(error) => (None, Some(error)),
     };
     let gateway = context.gateway();
-    let mut gone = gateway.departed().await?;
-    let takes = |gone: &Arc<Departed>| {
+    let mut gone = gateway.removed().await?;
+    let takes = |gone: &Arc<RemovedGroup>| {
         selection.as_ref().is_some_and(|selection| selection.matches(&gone.key))
     };
     gateway.look_through(|| gone.retain(takes)).await?;
@@ -64,7 +65,7 @@ pub(super) async fn content(
     Ok(Content::new("Expired", main).refreshed(REFRESH_SECONDS).refused(error.as_ref()))
 }
 
-fn row(context: &Context<'_>, gone: &Departed) -> Markup {
+fn row(context: &Context<'_>, gone: &RemovedGroup) -> Markup {
     let state = &*gone.state;
     let id = gone.sequence.to_string();
     html! {
@@ -87,10 +88,10 @@ fn row(context: &Context<'_>, gone: &Departed) -> Markup {
     }
 }
 
-fn why(gone: &Departed) -> Markup {
+fn why(gone: &RemovedGroup) -> Markup {
     let state = &*gone.state;
     html! {
-        @if gone.why == Departure::Deleted { "deleted" } @else {
+        @if gone.reason == RemovalReason::Deleted { "deleted" } @else {
             "expired: TTL " (state.ttl) " "
             small {
                 @match (state.ttl_source, &gone.rule) {

@@ -6,7 +6,7 @@ use super::readable::{self, count, relative, relative_or_never};
 use super::{Content, Context, address, chips, groups, link, series};
 use crate::exposition::text;
 use crate::gateway::preview::Fate;
-use crate::gateway::{Condition, Fault, GroupView, StoredGroup};
+use crate::gateway::{Condition, Fault, GroupContent, GroupView};
 use crate::http::api_v1;
 use crate::http::api_v2::ApiError;
 use crate::http::api_v2::query::{Query, bad, group_value};
@@ -33,7 +33,7 @@ pub(super) async fn content(
     let found = match group {
         Some(group) => {
             bounds.held.take(api_v1::bytes_read(group.bytes))?;
-            let read = gateway.look_through(|| gateway.read_group(group.stored_id)).await?;
+            let read = gateway.look_through(|| gateway.read_group(group.number)).await?;
             read.map_err(Fault::from)?.map(|stored| (group, stored))
         }
         None => None,
@@ -187,7 +187,7 @@ fn actions(context: &Context<'_>, group: &GroupView) -> Markup {
     }
 }
 
-fn families(stored: &StoredGroup) -> Markup {
+fn families(stored: &GroupContent) -> Markup {
     let total: usize = stored.families.iter().map(|family| family.metrics.len()).sum();
     let mut room = SERIES_MAX;
     html! {
@@ -210,7 +210,7 @@ fn families_link(key: &GroupingKey) -> String {
 }
 
 /// What scrapers get of it.
-fn exposition(stored: StoredGroup) -> Markup {
+fn exposition(stored: GroupContent) -> Markup {
     let block = text::LabelBlock::of_group(&stored.key);
     let (mut out, mut room) = (Vec::new(), SERIES_MAX);
     for mut family in stored.families {

@@ -73,7 +73,7 @@ fn row(context: &Context<'_>, event: &Event) -> Markup {
                 @match &event.what {
                     Happened::Pushed { expires } => (expiry(*expires)),
                     Happened::Refused { reason } => bdi { (reason) },
-                    Happened::Departed(gone) => { "TTL " (gone.state.ttl) },
+                    Happened::Removed(gone) => { "TTL " (gone.state.ttl) },
                 }
             }
         }

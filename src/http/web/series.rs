@@ -3,7 +3,7 @@
 use maud::{Markup, html};
 
 use super::{chart, chip, readable};
-use crate::gateway::StoredFamily;
+use crate::gateway::FamilyContent;
 use crate::http::native_buckets::native_buckets;
 use crate::model::{Exemplar, Histogram, Label, Metric, MetricValue, Summary};
 
@@ -12,7 +12,7 @@ const BUCKETS_MAX: usize = 200;
 const EXEMPLARS_MAX: usize = 20;
 
 /// The first series of a family.
-pub(super) fn family(family: &StoredFamily, shown: usize) -> Markup {
+pub(super) fn family(family: &FamilyContent, shown: usize) -> Markup {
     html! {
         section class="family" {
             h3 { code { (family.name) } " " span class="kind" { (family.kind.as_text()) } }
@@ -178,7 +178,7 @@ mod tests {
             value: MetricValue::Histogram(Box::new(histogram)),
             timestamp_ms: None,
         };
-        let stored = StoredFamily {
+        let stored = FamilyContent {
             name: "run_seconds".into(),
             help: Some("\"><script>".into()),
             kind: MetricType::Histogram,

@@ -22,7 +22,9 @@ pub(super) fn resume(folder: &Path) -> io::Result<()> {
         let path = folder.join(&name);
         match &*name.to_string_lossy() {
             "blobs" => fs::remove_dir_all(path)?,
-            "conf" | "db" | "schema_version" | "schema_version.new" => fs::remove_file(path)?,
+            "conf" | "db" | "mark" | "schema_version" | "schema_version.new" => {
+                fs::remove_file(path)?
+            }
             name if name.starts_with("snap.") => fs::remove_file(path)?,
             _ => {}
         }

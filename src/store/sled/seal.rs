@@ -11,13 +11,13 @@ use std::path::Path;
 
 use xxhash_rust::xxh3::Xxh3;
 
-use super::error::OpenError;
+use crate::store::error::OpenError;
 
 const SEAL_FILE: &str = "seal";
 const SEALED_FILES: [&str; 2] = ["conf", "db"];
 
 /// Seals the files of a closed store.
-pub(super) fn write(folder: &Path) -> io::Result<()> {
+pub(in crate::store) fn write(folder: &Path) -> io::Result<()> {
     let temporary = folder.join(format!("{SEAL_FILE}.new"));
     let mut file = File::create(&temporary)?;
     for name in SEALED_FILES {
@@ -29,7 +29,7 @@ pub(super) fn write(folder: &Path) -> io::Result<()> {
 }
 
 /// Compares the files with their seal, if there is one.
-pub(super) fn check(folder: &Path) -> Result<(), OpenError> {
+pub(in crate::store) fn check(folder: &Path) -> Result<(), OpenError> {
     let failed = |source| OpenError::Folder { path: folder.to_owned(), source };
     let seal = match fs::read_to_string(folder.join(SEAL_FILE)) {
         Ok(seal) => seal,
@@ -50,7 +50,7 @@ pub(super) fn check(folder: &Path) -> Result<(), OpenError> {
 }
 
 /// Removes the seal: from now on the files change.
-pub(super) fn lift(folder: &Path) -> io::Result<()> {
+pub(in crate::store) fn lift(folder: &Path) -> io::Result<()> {
     match fs::remove_file(folder.join(SEAL_FILE)) {
         Ok(()) => File::open(folder)?.sync_all(),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),

@@ -1,8 +1,8 @@
-//! What is known of a group beside its families: times, TTL, counts. And which TTL that is.
+//! Times, TTL and counts of a group, and the policy that decides its TTL.
 
 use std::sync::Arc;
 
-use crate::model::{GroupingKey, Rhythm, Ttl, TtlPolicy, TtlSource};
+use super::{GroupingKey, Rhythm, Ttl, TtlPolicy, TtlSource, values};
 use crate::time::{UnixMillis, UnixNanos};
 
 /// Times, TTL and counts of a group.
@@ -29,6 +29,14 @@ pub struct GroupState {
     pub deadline: UnixMillis,
     /// Successful pushes so far.
     pub pushes: u64,
+}
+
+values! {
+    /// Why a group was removed.
+    RemovalReason {
+        Expired = "expired",
+        Deleted = "deleted",
+    }
 }
 
 /// What TTLs are decided by.

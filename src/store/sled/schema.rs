@@ -4,13 +4,13 @@ use std::fs;
 use std::io::{self, Write as _};
 use std::path::Path;
 
-use super::error::OpenError;
+use crate::store::error::OpenError;
 
-#[path = "../../migrations/mod.rs"]
+#[path = "../../../migrations/mod.rs"]
 mod migrations;
 
 /// The version that this build reads and writes.
-pub const SCHEMA_VERSION: u32 = 3;
+pub const SCHEMA_VERSION: u32 = 4;
 
 /// The version beside the database, readable without opening it: sled writes to what it opens, and
 /// a store of a newer version must stay as it is.
@@ -19,7 +19,7 @@ const META_KEY: &str = "schema_version";
 
 /// What a folder says of its version.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum StoredVersion {
+pub(in crate::store) enum StoredVersion {
     /// There is no store yet.
     Fresh,
     Known(u32),
@@ -38,7 +38,7 @@ impl StoredVersion {
 }
 
 /// Reads the version beside the database. Changes nothing.
-pub(super) fn peek(folder: &Path) -> Result<StoredVersion, OpenError> {
+pub(in crate::store) fn peek(folder: &Path) -> Result<StoredVersion, OpenError> {
     match fs::read_to_string(folder.join(VERSION_FILE)) {
         Ok(text) => text.trim().parse().map(StoredVersion::of).map_err(|_| OpenError::Damaged {
             path: folder.to_owned(),
@@ -50,7 +50,7 @@ pub(super) fn peek(folder: &Path) -> Result<StoredVersion, OpenError> {
 }
 
 /// Brings an open store to the present version. Refuses a newer one.
-pub(super) fn migrate(folder: &Path, db: &sled::Db) -> Result<(), OpenError> {
+pub(in crate::store) fn migrate(folder: &Path, db: &sled::Db) -> Result<(), OpenError> {
     let failed = |source| OpenError::Sled { path: folder.to_owned(), source };
     let meta = db.open_tree("meta").map_err(failed)?;
     let stored = match meta.get(META_KEY).map_err(failed)? {
@@ -85,7 +85,7 @@ pub(super) fn migrate(folder: &Path, db: &sled::Db) -> Result<(), OpenError> {
 }
 
 /// The refusal of a store from the future.
-pub(super) fn newer(folder: &Path, stored: u32) -> OpenError {
+pub(in crate::store) fn newer(folder: &Path, stored: u32) -> OpenError {
     OpenError::Newer { path: folder.to_owned(), stored, known: SCHEMA_VERSION }
 }
 

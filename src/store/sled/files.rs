@@ -9,13 +9,14 @@ use std::path::Path;
 const PRIVATE: u32 = 0o700;
 const EVERYBODY: u32 = 0o007;
 /// What there is in the folder of a store; beside it snapshots.
-const OWN: [&str; 11] = [
+const OWN: [&str; 12] = [
     "blobs",
     "conf",
     "creating",
     "db",
     "db.new",
     "lock",
+    "mark",
     "probe",
     "schema_version",
     "schema_version.new",

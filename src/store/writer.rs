@@ -1,0 +1,308 @@
+//! Stages changes of groups as writes of chunks, and commits them batch by batch.
+
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+use std::mem;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use hashbrown::HashSet;
+
+use super::batch::Batch;
+use super::catalog::{self, Catalog};
+use super::chunk::{ChunkKey, HEAD, TOMBSTONE};
+use super::error::{CommitError, OpenError, ReadError};
+use super::family::EncodedFamily;
+use super::group::{Removal, StoredGroup, families_of, head_record, payload, tombstone_of};
+use super::layout::{self, Page};
+use super::record::{ChunkRecord, FamilyRecord};
+use super::sled::Store;
+use crate::model::{GroupState, GroupingKey};
+use crate::time::UnixNanos;
+
+/// Groups, as all that was staged so far leaves them. [`Writer`] keeps them in a store.
+pub trait StagedGroups {
+    /// Stages a group: what is known of it, and families. Returns the bytes that it then takes. Where
+    /// it fails, nothing is staged.
+    fn put(
+        &mut self,
+        number: u64,
+        key: &GroupingKey,
+        state: &GroupState,
+        families: FamiliesChange<'_>,
+    ) -> Result<u64, ReadError>;
+
+    /// Stages that a group is removed but kept, so that it can be restored. Returns the bytes that it
+    /// then takes.
+    fn remove(&mut self, number: u64, removal: &Removal) -> u64;
+
+    /// Stages that nothing of a group stays.
+    fn purge(&mut self, number: u64);
+
+    /// Stages that nothing of any group stays, at once.
+    fn wipe(&mut self);
+
+    /// Stages that all groups are written anew, and those that were purged or removed go at once: quicker
+    /// where few stay. Where it fails, they go one by one.
+    fn rewrite(&mut self) -> Result<(), ReadError>;
+
+    /// A family of a group.
+    fn family(&self, number: u64, name: &str) -> Result<Option<EncodedFamily>, ReadError>;
+}
+
+/// The families of a group in a change of it.
+#[derive(Clone, Debug)]
+pub enum FamiliesChange<'a> {
+    /// They stay as they are.
+    Keep,
+    /// The group has these and no others.
+    Replace(Vec<&'a EncodedFamily>),
+    /// These are added, each in place of the one of its name; their names differ.
+    Update(Vec<&'a EncodedFamily>),
+}
+
+/// The lane's side of a store: what is staged, and where everything lies with it.
+#[derive(Debug)]
+pub struct Writer {
+    store: Arc<Store>,
+    catalog: Catalog,
+    batch: Batch,
+}
+
+impl Writer {
+    /// Loads all groups of a store, and gives each to `each`.
+    pub fn load<E: From<OpenError>>(
+        store: &Arc<Store>,
+        mut each: impl FnMut(StoredGroup) -> Result<(), E>,
+    ) -> Result<Self, E> {
+        let mut catalog = Catalog::default();
+        for assembled in store.assembled()? {
+            let assembled = assembled?;
+            catalog.add(&assembled);
+            each(assembled.group)?;
+        }
+        Ok(Self { store: Arc::clone(store), catalog, batch: Batch::default() })
+    }
+
+    /// Whether anything is staged.
+    pub fn is_empty(&self) -> bool {
+        self.batch.is_empty()
+    }
+
+    /// Applies all that is staged as one batch, whole or not at all; durable after the next
+    /// [`Store::sync`]. `at`: the wall time of it. After an error the store is to be opened again, and
+    /// loaded anew.
+    pub fn commit(&mut self, at: UnixNanos) -> Result<(), CommitError> {
+        let (groups, removed) = self.catalog.counts();
+        self.store.apply(&mem::take(&mut self.batch), (groups, removed), at)
+    }
+
+    /// How many chunks are staged.
+    #[cfg(test)]
+    pub(super) fn staged_chunks(&self) -> usize {
+        self.batch.writes.len()
+    }
+
+    /// How many pieces the groups have once all is committed.
+    #[cfg(test)]
+    pub(super) fn pieces(&self) -> usize {
+        let chunks = self.catalog.iter().flat_map(|(_, entry)| entry.all());
+        chunks.map(|chunk| super::sled::piece::count(chunk.bytes) as usize).sum()
+    }
+
+    fn payload(&self, key: ChunkKey) -> Result<Option<Bytes>, ReadError> {
+        match self.batch.writes.get(&key) {
+            Some(write) => Ok(write.payload.clone()),
+            None if self.batch.wipes => Ok(None),
+            None => self.store.chunk(key),
+        }
+    }
+
+    /// The families in a group's head or in a chunk of it.
+    fn families(&self, number: u64, chunk: u32) -> Result<Vec<FamilyRecord>, ReadError> {
+        let damaged = |what| ReadError::Damaged { number, what };
+        let payload = self.payload(ChunkKey { group: number, chunk })?;
+        let payload = payload.ok_or_else(|| damaged(format!("its chunk {chunk} is missing")))?;
+        families_of(chunk, payload).map_err(damaged)
+    }
+
+    /// The families in a group's head, where they are there.
+    fn inline(&self, number: u64) -> Result<Vec<FamilyRecord>, ReadError> {
+        match self.catalog.get(number) {
+            Some(entry) if entry.chunks().is_empty() => self.families(number, HEAD),
+            _ => Ok(Vec::new()),
+        }
+    }
+
+    /// Stages a group that has the families of these pages and no others.
+    fn put_whole(
+        &mut self,
+        number: u64,
+        key: &GroupingKey,
+        state: &GroupState,
+        families: Vec<&FamilyRecord>,
+    ) -> u64 {
+        let mut pages = layout::whole(families);
+        let end = pages.last().map_or(HEAD, |page| page.number) + 1;
+        for before in self.catalog.cut_chunks(number, end) {
+            self.batch.remove(ChunkKey { group: number, chunk: before.number }, before);
+        }
+        let inline = mem::take(&mut pages.remove(0).families);
+        self.put_pages(number, key, state, &inline, pages)
+    }
+
+    /// Stages pages of a group, and the head that vouches for them. Returns the bytes of the group.
+    fn put_pages(
+        &mut self,
+        number: u64,
+        key: &GroupingKey,
+        state: &GroupState,
+        inline: &[&FamilyRecord],
+        pages: Vec<Page<'_>>,
+    ) -> u64 {
+        let is_new = self.catalog.get(number).is_none();
+        if is_new {
+            // Chunks are noted beside a head; the real one follows.
+            self.catalog.set_head(number, ChunkKey { group: number, chunk: HEAD }.to_ref(&[]));
+        }
+        for Page { number: chunk, families } in pages {
+            let payload = payload(&ChunkRecord::default(), &families);
+            let chunk_key = ChunkKey { group: number, chunk };
+            let before = self.catalog.set_chunk(number, chunk_key.to_ref(&payload));
+            for family in families {
+                self.catalog.put_place(number, &family.name, chunk);
+            }
+            self.batch.put(chunk_key, payload, before);
+        }
+        let chunks = self.catalog.get(number).map_or(&[][..], |entry| entry.chunks());
+        let payload = payload(&head_record(key, state, chunks), inline);
+        let head_key = ChunkKey { group: number, chunk: HEAD };
+        let before = self.catalog.set_head(number, head_key.to_ref(&payload));
+        self.batch.put(head_key, payload, before.filter(|_| !is_new));
+        self.bytes(number)
+    }
+
+    fn bytes(&self, number: u64) -> u64 {
+        self.catalog.get(number).map_or(0, catalog::Entry::bytes)
+    }
+
+    /// Stages families of a group whose families lie in chunks, beside those that it has.
+    fn update_chunks(
+        &mut self,
+        number: u64,
+        key: &GroupingKey,
+        state: &GroupState,
+        new: &[&EncodedFamily],
+    ) -> Result<u64, ReadError> {
+        let chunks = self.catalog.get(number).map_or(&[][..], |entry| entry.chunks());
+        // New families go where there is room, to the end.
+        let end = chunks.last().map_or(HEAD + 1, |chunk| chunk.number);
+        let mut before = BTreeMap::new();
+        let mut places = Vec::with_capacity(new.len());
+        for family in new {
+            let found = self.catalog.places(number, family.name());
+            places.push(found.first().copied().unwrap_or(end));
+            for chunk in if found.is_empty() { vec![end] } else { found } {
+                if let Entry::Vacant(place) = before.entry(chunk) {
+                    place.insert(self.families(number, chunk)?);
+                }
+            }
+        }
+        let names: HashSet<&str> = new.iter().map(|family| family.name()).collect();
+        let mut after: BTreeMap<u32, Vec<&FamilyRecord>> = BTreeMap::new();
+        for (chunk, families) in &before {
+            let kept = families.iter().filter(|family| !names.contains(family.name.as_str()));
+            after.insert(*chunk, kept.collect());
+        }
+        for (family, chunk) in new.iter().zip(places) {
+            after.entry(chunk).or_default().push(&family.0);
+        }
+        let mut free = end + 1..;
+        let changed = after
+            .into_iter()
+            .flat_map(|(chunk, families)| layout::changed(chunk, families, &mut free));
+        let changed: Vec<_> = changed.collect();
+        for (chunk, families) in &before {
+            self.catalog.forget_places(number, families, *chunk);
+        }
+        Ok(self.put_pages(number, key, state, &[], changed))
+    }
+}
+
+impl StagedGroups for Writer {
+    fn put(
+        &mut self,
+        number: u64,
+        key: &GroupingKey,
+        state: &GroupState,
+        families: FamiliesChange<'_>,
+    ) -> Result<u64, ReadError> {
+        match families {
+            FamiliesChange::Replace(families) => {
+                let families = families.into_iter().map(|family| &family.0).collect();
+                Ok(self.put_whole(number, key, state, families))
+            }
+            FamiliesChange::Keep => {
+                let inline = self.inline(number)?;
+                let inline: Vec<_> = inline.iter().collect();
+                Ok(self.put_pages(number, key, state, &inline, Vec::new()))
+            }
+            FamiliesChange::Update(new) => {
+                let is_wide = |entry: &catalog::Entry| !entry.chunks().is_empty();
+                if self.catalog.get(number).is_some_and(is_wide) {
+                    return self.update_chunks(number, key, state, &new);
+                }
+                let names: HashSet<&str> = new.iter().map(|family| family.name()).collect();
+                let inline = self.inline(number)?;
+                let kept = inline.iter().filter(|family| !names.contains(family.name.as_str()));
+                let families = kept.chain(new.iter().map(|family| &family.0)).collect();
+                Ok(self.put_whole(number, key, state, families))
+            }
+        }
+    }
+
+    fn remove(&mut self, number: u64, removal: &Removal) -> u64 {
+        let key = ChunkKey { group: number, chunk: TOMBSTONE };
+        let payload = tombstone_of(removal);
+        let before = self.catalog.set_tombstone(number, key.to_ref(&payload));
+        self.batch.put(key, payload, before);
+        self.bytes(number)
+    }
+
+    fn purge(&mut self, number: u64) {
+        let Some(entry) = self.catalog.remove(number) else { return };
+        for chunk in entry.all() {
+            self.batch.remove(ChunkKey { group: number, chunk: chunk.number }, chunk);
+        }
+    }
+
+    fn wipe(&mut self) {
+        self.catalog.clear();
+        self.batch.wipe();
+    }
+
+    fn rewrite(&mut self) -> Result<(), ReadError> {
+        let chunks = self.catalog.iter().flat_map(|(group, entry)| {
+            entry.all().map(move |chunk| ChunkKey { group, chunk: chunk.number })
+        });
+        let read = chunks.filter_map(|key| Some((key, self.payload(key).transpose()?)));
+        let read = read.map(|(key, payload)| payload.map(|payload| (key, payload)));
+        let stays = read.collect::<Result<Vec<_>, _>>()?;
+        self.batch.wipe();
+        for (key, payload) in stays {
+            self.batch.put(key, payload, None);
+        }
+        Ok(())
+    }
+
+    fn family(&self, number: u64, name: &str) -> Result<Option<EncodedFamily>, ReadError> {
+        for chunk in self.catalog.places(number, name) {
+            let families = self.families(number, chunk)?;
+            if let Some(found) = families.into_iter().find(|family| family.name == name) {
+                let damaged = |what| ReadError::Damaged { number, what };
+                return EncodedFamily::of_record(found).map(Some).map_err(damaged);
+            }
+        }
+        Ok(None)
+    }
+}
