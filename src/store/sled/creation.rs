@@ -23,7 +23,7 @@ pub(super) fn resume(folder: &Path) -> io::Result<()> {
         match &*name.to_string_lossy() {
             "blobs" => fs::remove_dir_all(path)?,
             "conf" | "db" | "mark" | "schema_version" | "schema_version.new" => {
-                fs::remove_file(path)?
+                fs::remove_file(path)?;
             }
             name if name.starts_with("snap.") => fs::remove_file(path)?,
             _ => {}
