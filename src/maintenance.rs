@@ -80,7 +80,7 @@ impl Report {
         let Salvaged { groups, removed, chunks, bytes, damage } = &self.salvaged;
         let path = self.path.display();
         let mut text = format!(
-            "{path}: {groups} groups, {removed} removed ones that can be restored; {chunks} chunks, \
+            "{path}: {groups} groups, {removed} that were removed and can be restored; {chunks} chunks, \
              {bytes} bytes"
         );
         for what in damage {
