@@ -230,6 +230,11 @@ fn a_store_that_has_less_than_was_synced_says_so() {
     for file in ["conf", "db", "schema_version"] {
         fs::copy(folder.path().join(file), old.path().join(file)).unwrap();
     }
+    // A sync without a batch claims nothing.
+    let store = folder.open().unwrap();
+    store.sync().unwrap();
+    folder.close(store);
+    assert_eq!(verify(), [""; 0]);
     let store = Arc::new(folder.open().unwrap());
     put(&store, 2, 0, 1);
     store.sync().unwrap();

@@ -12,6 +12,8 @@ use std::thread;
 pub(crate) struct Process {
     child: Mutex<Child>,
     address: SocketAddr,
+    /// Its log until it was ready.
+    started: String,
 }
 
 /// The arguments of a gateway on a folder, on a port that is free, that expires nothing.
@@ -46,12 +48,17 @@ impl Process {
         let mut child = command.process_group(0).spawn().expect("the program is there");
         let log = child.stderr.take().expect("it is piped");
         match read_log(log) {
-            Ok(address) => Ok(Self { child: Mutex::new(child), address }),
+            Ok((address, started)) => Ok(Self { child: Mutex::new(child), address, started }),
             Err(log) => {
                 child.wait().expect("it is our child");
                 Err(log)
             }
         }
+    }
+
+    /// Whether it said at its start that the store has less than was synced.
+    pub(crate) fn says_lost(&self) -> bool {
+        self.started.contains("the store has lost what was written last")
     }
 
     pub(crate) fn address(&self) -> SocketAddr {
@@ -111,9 +118,9 @@ impl Drop for Process {
     }
 }
 
-/// Reads the address from the log, until the gateway is ready. What comes then is read too, so
+/// Reads the address from the log, and the log until the gateway is ready. The rest is read too, so
 /// that the gateway never waits for us. The log, if it ends before that.
-fn read_log(log: ChildStderr) -> Result<SocketAddr, String> {
+fn read_log(log: ChildStderr) -> Result<(SocketAddr, String), String> {
     let mut lines = BufReader::new(log).lines().map_while(Result::ok);
     let mut seen = Vec::new();
     let mut address = None;
@@ -131,5 +138,9 @@ fn read_log(log: ChildStderr) -> Result<SocketAddr, String> {
         return Err(seen.join("\n"));
     }
     thread::spawn(move || lines.for_each(drop));
-    address.ok_or_else(|| seen.join("\n"))
+    let seen = seen.join("\n");
+    match address {
+        Some(address) => Ok((address, seen)),
+        None => Err(seen),
+    }
 }

@@ -115,9 +115,10 @@ impl Scenario {
     /// What a gateway finds on a disk, or why it does not start.
     pub(crate) fn find(&self, root: &Path) -> Result<Found, String> {
         let process = Process::attempt(&mut self.command(root))?;
-        let found = Found::of(&process);
+        let (found, says_lost) = (Found::of(&process), process.says_lost());
         process.kill();
-        Ok(found)
+        // The mark is never ahead of what is synced.
+        if says_lost { Err("it says that the store has lost something".into()) } else { Ok(found) }
     }
 }
 

@@ -46,12 +46,21 @@ pub struct Store {
     opened: RwLock<Option<Opened>>,
     /// Trees of groups that were wiped: to be dropped once the wipe is durable.
     left_over: Mutex<Vec<String>>,
-    /// As of the last batch that was applied. Held to read or to replace it.
-    applied: Mutex<TotalsRecord>,
+    /// Held to read or to replace it.
+    applied: Mutex<Applied>,
     mark: Mutex<MarkFile>,
     options: Options,
     /// Locked as long as the store is open, from before sled opens it until it is sealed.
     lock: File,
+}
+
+/// What was applied since the store was opened.
+#[derive(Clone, Copy, Debug)]
+struct Applied {
+    /// The number of the last write, or that which the first follows.
+    write: u64,
+    /// As of the last batch; `None` before the first.
+    totals: Option<TotalsRecord>,
 }
 
 /// What sled has opened.
@@ -142,7 +151,7 @@ impl Store {
         if let Some(lost) = synced.and_then(|synced| lost(synced, found)) {
             tracing::error!(%lost, path = %path.display(), "the store has lost what was written last");
         }
-        let applied = next_run(synced.map_or(0, |it| it.write), found);
+        let applied = Applied::next_run(synced.map_or(0, |it| it.write), found);
         Ok(Self {
             opened: RwLock::new(Some(opened)),
             left_over: Mutex::default(),
@@ -174,7 +183,7 @@ impl Store {
         self.left_over.lock().unwrap_or_else(PoisonError::into_inner).clear();
         let opened = Opened::new(&self.options)?;
         let mut applied = self.applied.lock().unwrap_or_else(PoisonError::into_inner);
-        *applied = next_run(applied.write, opened.totals());
+        *applied = Applied::next_run(applied.write, opened.totals());
         drop(applied);
         *self.opened.write().unwrap_or_else(PoisonError::into_inner) = Some(opened);
         Ok(())
@@ -296,7 +305,8 @@ impl Store {
             opened.groups.apply_batch(writes)
         };
         applied.map_err(|source| commit_error(source, CommitError::Apply))?;
-        *self.applied.lock().unwrap_or_else(PoisonError::into_inner) = totals;
+        *self.applied.lock().unwrap_or_else(PoisonError::into_inner) =
+            Applied { write, totals: Some(totals) };
         Ok(())
     }
 
@@ -326,7 +336,9 @@ impl Store {
         let applied = *self.applied.lock().unwrap_or_else(PoisonError::into_inner);
         opened.db.flush().map_err(|source| commit_error(source, CommitError::Flush))?;
         opened.file.sync_data().map_err(CommitError::Sync)?;
-        if let Err(error) = self.mark.lock().unwrap_or_else(PoisonError::into_inner).write(&applied)
+        if let Some(totals) = &applied.totals
+            && let Err(error) =
+                self.mark.lock().unwrap_or_else(PoisonError::into_inner).write(totals)
         {
             // All is durable; a mark that lags claims less.
             tracing::debug!(%error, "cannot write the mark of the store");
@@ -497,11 +509,12 @@ fn lost(synced: TotalsRecord, found: Option<TotalsRecord>) -> Option<Lost> {
     })
 }
 
-/// What the store says when it is opened, with the number that the writes of a new run follow.
-fn next_run(seen: u64, found: Option<TotalsRecord>) -> TotalsRecord {
-    let found = found.unwrap_or_default();
-    let write = (seen.max(found.write) / WRITES_OF_A_RUN + 1) * WRITES_OF_A_RUN;
-    TotalsRecord { write, ..found }
+impl Applied {
+    /// Nothing yet, by a run that begins above the writes that were seen and found.
+    fn next_run(seen: u64, found: Option<TotalsRecord>) -> Self {
+        let last = seen.max(found.map_or(0, |found| found.write));
+        Self { write: (last / WRITES_OF_A_RUN + 1) * WRITES_OF_A_RUN, totals: None }
+    }
 }
 
 impl std::fmt::Display for Lost {
