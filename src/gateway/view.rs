@@ -74,9 +74,9 @@ pub struct View {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Totals {
     pub groups: u64,
-    /// Without the two stamps of each group.
+    /// Without the stamps of each group.
     pub series: u64,
-    /// By source of the TTL: override, push, rule, default.
+    /// In the order of `TtlSource::ALL`.
     pub by_ttl_source: [u64; 4],
 }
 
@@ -96,7 +96,7 @@ pub struct GroupView {
     /// That of the state, at hand.
     pub deadline: UnixMillis,
     pub families: u32,
-    /// Without its two stamps.
+    /// Without its stamps.
     pub series: u32,
     /// Bytes that it takes in the store.
     pub bytes: u64,

@@ -57,7 +57,7 @@ pub struct Readings {
     pub store_bytes: u64,
     /// Seconds since the Unix epoch; `None` if nothing will expire.
     pub next_deadline: Option<f64>,
-    /// Push, rule, default.
+    /// In the order of `TtlSource::ALL`.
     pub by_ttl_source: [u64; 4],
     pub queue_length: usize,
     /// Whether the store can be written.

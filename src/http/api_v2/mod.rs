@@ -104,13 +104,19 @@ impl Endpoint {
         ENDPOINTS.iter().map(|endpoint| endpoint.0)
     }
 
-    /// What it does, for the log.
-    fn action(self) -> &'static str {
+    /// The change that a request makes, for the audit log; `None` if it makes none.
+    fn change(self, method: &Method) -> Option<&'static str> {
         match self {
-            Self::Touch => "touch",
-            Self::Ttl => "override",
-            Self::Restore => "restore",
-            _ => "delete",
+            Self::Groups if *method == Method::DELETE => Some("delete"),
+            Self::Touch => Some("touch"),
+            Self::Ttl => Some("override"),
+            Self::Restore => Some("restore"),
+            Self::Groups
+            | Self::Families
+            | Self::Preview
+            | Self::Expired
+            | Self::Events
+            | Self::Config => None,
         }
     }
 
@@ -195,12 +201,12 @@ where
                 Data::Value(value) => value.get(name),
                 Data::List(list) => list.fields.get(name),
             };
-            if endpoint.needs(&head.method).1 == Origin::Admin
+            if let Some(change) = endpoint.change(&head.method)
                 && said("dry_run") != Some(&true.into())
             {
                 let count = said("count").and_then(Value::as_u64).unwrap_or(0);
                 let what = format!("{count} groups by {}", query.to_text());
-                context.caller.audit(endpoint.action(), &what);
+                context.caller.audit(change, &what);
             }
             match data {
                 Data::Value(value) => success(&value).map(ResponseBody::Whole),
