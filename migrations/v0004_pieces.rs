@@ -27,10 +27,10 @@ const MARK: [u8; 4] = [0xF1, b'T', b'g', 2];
 const PART_BYTES_MAX: usize = 4096 - 40;
 const TOMBSTONE: u32 = u32::MAX;
 const WRITE: u64 = 1;
-/// So many groups are logged at a time.
+/// After so many groups the log says how far it is.
 const PROGRESS: u64 = 100_000;
 
-/// What of a head counts here.
+/// The fields of a head that count here.
 #[derive(Clone, PartialEq, Message)]
 struct Head {
     #[prost(uint32, tag = "9")]
@@ -97,7 +97,7 @@ fn up(db: &sled::Db) -> sled::Result<()> {
     if tree.contains_key(summary_key)? {
         return Ok(());
     }
-    let (mut groups, mut removed) = (0, 0);
+    let (mut groups, mut removed, mut seen) = (0, 0, 0_u64);
     let mut from = key(1, 0, 0).to_vec();
     while let Some(first) = tree.range(from.clone()..).next() {
         let (first, _) = first?;
@@ -132,8 +132,9 @@ fn up(db: &sled::Db) -> sled::Result<()> {
             removed += u64::from(new.contains_key(&TOMBSTONE));
             groups += u64::from(!new.contains_key(&TOMBSTONE));
         }
-        if (groups + removed) % PROGRESS == 0 && groups + removed > 0 {
-            tracing::info!(groups = groups + removed, "migrating the store");
+        seen += 1;
+        if seen % PROGRESS == 0 {
+            tracing::info!(groups = seen, "migrating the store goes on");
         }
         let Some(next) = group.checked_add(1) else { break };
         from = key(next, 0, 0).to_vec();

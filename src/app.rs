@@ -228,8 +228,8 @@ async fn start(
         let store = Store::open(&store_options).map_err(StartError::from)?;
         Gateway::start(store, options, clock, metrics)
     });
-    let (gateway, lane, restored) = started.await??;
-    let Loaded { groups, series, expired, .. } = restored;
+    let (gateway, lane, loaded) = started.await??;
+    let Loaded { groups, series, expired, .. } = loaded;
     let took = began.elapsed();
     tracing::info!(groups, series, expired, ?took, "restored what was stored");
     if let Some(file) = &config.persistence_file {

@@ -164,8 +164,8 @@ fn take(gateway: &Gateway, seen: &mut u64, queue: &mut VecDeque<Arc<RemovedGroup
             return;
         }
         for event in followed.events {
-            if let Happened::Removed(departed) = &event.what {
-                queue.push_back(Arc::clone(departed));
+            if let Happened::Removed(removed) = &event.what {
+                queue.push_back(Arc::clone(removed));
             }
         }
         // What is on its way stays until it is known what came of it.
@@ -182,7 +182,7 @@ fn take(gateway: &Gateway, seen: &mut u64, queue: &mut VecDeque<Arc<RemovedGroup
 fn body(gateway: &Gateway, format: Format, batch: &[Arc<RemovedGroup>]) -> Value {
     match format {
         Format::Json => {
-            let groups: Vec<_> = batch.iter().map(|gone| api::departed(gateway, gone)).collect();
+            let groups: Vec<_> = batch.iter().map(|gone| api::removed(gateway, gone)).collect();
             json!({ "version": 1, "groups": groups })
         }
         Format::Alertmanager => batch.iter().map(|gone| alert(gone)).collect(),

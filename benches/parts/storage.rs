@@ -6,8 +6,7 @@ use std::time::{Duration, Instant};
 use criterion::{Criterion, SamplingMode, Throughput};
 use tidegate::gateway::prepare::{SeriesHasher, prepare};
 use tidegate::gateway::{ScrapeOptions, Sync};
-use tidegate::model::{GroupState, GroupingKey};
-use tidegate::model::{Ttl, Unmetered};
+use tidegate::model::{GroupState, GroupingKey, Ttl, Unmetered};
 use tidegate::store::{EncodedFamily, FamiliesChange, OpenError, StagedGroups as _, Writer};
 use tidegate::time::{ManualClock, SystemClock, UnixMillis, UnixNanos};
 use tokio::runtime::Runtime;
@@ -81,7 +80,7 @@ fn restore(criterion: &mut Criterion, runtime: &Runtime) -> Result<()> {
     };
     let restart = || -> Result<Duration> {
         let (running, elapsed) = start()?;
-        assert_eq!((running.restored.groups, running.restored.series), (GROUPS as u64, 10_000));
+        assert_eq!((running.loaded.groups, running.loaded.series), (GROUPS as u64, 10_000));
         runtime.block_on(running.stop())?;
         Ok(elapsed)
     };

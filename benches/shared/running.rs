@@ -30,7 +30,7 @@ pub(crate) struct Running {
     pub(crate) gateway: Gateway,
     /// What was there when it started.
     #[allow(dead_code, reason = "one bench of two reads it")]
-    pub(crate) restored: Loaded,
+    pub(crate) loaded: Loaded,
     lane: LaneHandle,
     folder: PathBuf,
 }
@@ -47,8 +47,8 @@ impl Running {
         let folder = store.path().to_owned();
         let options = Options { sync, ..Options::new(TtlPolicy::new(TTL)) };
         let metrics = Arc::new(SelfMetrics::new()?);
-        let (gateway, lane, restored) = Gateway::start(store, options, clock, metrics)?;
-        Ok(Self { gateway, restored, lane, folder })
+        let (gateway, lane, loaded) = Gateway::start(store, options, clock, metrics)?;
+        Ok(Self { gateway, loaded, lane, folder })
     }
 
     /// Stops in order. The folder can be opened again then.

@@ -40,10 +40,8 @@ const VOUCHES: u8 = 2;
 
 /// Chunks of a store: all of it is loaded, or refused as damaged.
 pub fn record(data: &[u8]) {
-    if let Ok(Piece { chunk, place: 0, pieces: 1, write, part }) =
-        Piece::parse(&Bytes::copy_from_slice(data))
-    {
-        let again: Vec<_> = piece::cut(chunk, write, &part).collect();
+    if let Ok(Piece { chunk, place: 0, pieces: 1, write, part }) = Piece::parse(data) {
+        let again: Vec<_> = piece::cut(chunk, write, part).collect();
         assert_eq!(again, [data]);
     }
     let chunks = vouched(data);

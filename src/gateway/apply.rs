@@ -53,7 +53,7 @@ pub struct Judge {
     pub self_types: HashMap<String, MetricType>,
 }
 
-/// What becomes of a push.
+/// The outcome of a push.
 #[derive(Debug)]
 pub enum Verdict {
     /// With the group's deadline.
@@ -63,7 +63,7 @@ pub enum Verdict {
     Later(Box<Push>),
 }
 
-/// What a batch of commands changes.
+/// The changes that a batch of commands makes.
 #[derive(Debug, Default)]
 pub struct Stage {
     pub changes: Vec<Change>,
@@ -166,7 +166,7 @@ impl Judge {
             }
             Err(fault) => return Err(fault),
         }
-        let state = self.pushed_state(found, &key, rule, asked, &origin, left_out.as_ref(), at);
+        let state = self.pushed_state(found, rule, asked, &origin, left_out.as_ref(), at);
         let sequence = self.index.next_sequence();
         for family in &mut families {
             let stored = origin.times().and_then(|times| times.stored.get(family.stored.name()));
@@ -184,6 +184,9 @@ impl Judge {
         };
         // The last thing that can fail. From here on everything is changed or nothing.
         let bytes = groups.put(number, &key, &state, change).map_err(Fault::from)?;
+        if let Some(reason) = left_out {
+            tracing::error!(group = %key, %reason, "a push was accepted in part: families that contradict what is there were left out");
+        }
         let deadline = state.deadline;
         let state = Arc::new(state);
         let id = match found {
@@ -205,11 +208,9 @@ impl Judge {
     }
 
     /// The state of a group after a push.
-    #[expect(clippy::too_many_arguments, reason = "all of the push but its families")]
     fn pushed_state(
         &self,
         found: Option<GroupId>,
-        key: &GroupingKey,
         rule: Option<usize>,
         asked: Option<Ttl>,
         origin: &Origin,
@@ -221,7 +222,6 @@ impl Judge {
             None => GroupState::new(at.wall, at.now),
         };
         if let Some(reason) = left_out {
-            tracing::error!(group = %key, %reason, "a push was accepted in part: families that contradict what is there were left out");
             state.failed = Some(at.wall);
             state.failure = Some(failure(reason));
         }
@@ -730,7 +730,7 @@ pub fn is_bulk(go: usize, stay: usize, series: u64) -> bool {
     BULK_GROUPS.contains(&go) && stay < go / 4 && series <= BULK_SERIES_MAX
 }
 
-/// What becomes of the families that a group has.
+/// The families of a group that leave with a push, and whether others stay.
 #[derive(Debug, Default)]
 struct Plan {
     /// Families that the group no longer has, sorted.
@@ -753,7 +753,7 @@ pub fn new_member(family: &PreparedFamily) -> NewMember<'_> {
     }
 }
 
-/// What is published of a group beside its lines.
+/// The published form of a group, without its lines.
 pub fn published(group: &Group) -> GroupView {
     GroupView {
         number: group.number,

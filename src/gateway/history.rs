@@ -86,7 +86,7 @@ impl History {
         self.list.iter()
     }
 
-    /// Adds the latest.
+    /// Adds the latest: its sequence is above all others.
     pub fn push(&mut self, removed: Arc<RemovedGroup>) {
         self.bytes += removed.bytes;
         self.list.push_back(removed);
@@ -94,7 +94,7 @@ impl History {
 
     /// Takes one out.
     pub fn take(&mut self, sequence: u64) -> Option<Arc<RemovedGroup>> {
-        let at = self.list.iter().position(|removed| removed.sequence == sequence)?;
+        let at = self.list.binary_search_by_key(&sequence, |removed| removed.sequence).ok()?;
         let removed = self.list.remove(at)?;
         self.bytes -= removed.bytes;
         Some(removed)

@@ -59,7 +59,7 @@ pub use view::GroupView;
 
 use command::{Command, Origin, Push, Times};
 use lane::{Committer, Lane};
-use prepare::{Rules, SeriesHasher};
+use prepare::{Rules, SeriesHasher, is_legacy_family, is_legacy_key};
 use pulse::{Pulse, Watched};
 use queue::Queue;
 use stamps::Stamps;
@@ -68,7 +68,6 @@ use view::{Totals, View};
 
 use crate::exposition::persistence::ForeignGroup;
 use crate::exposition::text::LabelBlock;
-use crate::model::name::is_metric_name;
 use crate::model::{
     GroupingKey, Meter, MetricFamily, NameRules, OverBudget, Policy, Ttl, TtlPolicy, Unmetered,
 };
@@ -263,7 +262,8 @@ impl Gateway {
         let shared = &*self.shared;
         // What a push may bring was looked at when it was parsed. What comes from elsewhere may have
         // names that have to be quoted, or escaped, from now on.
-        if origin.times().is_some() && has_quoted_names(&key, &families) {
+        let is_legacy = || is_legacy_key(&key) && families.iter().all(is_legacy_family);
+        if origin.times().is_some() && !is_legacy() {
             shared.quoted_names.store(true, Ordering::Relaxed);
         }
         let series: usize = families.iter().map(|family| family.metrics.len()).sum();
@@ -636,16 +636,6 @@ impl Gateway {
     pub fn to_wall(&self, deadline: UnixMillis) -> Expires {
         (deadline != UnixMillis::MAX).then(|| deadline.to_wall(self.shared.clock.offset_ms()))
     }
-}
-
-/// Whether there are names beyond the legacy charset.
-fn has_quoted_names(key: &GroupingKey, families: &[MetricFamily]) -> bool {
-    let names = key.labels().map(|(name, _)| name);
-    let families = families.iter().flat_map(|family| {
-        let labels = family.metrics.iter().flat_map(|metric| &metric.labels);
-        std::iter::once(family.name.as_str()).chain(labels.map(|label| &*label.name))
-    });
-    names.chain(families).any(|name| !is_metric_name(name))
 }
 
 /// Notices when the lane is stuck, by looking at equal intervals.

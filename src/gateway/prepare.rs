@@ -146,6 +146,12 @@ pub fn is_legacy_key(key: &GroupingKey) -> bool {
     key.labels().all(|(name, _)| is_label_name(name))
 }
 
+/// Whether the names of a family and of its metrics' labels are all of the legacy charset.
+pub fn is_legacy_family(family: &MetricFamily) -> bool {
+    let mut labels = family.metrics.iter().flat_map(|metric| &metric.labels);
+    is_metric_name(&family.name) && labels.all(|label| is_label_name(&label.name))
+}
+
 /// What a push has to obey by itself.
 #[derive(Clone, Copy, Debug)]
 pub struct Rules<'a> {

@@ -4,22 +4,24 @@
 
 use std::sync::Arc;
 
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
 
 use super::apply::{Judge, header_change, new_member, published};
 use super::history::{History, HistoryLimits, RemovedGroup};
 use super::index::{FamilyId, Index};
 use super::options::Limits;
-use super::prepare::{GroupRenderer, PreparedFamily, SeriesHasher};
+use super::prepare::{
+    GroupRenderer, PreparedFamily, SeriesHasher, is_legacy_family, is_legacy_key,
+};
+use super::segment::GroupId;
 use super::stamps::Stamps;
 use super::view::{Change, View};
 use crate::exposition::text::{self, LabelBlock};
-use crate::model::name::{is_label_name, is_metric_name};
-use crate::model::{GroupState, GroupingKey, MetricFamily, MetricType, Policy};
+use crate::model::{GroupingKey, MetricFamily, MetricType, Policy};
 use crate::store::{EncodedFamily, OpenError, Removal, Store, StoredGroup, Writer};
 use crate::time::Moment;
 
-/// What verdicts and lines depend on beside the groups.
+/// Policy, limits and names on which verdicts and lines depend beside the groups.
 #[derive(Clone, Debug)]
 pub struct StateOptions {
     pub hasher: SeriesHasher,
@@ -82,19 +84,20 @@ impl State {
         let mut loaded = Loaded::default();
         let mut removed = Vec::new();
         let writer = Writer::load(store, |mut group| {
-            if group.removal.is_some() {
+            if let Some(removal) = group.removal.take() {
+                // Its families are read again if it is restored.
                 group.families = Vec::new();
-                removed.push(group);
-                return Ok(());
+                removed.push((group, removal));
+            } else {
+                loaded.quoted_names |= !state.put(group, at).map_err(damaged)?;
             }
-            loaded.quoted_names |= has_quoted_name(&group.key);
-            loaded.quoted_names |= state.put(group, at).map_err(damaged)?.quoted_names;
             Ok::<_, OpenError>(())
         })?;
         // In the order in which they were removed.
-        removed.sort_by_key(|group| group.removal.as_ref().map(|removal| removal.sequence));
-        for group in removed {
-            state.put(group, at).map_err(damaged)?;
+        removed.sort_by_key(|(_, removal)| removal.sequence);
+        for (group, removal) in removed {
+            let change = state.judge.put_removed(group, removal);
+            state.view.publish(change);
         }
         loaded.groups = state.judge.index.group_count() as u64;
         loaded.series = state.judge.index.series_count();
@@ -102,40 +105,38 @@ impl State {
         Ok((state, writer, loaded))
     }
 
-    /// Takes a stored group in, in place of the one of its number.
-    pub fn put(&mut self, group: StoredGroup, at: Moment) -> Result<Put, PutError> {
-        let (changes, put) = self.judge.put(group, at)?;
-        for change in changes {
-            self.view.publish(change);
-        }
-        Ok(put)
+    /// Takes a stored group in, in place of the one of its number. Returns whether all its names are of
+    /// the legacy charset.
+    pub fn put(&mut self, group: StoredGroup, at: Moment) -> Result<bool, PutError> {
+        let (changes, is_legacy) = self.judge.put(group, at)?;
+        self.publish(changes);
+        Ok(is_legacy)
     }
 
     /// Forgets a group that is no longer stored, whether it was shown or could be restored.
     pub fn remove(&mut self, number: u64, key: &GroupingKey) {
         let changes = self.judge.forget(number, key);
+        self.publish(changes);
+    }
+
+    fn publish(&mut self, changes: Vec<Change>) {
         for change in changes {
             self.view.publish(change);
         }
     }
 }
 
-/// What was taken in.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Put {
-    /// Whether there are names beyond the legacy charset.
-    pub quoted_names: bool,
-}
-
 impl Judge {
-    /// Takes a stored group into the index, in place of the one of its number. Returns what is to be
-    /// published.
-    fn put(&mut self, group: StoredGroup, at: Moment) -> Result<(Vec<Change>, Put), PutError> {
-        let StoredGroup { number, key, mut state, families, removal, bytes } = group;
-        self.policy.decide_for(&key, &mut state);
-        if let Some(removal) = removal {
-            return Ok((self.put_removed(number, key, state, removal, bytes), Put::default()));
+    /// Takes a stored group into the index, in place of the one of its number. Returns the changes to
+    /// publish, and whether all its names are of the legacy charset.
+    fn put(&mut self, mut group: StoredGroup, at: Moment) -> Result<(Vec<Change>, bool), PutError> {
+        if let Some(removal) = group.removal.take() {
+            let mut changes = self.forget(group.number, &group.key);
+            changes.push(self.put_removed(group, removal));
+            return Ok((changes, true));
         }
+        let StoredGroup { number, key, mut state, families, removal: _, bytes } = group;
+        self.policy.decide_for(&key, &mut state);
         let failed = |what: String| PutError { number, what };
         let found = self.index.find(&key);
         if found.and_then(|id| self.index.group(id)).is_some_and(|group| group.number != number) {
@@ -143,8 +144,9 @@ impl Judge {
         }
         let block = LabelBlock::of_group(&key);
         let stamps = self.stamps.lines(&state, &block, at);
-        let mut put = Put::default();
-        let prepared = self.render(number, &key, &block, families, &mut put).map_err(failed)?;
+        let mut is_legacy = is_legacy_key(&key);
+        let prepared = self.render(number, &key, &block, families, &mut is_legacy);
+        let prepared = prepared.map_err(failed)?;
         self.index.seen_stored(number, 0);
         let state = Arc::new(state);
         let (id, leaving) = match found {
@@ -170,17 +172,18 @@ impl Judge {
             group.bytes = bytes;
             changes.push(Change::Group { id, group: published(group), stamps, lines });
         }
-        Ok((changes, put))
+        Ok((changes, is_legacy))
     }
 
     /// The families of a stored group, rendered; none of them where they are more than there may be.
+    /// Clears `is_legacy` where a name is not of the legacy charset.
     fn render(
         &mut self,
         number: u64,
         key: &GroupingKey,
         block: &LabelBlock,
         families: Vec<EncodedFamily>,
-        put: &mut Put,
+        is_legacy: &mut bool,
     ) -> Result<Vec<PreparedFamily>, String> {
         let renderer = GroupRenderer::new(key, self.index.hasher());
         let limits = &self.limits;
@@ -207,9 +210,7 @@ impl Judge {
             }
             let rendered = renderer.render(&family);
             bytes += rendered.bytes();
-            put.quoted_names |= !is_metric_name(&family.name);
-            let mut own = family.metrics.iter().flat_map(|metric| &metric.labels);
-            put.quoted_names |= own.any(|label| !is_label_name(&label.name));
+            *is_legacy &= is_legacy_family(&family);
             let native = family.is_native().unwrap_or(true);
             prepared.push(PreparedFamily { kind: family.kind, native, stored, rendered });
         }
@@ -217,8 +218,8 @@ impl Judge {
     }
 
     /// The families that a group has and these are not, sorted.
-    fn leaving(&self, id: super::segment::GroupId, stays: &[PreparedFamily]) -> Vec<FamilyId> {
-        let stays: hashbrown::HashSet<_> = stays
+    fn leaving(&self, id: GroupId, stays: &[PreparedFamily]) -> Vec<FamilyId> {
+        let stays: HashSet<_> = stays
             .iter()
             .filter_map(|family| self.index.family_of(family.stored.name()))
             .map(|(family, _)| family)
@@ -228,24 +229,18 @@ impl Judge {
         members.filter(|family| !stays.contains(family)).collect()
     }
 
-    fn put_removed(
-        &mut self,
-        number: u64,
-        key: GroupingKey,
-        mut state: GroupState,
-        removal: Removal,
-        bytes: u64,
-    ) -> Vec<Change> {
-        let mut changes = self.forget(number, &key);
-        self.index.seen_stored(number, removal.sequence);
+    /// Takes a removed group into the history, which has none of a later removal.
+    fn put_removed(&mut self, group: StoredGroup, removal: Removal) -> Change {
+        let StoredGroup { number, key, mut state, bytes, .. } = group;
+        self.policy.decide_for(&key, &mut state);
         state.deadline = removal.deadline;
+        self.index.seen_stored(number, removal.sequence);
         let removed = Arc::new(RemovedGroup::new(number, key, Arc::new(state), removal, bytes));
         self.history.push(Arc::clone(&removed));
-        changes.push(Change::Removed(removed));
-        changes
+        Change::Removed(removed)
     }
 
-    /// Takes a group out of index and history. Returns what is to be published.
+    /// Takes a group out of index and history. Returns the changes to publish.
     fn forget(&mut self, number: u64, key: &GroupingKey) -> Vec<Change> {
         let mut changes = Vec::new();
         let found = self.index.find(key);
@@ -253,18 +248,17 @@ impl Judge {
         if let Some(id) = found.filter(|id| is_it(*id))
             && let Some(removed) = self.index.remove(id)
         {
-            let families = removed.families.clone();
-            changes.push(Change::GroupsRemoved { groups: vec![(id, removed.families)] });
-            for family in self.index.decide_helps(families) {
+            for family in self.index.decide_helps(removed.families.iter().copied()) {
                 changes.extend(self.index.family(family).map(|it| header_change(family, it)));
             }
+            changes.push(Change::GroupsRemoved { groups: vec![(id, removed.families)] });
         }
         let removed = self.history.take_number(number);
         changes.extend(removed.map(|removed| Change::Purged { sequence: removed.sequence }));
         changes
     }
 
-    /// What verdicts depend on beside the groups.
+    /// The options that it was made with.
     pub fn options(&self) -> StateOptions {
         StateOptions {
             hasher: self.index.hasher(),
@@ -275,10 +269,6 @@ impl Judge {
             self_types: self.self_types.clone(),
         }
     }
-}
-
-fn has_quoted_name(key: &GroupingKey) -> bool {
-    key.labels().any(|(name, _)| !is_label_name(name))
 }
 
 /// An error with its cause.
@@ -305,4 +295,124 @@ pub(crate) fn try_load(store: &Arc<Store>) -> Result<Loaded, OpenError> {
     };
     let at = Moment { now: UnixMillis(1 << 40), wall: UnixNanos(1 << 60) };
     State::load(store, options, at).map(|(_, _, loaded)| loaded)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::exposition::text::parse;
+    use crate::gateway::options::Limits;
+    use crate::gateway::prepare::{Rules, prepare};
+    use crate::model::{GroupState, Label, NameRules, RemovalReason, Ttl, TtlPolicy, Unmetered};
+    use crate::time::{UnixMillis, UnixNanos};
+
+    const AT: Moment = Moment { now: UnixMillis(10), wall: UnixNanos(10_000_000) };
+
+    fn empty() -> State {
+        State::empty(StateOptions {
+            hasher: SeriesHasher::random(),
+            policy: Policy { ttl: Arc::new(TtlPolicy::new(Ttl::Never)), floor: UnixMillis(0) },
+            limits: Limits::UNLIMITED,
+            history: HistoryLimits { groups: 9, bytes: 1 << 20 },
+            stamps: Stamps::default(),
+            self_types: HashMap::new(),
+        })
+    }
+
+    fn key(job: &str) -> GroupingKey {
+        GroupingKey::new(vec![Label::new("job", job)]).unwrap()
+    }
+
+    fn group(number: u64, job: &str, body: &str) -> StoredGroup {
+        let key = key(job);
+        let families = parse(body.as_bytes(), NameRules::Utf8).unwrap();
+        let limits = Limits::UNLIMITED;
+        let rules = Rules { limits: &limits, names: NameRules::Utf8, lenient: false };
+        let hasher = SeriesHasher::random();
+        let prepared = prepare(&key, hasher, rules, families, &mut Unmetered).unwrap().unwrap();
+        let families = prepared.families.into_iter().map(|family| family.stored).collect();
+        let state = GroupState::new(AT.wall, AT.now);
+        StoredGroup { number, key, state, families, removal: None, bytes: 7 }
+    }
+
+    fn removed(sequence: u64, group: StoredGroup) -> StoredGroup {
+        let (at, deadline) = (AT.wall, AT.now);
+        let reason = RemovalReason::Deleted;
+        let removal =
+            Removal { sequence, at, reason, deadline, rule: None, series: 1, families: 1 };
+        StoredGroup { removal: Some(removal), ..group }
+    }
+
+    /// Headers and lines, as a scrape has them.
+    fn shown(state: &State) -> String {
+        let mut shown = Vec::new();
+        for family in state.view.snapshot(AT.now).families() {
+            shown.extend_from_slice(&family.header.text);
+            let mut lines: Vec<_> = family.segments().iter().map(|it| it.bytes()).collect();
+            lines.sort_unstable();
+            shown.extend(lines.concat());
+        }
+        String::from_utf8(shown).unwrap()
+    }
+
+    #[test]
+    fn a_group_that_is_put_again_is_as_if_it_was_put_once() {
+        let (one, other) = ("a{x=\"1\"} 1\nb 1\n", "# HELP b other\n# TYPE b gauge\nb 2\nc 3\n");
+        let mut state = empty();
+        for body in [other, one, other, "", other] {
+            assert!(state.put(group(5, "j", body), AT).unwrap());
+        }
+        state.put(group(6, "k", one), AT).unwrap();
+        let mut once = empty();
+        once.put(group(5, "j", other), AT).unwrap();
+        once.put(group(6, "k", one), AT).unwrap();
+        assert_eq!(shown(&state), shown(&once));
+        for state in [&state, &once] {
+            assert_eq!((state.judge.index.group_count(), state.judge.index.series_count()), (2, 4));
+        }
+        assert_eq!(state.judge.index.next_number(), 7);
+    }
+
+    #[test]
+    fn a_group_is_not_put_under_two_numbers() {
+        let mut state = empty();
+        state.put(group(5, "j", "a 1\n"), AT).unwrap();
+        let error = state.put(group(6, "j", "a 1\n"), AT).unwrap_err();
+        assert_eq!(error.to_string(), "group 6: {job=\"j\"} is stored twice");
+        assert_eq!(state.judge.index.group_count(), 1);
+    }
+
+    #[test]
+    fn a_group_that_is_removed_leaves_nothing() {
+        let mut state = empty();
+        let nothing = shown(&state);
+        state.put(group(5, "j", "# HELP a one\na 1\n"), AT).unwrap();
+        state.put(group(6, "k", "# HELP a other\na{y=\"z\"} 2\n"), AT).unwrap();
+        // That of another number stays.
+        state.remove(7, &key("k"));
+        assert_eq!(state.judge.index.group_count(), 2);
+        state.put(removed(90, group(6, "k", "")), AT).unwrap();
+        assert!(shown(&state).contains("# HELP a one\n"), "{}", shown(&state));
+        // The same again is no other.
+        state.put(removed(90, group(6, "k", "")), AT).unwrap();
+        assert_eq!((state.view.removed().len(), state.judge.history.iter().count()), (1, 1));
+        assert_eq!(state.judge.index.next_sequence(), 91);
+        state.remove(6, &key("k"));
+        state.remove(5, &key("j"));
+        assert_eq!((state.view.removed().len(), state.judge.history.iter().count()), (0, 0));
+        assert_eq!((state.judge.index.group_count(), state.judge.index.series_count()), (0, 0));
+        assert!(state.judge.index.family_of("a").is_none());
+        assert_eq!(shown(&state), nothing);
+    }
+
+    #[test]
+    fn names_beyond_the_legacy_charset_are_noticed() {
+        for (body, is_legacy) in [
+            ("a{b=\"1\"} 1\n", true),
+            ("{\"a.b\"} 1\n", false),
+            ("{\"a\",\"b:c\"=\"1\"} 1\n", false),
+        ] {
+            assert_eq!(empty().put(group(1, "j", body), AT).unwrap(), is_legacy, "{body}");
+        }
+    }
 }

@@ -66,7 +66,7 @@ pub struct View {
     shelves: Shelves<FamilyRef, FamilyView>,
     deadlines: Deadlines,
     totals: Totals,
-    /// The groups that can be restored, the one removed first first.
+    /// The groups that can be restored, in the order in which they were removed.
     removed: VecDeque<Arc<RemovedGroup>>,
 }
 
@@ -266,8 +266,8 @@ impl View {
             Change::Wiped => self.clear(),
             Change::Removed(removed) => self.removed.push_back(removed),
             Change::Purged { sequence } => {
-                let at = self.removed.iter().position(|removed| removed.sequence == sequence);
-                at.and_then(|at| self.removed.remove(at));
+                let at = self.removed.binary_search_by_key(&sequence, |removed| removed.sequence);
+                at.ok().and_then(|at| self.removed.remove(at));
             }
         }
     }
@@ -321,7 +321,7 @@ impl View {
         Some(from + count)
     }
 
-    /// The groups that can be restored, the one removed first first.
+    /// The groups that can be restored, in the order in which they were removed.
     pub fn removed(&self) -> &VecDeque<Arc<RemovedGroup>> {
         &self.removed
     }

@@ -2,7 +2,7 @@
 //!
 //! It runs ahead of the store by what is staged.
 
-use std::hash::{BuildHasher as _, Hasher as _};
+use std::hash::BuildHasher as _;
 
 use hashbrown::{DefaultHashBuilder, HashMap, HashTable};
 
@@ -10,19 +10,21 @@ use super::chunk::{ChunkRef, HEAD};
 use super::group::Assembled;
 use super::record::FamilyRecord;
 
-/// By the number of the group.
+/// Entries by the number of the group.
 #[derive(Debug, Default)]
 pub(super) struct Catalog {
     entries: HashMap<u64, Entry>,
     /// How many of them were removed and can be restored.
     removed: u64,
+    /// Hashes the names of families. Seeded: no client can make them collide.
     hasher: DefaultHashBuilder,
 }
 
 /// Where a group lies.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Entry {
-    head: ChunkRef,
+    /// `None` only until the first head is noted.
+    head: Option<ChunkRef>,
     tombstone: Option<ChunkRef>,
     /// `None`: all families are in the head.
     wide: Option<Box<Wide>>,
@@ -48,6 +50,11 @@ impl Catalog {
         self.entries.get(&number)
     }
 
+    /// The group of a number, which is noted from now on, and the hasher for the names of its families.
+    pub(super) fn entry(&mut self, number: u64) -> (&mut Entry, &DefaultHashBuilder) {
+        (self.entries.entry(number).or_default(), &self.hasher)
+    }
+
     /// All of them, by their numbers.
     pub(super) fn iter(&self) -> impl Iterator<Item = (u64, &Entry)> {
         self.entries.iter().map(|(number, entry)| (*number, entry))
@@ -62,31 +69,17 @@ impl Catalog {
     /// Notes where a loaded group lies.
     pub(super) fn add(&mut self, assembled: &Assembled) {
         let Assembled { group, head, chunks, tombstone } = assembled;
-        self.set_head(group.number, *head);
-        if let Some(tombstone) = tombstone {
-            self.set_tombstone(group.number, *tombstone);
-        }
+        let (entry, hasher) = self.entry(group.number);
+        entry.set_head(*head);
         let mut families = group.families.iter();
         for (chunk, count) in chunks {
-            self.set_chunk(group.number, *chunk);
+            entry.set_chunk(*chunk);
             for family in families.by_ref().take(*count) {
-                self.put_place(group.number, family.name(), chunk.number);
+                entry.put_place(hasher, family.name(), chunk.number);
             }
         }
-    }
-
-    /// Notes a head. Returns the one before.
-    pub(super) fn set_head(&mut self, number: u64, head: ChunkRef) -> Option<ChunkRef> {
-        let entry = Entry { head, tombstone: None, wide: None };
-        let known = self.entries.entry(number);
-        match known {
-            hashbrown::hash_map::Entry::Occupied(mut known) => {
-                Some(std::mem::replace(&mut known.get_mut().head, head))
-            }
-            hashbrown::hash_map::Entry::Vacant(place) => {
-                place.insert(entry);
-                None
-            }
+        if let Some(tombstone) = tombstone {
+            self.set_tombstone(group.number, *tombstone);
         }
     }
 
@@ -97,31 +90,6 @@ impl Catalog {
         before
     }
 
-    /// Notes a chunk of a group that is there. Returns the one before.
-    pub(super) fn set_chunk(&mut self, number: u64, chunk: ChunkRef) -> Option<ChunkRef> {
-        let chunks = &mut self.entries.get_mut(&number)?.wide.get_or_insert_default().chunks;
-        match chunks.binary_search_by_key(&chunk.number, |chunk| chunk.number) {
-            Ok(at) => chunks.get_mut(at).map(|before| std::mem::replace(before, chunk)),
-            Err(at) => {
-                chunks.insert(at, chunk);
-                None
-            }
-        }
-    }
-
-    /// Forgets the chunks of a group from a number on, and where its families are. Returns them.
-    pub(super) fn cut_chunks(&mut self, number: u64, from: u32) -> Vec<ChunkRef> {
-        let Some(entry) = self.entries.get_mut(&number) else { return Vec::new() };
-        let Some(wide) = &mut entry.wide else { return Vec::new() };
-        wide.places.clear();
-        let at = wide.chunks.partition_point(|chunk| chunk.number < from);
-        let cut = wide.chunks.split_off(at);
-        if wide.chunks.is_empty() {
-            entry.wide = None;
-        }
-        cut
-    }
-
     /// Forgets a group.
     pub(super) fn remove(&mut self, number: u64) -> Option<Entry> {
         let entry = self.entries.remove(&number)?;
@@ -129,44 +97,15 @@ impl Catalog {
         Some(entry)
     }
 
-    /// Notes in which chunk a family is.
-    pub(super) fn put_place(&mut self, number: u64, family: &str, chunk: u32) {
-        let hash = self.hash(family);
-        let Some(wide) = self.entries.get_mut(&number).and_then(|entry| entry.wide.as_mut()) else {
-            return;
-        };
-        wide.places.insert_unique(hash, (hash, chunk), |place| place.0);
-    }
-
-    /// Forgets that families are in a chunk.
-    pub(super) fn forget_places(&mut self, number: u64, families: &[FamilyRecord], chunk: u32) {
-        for family in families {
-            let hash = self.hash(&family.name);
-            let entry = self.entries.get_mut(&number);
-            let Some(wide) = entry.and_then(|entry| entry.wide.as_mut()) else { return };
-            if let Ok(place) = wide.places.find_entry(hash, |place| *place == (hash, chunk)) {
-                place.remove();
-            }
-        }
-    }
-
     /// The chunks in which a family may be: mostly one, and none if the group does not have it.
-    pub(super) fn places(&self, number: u64, family: &str) -> Vec<u32> {
-        let hash = self.hash(family);
-        match self.entries.get(&number) {
-            None => Vec::new(),
-            Some(Entry { wide: None, .. }) => vec![HEAD],
-            Some(Entry { wide: Some(wide), .. }) => {
-                let places = wide.places.iter_hash(hash).filter(|place| place.0 == hash);
-                places.map(|place| place.1).collect()
-            }
-        }
-    }
-
-    fn hash(&self, family: &str) -> u64 {
-        let mut hasher = self.hasher.build_hasher();
-        hasher.write(family.as_bytes());
-        hasher.finish()
+    pub(super) fn places(&self, number: u64, family: &str) -> impl Iterator<Item = u32> {
+        let hash = self.hasher.hash_one(family);
+        let entry = self.entries.get(&number);
+        let wide = entry.and_then(|entry| entry.wide.as_ref());
+        let places = wide.into_iter().flat_map(move |wide| wide.places.iter_hash(hash));
+        let inline = entry.is_some_and(|entry| entry.wide.is_none()).then_some(HEAD);
+        // The table itself compares a few bits of the hash.
+        places.filter(move |place| place.0 == hash).map(|place| place.1).chain(inline)
     }
 }
 
@@ -176,14 +115,71 @@ impl Entry {
         self.wide.as_ref().map_or(&[], |wide| &wide.chunks)
     }
 
+    /// Whether families lie in chunks beside the head.
+    pub(super) fn is_wide(&self) -> bool {
+        self.wide.is_some()
+    }
+
     /// All that is stored of the group.
     pub(super) fn all(&self) -> impl Iterator<Item = ChunkRef> {
-        let beside = self.chunks().iter().copied();
-        std::iter::once(self.head).chain(beside).chain(self.tombstone)
+        self.head.into_iter().chain(self.chunks().iter().copied()).chain(self.tombstone)
     }
 
     /// Bytes of all that is stored of the group.
     pub(super) fn bytes(&self) -> u64 {
         self.all().map(|chunk| u64::from(chunk.bytes)).sum()
+    }
+
+    /// Notes a head. Returns the one before.
+    pub(super) fn set_head(&mut self, head: ChunkRef) -> Option<ChunkRef> {
+        self.head.replace(head)
+    }
+
+    /// Notes a chunk beside the head. Returns the one before.
+    pub(super) fn set_chunk(&mut self, chunk: ChunkRef) -> Option<ChunkRef> {
+        let chunks = &mut self.wide.get_or_insert_default().chunks;
+        match chunks.binary_search_by_key(&chunk.number, |chunk| chunk.number) {
+            Ok(at) => chunks.get_mut(at).map(|before| std::mem::replace(before, chunk)),
+            Err(at) => {
+                chunks.insert(at, chunk);
+                None
+            }
+        }
+    }
+
+    /// Forgets the chunks from a number on, and where all families are. Returns the chunks.
+    pub(super) fn cut_chunks(&mut self, from: u32) -> Vec<ChunkRef> {
+        let Some(wide) = &mut self.wide else { return Vec::new() };
+        wide.places.clear();
+        let at = wide.chunks.partition_point(|chunk| chunk.number < from);
+        let cut = wide.chunks.split_off(at);
+        if wide.chunks.is_empty() {
+            self.wide = None;
+        }
+        cut
+    }
+
+    /// Notes in which chunk a family is.
+    pub(super) fn put_place(&mut self, hasher: &DefaultHashBuilder, family: &str, chunk: u32) {
+        let hash = hasher.hash_one(family);
+        if let Some(wide) = &mut self.wide {
+            wide.places.insert_unique(hash, (hash, chunk), |place| place.0);
+        }
+    }
+
+    /// Forgets that families are in a chunk.
+    pub(super) fn forget_places(
+        &mut self,
+        hasher: &DefaultHashBuilder,
+        families: &[FamilyRecord],
+        chunk: u32,
+    ) {
+        let Some(wide) = &mut self.wide else { return };
+        for family in families {
+            let hash = hasher.hash_one(family.name.as_str());
+            if let Ok(place) = wide.places.find_entry(hash, |place| *place == (hash, chunk)) {
+                place.remove();
+            }
+        }
     }
 }

@@ -41,7 +41,7 @@ pub(crate) const FAMILIES_END: u32 = 1 << 30;
 pub(crate) const TOMBSTONE: u32 = u32::MAX;
 
 impl ChunkKey {
-    /// What is kept in memory of a chunk with this payload.
+    /// The reference to a chunk with this payload.
     pub(crate) fn to_ref(self, payload: &[u8]) -> ChunkRef {
         let mut hasher = crc32fast::Hasher::new();
         hasher.update(&self.group.to_le_bytes());

@@ -19,7 +19,7 @@ pub struct DecodeError {
     source: prost::DecodeError,
 }
 
-/// What a family says of itself.
+/// A family without its metrics.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct FamilyHeader {
     pub name: String,
@@ -38,7 +38,7 @@ impl EncodedFamily {
         Self(FamilyRecord { name, kind, help, unit, stored_ns: 0, sequence: 0, series, metrics })
     }
 
-    /// That of a record; its type is one that there is.
+    /// The family of a record, whose type must be known.
     pub(super) fn of_record(record: FamilyRecord) -> Result<Self, String> {
         match record.metric_type() {
             Some(_) => Ok(Self(record)),

@@ -29,7 +29,7 @@ pub struct StoredGroup {
     pub bytes: u64,
 }
 
-/// What is kept of a removal.
+/// When, why and by which rule a group was removed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Removal {
     /// Orders removals, and pushes.
@@ -56,20 +56,8 @@ pub(super) struct Assembled {
     pub(super) tombstone: Option<ChunkRef>,
 }
 
-/// The number of the group, and why its chunks are not those of one.
-#[derive(Debug)]
-pub(super) struct Broken {
-    pub(super) number: u64,
-    pub(super) what: String,
-}
-
 /// Puts a group together from its chunks, in order, and checks that all of them are there.
-pub(super) fn assemble(chunks: Vec<Chunk>) -> Result<Assembled, Broken> {
-    let number = chunks.first().map_or(0, |chunk| chunk.key.group);
-    try_assemble(number, chunks).map_err(|what| Broken { number, what })
-}
-
-fn try_assemble(number: u64, chunks: Vec<Chunk>) -> Result<Assembled, String> {
+pub(super) fn assemble(number: u64, chunks: Vec<Chunk>) -> Result<Assembled, String> {
     let failed = |error: prost::DecodeError| error.to_string();
     let mut chunks = chunks.into_iter();
     let head = chunks.next().filter(|head| head.key.chunk == HEAD).ok_or("its head is missing")?;
@@ -88,7 +76,9 @@ fn try_assemble(number: u64, chunks: Vec<Chunk>) -> Result<Assembled, String> {
                 removal = Some(removal_of(record)?);
                 tombstone = Some(reference);
             }
-            HEAD | FAMILIES_END.. => return Err(format!("its chunk {} is of no use", chunk.chunk)),
+            HEAD | FAMILIES_END.. => {
+                return Err(format!("chunk {} is of a kind that is unknown", chunk.chunk));
+            }
             _ => {
                 let record = ChunkRecord::decode(payload).map_err(failed)?;
                 counts.push((reference, record.families.len()));
@@ -176,7 +166,7 @@ fn ttl_ms(ttl: Ttl) -> Option<u64> {
     }
 }
 
-/// What a head says; the TTL is yet to be decided.
+/// The state that a head has; the TTL is yet to be decided.
 fn state_of(record: &GroupRecord) -> GroupState {
     let ttl = |ms: Option<u64>| ms.map_or(Ttl::Never, |ms| Ttl::After(Duration::from_millis(ms)));
     let renewed = UnixMillis(record.renewed_ms);

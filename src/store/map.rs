@@ -8,7 +8,7 @@ use super::group::Removal;
 use super::writer::{FamiliesChange, StagedGroups};
 use crate::model::{GroupState, GroupingKey};
 
-/// What a store is to hold, by the number of the group.
+/// Groups by their numbers.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct MapGroups {
     pub(crate) groups: BTreeMap<u64, MapGroup>,

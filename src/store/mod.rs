@@ -39,7 +39,7 @@ pub use group::{Removal, StoredGroup};
 pub use record::encode_metrics;
 pub use writer::{FamiliesChange, StagedGroups, Writer};
 
-/// What an engine is given, for inputs of any bytes.
+/// Batches and pieces, for [`crate::fuzzing`] to make of any bytes.
 #[cfg(any(test, fuzzing))]
 pub(crate) mod raw {
     pub(crate) use super::batch::Batch;

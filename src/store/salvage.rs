@@ -11,15 +11,15 @@ use std::path::Path;
 use thiserror::Error;
 
 use super::batch::Batch;
-use super::chunk::{Chunk, ChunkKey, HEAD};
+use super::chunk::{Chunk, ChunkKey};
 use super::error::{CloseError, CommitError, OpenError};
 use super::group::assemble;
-use super::sled::piece::{self, Joiner};
+use super::sled::piece::{self, Chunks, Joined};
 use super::sled::schema::{self, StoredVersion};
 use super::sled::{ALIVE_KEY, CLOCK_OFFSET_KEY, Opened, Options, Store, TOTALS, lock, seal};
 use crate::time::UnixNanos;
 
-/// What was found in a store.
+/// Groups, chunks and damage that were found in a store.
 #[derive(Debug, Default)]
 pub struct Salvaged {
     pub groups: u64,
@@ -90,7 +90,7 @@ struct Whole {
     is_removed: bool,
 }
 
-/// What a store has beside its groups.
+/// The times that a store keeps beside its groups.
 #[derive(Clone, Copy, Debug, Default)]
 struct Kept {
     clock_offset_ms: Option<i64>,
@@ -122,7 +122,7 @@ fn salvage(options: &Options, whole: &mut dyn FnMut(Whole)) -> Result<(Salvaged,
     copy_files(path, copy.path()).map_err(failed)?;
     let opened = Opened::new(&Options { path: copy.path().to_owned(), ..options.clone() })?;
     if let Some(lost) = opened.lost(path).map_err(failed)? {
-        collector.damage(format!("what was written last is lost: {lost}"));
+        collector.damage(format!("its latest writes are lost: {lost}"));
     }
     walk(&opened.groups, &mut collector);
     collector.end_of_group();
@@ -164,17 +164,16 @@ impl Collector<'_> {
         self.salvaged.damage.push(what);
     }
 
-    fn chunk(&mut self, joined: Option<(ChunkKey, Result<Joiner, String>)>) {
-        let Some((key, joiner)) = joined else { return };
-        let ChunkKey { group, chunk } = key;
-        if self.chunks.first().is_some_and(|first| first.key.group != group) {
+    fn chunk(&mut self, joined: Option<Joined>) {
+        let Some((key, payload)) = joined else { return };
+        if self.chunks.first().is_some_and(|first| first.key.group != key.group) {
             self.end_of_group();
         }
-        match joiner.and_then(Joiner::finish) {
+        match payload {
             // The totals lie beside the groups.
             Ok(_) if key == TOTALS => {}
             Ok(payload) => self.chunks.push(Chunk { key, payload }),
-            Err(what) => self.damage(format!("group {group}, chunk {chunk}: {what}")),
+            Err(what) => self.damage(format!("group {}: {what}", key.group)),
         }
     }
 
@@ -182,15 +181,10 @@ impl Collector<'_> {
         let chunks = mem::take(&mut self.chunks);
         let Some(first) = chunks.first() else { return };
         let number = first.key.group;
-        // Without its head it is not known whose it is.
-        if first.key.chunk != HEAD {
-            self.damage(format!("group {number}: its head is missing"));
-            return;
-        }
-        let group = match assemble(chunks.clone()) {
+        let group = match assemble(number, chunks.clone()) {
             Ok(assembled) => assembled.group,
-            Err(broken) => {
-                self.damage(format!("group {number}: {}", broken.what));
+            Err(what) => {
+                self.damage(format!("group {number}: {what}"));
                 return;
             }
         };
@@ -223,7 +217,7 @@ fn from_group(group: u64) -> Bound<Vec<u8>> {
 }
 
 fn walk(tree: &sled::Tree, collector: &mut Collector<'_>) {
-    let mut joining: Option<(ChunkKey, Result<Joiner, String>)> = None;
+    let mut joining = Chunks::default();
     let mut from = Bound::Unbounded;
     let mut last_group = 0;
     loop {
@@ -236,18 +230,10 @@ fn walk(tree: &sled::Tree, collector: &mut Collector<'_>) {
                     continue;
                 };
                 last_group = chunk.group;
-                if joining.as_ref().is_none_or(|(joining, _)| *joining != chunk) {
-                    collector.chunk(joining.replace((chunk, Ok(Joiner::new(chunk)))));
-                }
-                if let Some((_, joined)) = &mut joining
-                    && let Ok(joiner) = joined
-                    && let Err(what) = joiner.add(&value.to_vec().into())
-                {
-                    *joined = Err(what);
-                }
+                collector.chunk(joining.add(chunk, &value));
             }
             Err(what) => {
-                collector.chunk(joining.take());
+                collector.chunk(joining.finish());
                 let Some(next) = readable_after(tree, last_group) else {
                     collector
                         .damage(format!("from group {last_group} on nothing can be read: {what}"));
@@ -260,7 +246,7 @@ fn walk(tree: &sled::Tree, collector: &mut Collector<'_>) {
             }
         }
     }
-    collector.chunk(joining);
+    collector.chunk(joining.finish());
 }
 
 /// The first group after one from which on something can be read: a damaged page has the groups of

@@ -126,15 +126,15 @@ impl Writer {
         families_of(chunk, payload).map_err(damaged)
     }
 
-    /// The families in a group's head, where they are there.
+    /// The families in a group's head; none if they lie in chunks, or there is no group.
     fn inline(&self, number: u64) -> Result<Vec<FamilyRecord>, ReadError> {
         match self.catalog.get(number) {
-            Some(entry) if entry.chunks().is_empty() => self.families(number, HEAD),
+            Some(entry) if !entry.is_wide() => self.families(number, HEAD),
             _ => Ok(Vec::new()),
         }
     }
 
-    /// Stages a group that has the families of these pages and no others.
+    /// Stages a group that has these families and no others. Returns the bytes of the group.
     fn put_whole(
         &mut self,
         number: u64,
@@ -144,10 +144,10 @@ impl Writer {
     ) -> u64 {
         let mut pages = layout::whole(families);
         let end = pages.last().map_or(HEAD, |page| page.number) + 1;
-        for before in self.catalog.cut_chunks(number, end) {
+        for before in self.catalog.entry(number).0.cut_chunks(end) {
             self.batch.remove(ChunkKey { group: number, chunk: before.number }, before);
         }
-        let inline = mem::take(&mut pages.remove(0).families);
+        let inline = pages.remove(0).families;
         self.put_pages(number, key, state, &inline, pages)
     }
 
@@ -160,30 +160,21 @@ impl Writer {
         inline: &[&FamilyRecord],
         pages: Vec<Page<'_>>,
     ) -> u64 {
-        let is_new = self.catalog.get(number).is_none();
-        if is_new {
-            // Chunks are noted beside a head; the real one follows.
-            self.catalog.set_head(number, ChunkKey { group: number, chunk: HEAD }.to_ref(&[]));
-        }
+        let (entry, hasher) = self.catalog.entry(number);
         for Page { number: chunk, families } in pages {
             let payload = payload(&ChunkRecord::default(), &families);
             let chunk_key = ChunkKey { group: number, chunk };
-            let before = self.catalog.set_chunk(number, chunk_key.to_ref(&payload));
+            let before = entry.set_chunk(chunk_key.to_ref(&payload));
             for family in families {
-                self.catalog.put_place(number, &family.name, chunk);
+                entry.put_place(hasher, &family.name, chunk);
             }
             self.batch.put(chunk_key, payload, before);
         }
-        let chunks = self.catalog.get(number).map_or(&[][..], |entry| entry.chunks());
-        let payload = payload(&head_record(key, state, chunks), inline);
+        let payload = payload(&head_record(key, state, entry.chunks()), inline);
         let head_key = ChunkKey { group: number, chunk: HEAD };
-        let before = self.catalog.set_head(number, head_key.to_ref(&payload));
-        self.batch.put(head_key, payload, before.filter(|_| !is_new));
-        self.bytes(number)
-    }
-
-    fn bytes(&self, number: u64) -> u64 {
-        self.catalog.get(number).map_or(0, catalog::Entry::bytes)
+        let before = entry.set_head(head_key.to_ref(&payload));
+        self.batch.put(head_key, payload, before);
+        entry.bytes()
     }
 
     /// Stages families of a group whose families lie in chunks, beside those that it has.
@@ -194,17 +185,19 @@ impl Writer {
         state: &GroupState,
         new: &[&EncodedFamily],
     ) -> Result<u64, ReadError> {
-        let chunks = self.catalog.get(number).map_or(&[][..], |entry| entry.chunks());
+        let last = self.catalog.get(number).and_then(|entry| entry.chunks().last());
         // New families go where there is room, to the end.
-        let end = chunks.last().map_or(HEAD + 1, |chunk| chunk.number);
+        let end = last.map_or(HEAD + 1, |chunk| chunk.number);
         let mut before = BTreeMap::new();
         let mut places = Vec::with_capacity(new.len());
         for family in new {
-            let found = self.catalog.places(number, family.name());
-            places.push(found.first().copied().unwrap_or(end));
-            for chunk in if found.is_empty() { vec![end] } else { found } {
-                if let Entry::Vacant(place) = before.entry(chunk) {
-                    place.insert(self.families(number, chunk)?);
+            let mut found = self.catalog.places(number, family.name()).peekable();
+            let place = *found.peek().unwrap_or(&end);
+            places.push(place);
+            // Families whose names have one hash may lie in several.
+            for chunk in found.chain([place]) {
+                if let Entry::Vacant(vacant) = before.entry(chunk) {
+                    vacant.insert(self.families(number, chunk)?);
                 }
             }
         }
@@ -218,14 +211,15 @@ impl Writer {
             after.entry(chunk).or_default().push(&family.0);
         }
         let mut free = end + 1..;
-        let changed = after
+        let pages = after
             .into_iter()
-            .flat_map(|(chunk, families)| layout::changed(chunk, families, &mut free));
-        let changed: Vec<_> = changed.collect();
+            .flat_map(|(chunk, families)| layout::changed(chunk, families, &mut free))
+            .collect();
+        let (entry, hasher) = self.catalog.entry(number);
         for (chunk, families) in &before {
-            self.catalog.forget_places(number, families, *chunk);
+            entry.forget_places(hasher, families, *chunk);
         }
-        Ok(self.put_pages(number, key, state, &[], changed))
+        Ok(self.put_pages(number, key, state, &[], pages))
     }
 }
 
@@ -248,8 +242,7 @@ impl StagedGroups for Writer {
                 Ok(self.put_pages(number, key, state, &inline, Vec::new()))
             }
             FamiliesChange::Update(new) => {
-                let is_wide = |entry: &catalog::Entry| !entry.chunks().is_empty();
-                if self.catalog.get(number).is_some_and(is_wide) {
+                if self.catalog.get(number).is_some_and(catalog::Entry::is_wide) {
                     return self.update_chunks(number, key, state, &new);
                 }
                 let names: HashSet<&str> = new.iter().map(|family| family.name()).collect();
@@ -266,7 +259,7 @@ impl StagedGroups for Writer {
         let payload = tombstone_of(removal);
         let before = self.catalog.set_tombstone(number, key.to_ref(&payload));
         self.batch.put(key, payload, before);
-        self.bytes(number)
+        self.catalog.get(number).map_or(0, catalog::Entry::bytes)
     }
 
     fn purge(&mut self, number: u64) {

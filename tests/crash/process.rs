@@ -58,7 +58,7 @@ impl Process {
 
     /// Whether it said at its start that the store has less than was synced.
     pub(crate) fn says_lost(&self) -> bool {
-        self.started.contains("the store has lost what was written last")
+        self.started.contains("the store has lost its latest writes")
     }
 
     pub(crate) fn address(&self) -> SocketAddr {

@@ -42,7 +42,7 @@ pub(super) async fn list(
     gone.truncate(limit);
     bounds.held.take(gone.len() * size_of::<Arc<RemovedGroup>>())?;
     let gateway = gateway.clone();
-    let items = gone.into_iter().map(move |gone| render::departed(&gateway, &gone));
+    let items = gone.into_iter().map(move |gone| render::removed(&gateway, &gone));
     Ok(List::array(json!({ "total": total }), "groups", items, bounds.held.hand_over()))
 }
 

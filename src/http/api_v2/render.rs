@@ -78,25 +78,25 @@ pub(super) fn merged(mut object: Value, other: Value) -> Value {
     object
 }
 
-/// A group that is gone.
+/// A group that was removed.
 #[must_use]
-pub fn departed(gateway: &Gateway, departed: &RemovedGroup) -> Value {
-    let state = &*departed.state;
+pub fn removed(gateway: &Gateway, removed: &RemovedGroup) -> Value {
+    let state = &*removed.state;
     json!({
-        "id": departed.sequence,
-        "labels": labels(&departed.key),
-        "why": departed.reason.as_str(),
-        "at": time(Some(departed.at)),
+        "id": removed.sequence,
+        "labels": labels(&removed.key),
+        "why": removed.reason.as_str(),
+        "at": time(Some(removed.at)),
         "ttl": state.ttl.to_string(),
         "ttl_seconds": seconds(state.ttl),
         "ttl_source": state.ttl_source.as_str(),
-        "rule": rule(departed.rule.as_ref()),
+        "rule": rule(removed.rule.as_ref()),
         "expires": expires(gateway, state.deadline),
         "last_push": time(state.pushed),
         "pushes": state.pushes,
-        "families": departed.families,
-        "series": departed.series,
-        "bytes": departed.bytes,
+        "families": removed.families,
+        "series": removed.series,
+        "bytes": removed.bytes,
     })
 }
 
@@ -112,6 +112,6 @@ pub(super) fn event(gateway: &Gateway, event: &Event) -> Value {
         Happened::Refused { reason } => {
             json!({ "event": kind, "labels": labels, "at": at, "error": &**reason })
         }
-        Happened::Removed(gone) => departed(gateway, gone),
+        Happened::Removed(group) => removed(gateway, group),
     }
 }

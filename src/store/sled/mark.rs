@@ -57,7 +57,7 @@ impl MarkFile {
     }
 }
 
-/// What the file of a folder says, and in which slot: the latest that is whole.
+/// The latest mark of a folder that is whole, and its slot.
 pub(crate) fn read(folder: &Path) -> io::Result<Option<(u64, TotalsRecord)>> {
     let bytes = match fs::read(folder.join(MARK_FILE)) {
         Ok(bytes) => bytes,

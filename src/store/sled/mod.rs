@@ -12,6 +12,7 @@ pub(super) mod seal;
 
 use std::fs::{File, TryLockError};
 use std::io;
+use std::iter::Peekable;
 use std::panic::{self, AssertUnwindSafe};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
@@ -27,7 +28,7 @@ use super::record::TotalsRecord;
 use crate::time::UnixNanos;
 
 use mark::MarkFile;
-use piece::Joiner;
+use piece::{Chunks, Joined, Joiner};
 use schema::StoredVersion;
 
 /// Where and how to store.
@@ -54,7 +55,7 @@ pub struct Store {
     lock: File,
 }
 
-/// What was applied since the store was opened.
+/// The batches that were applied since the store was opened.
 #[derive(Clone, Copy, Debug)]
 struct Applied {
     /// The number of the last write, or that which the first follows.
@@ -63,7 +64,7 @@ struct Applied {
     totals: Option<TotalsRecord>,
 }
 
-/// What sled has opened.
+/// The parts of an open database.
 #[derive(Clone, Debug)]
 pub(super) struct Opened {
     db: sled::Db,
@@ -75,7 +76,7 @@ pub(super) struct Opened {
     file: Arc<File>,
 }
 
-/// What was lost of a store: it has less than was synced.
+/// A loss: the store has less than was synced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Lost {
     /// The groups that were there, and those that could be restored, when it was last synced.
@@ -91,7 +92,7 @@ pub(super) const CLOCK_OFFSET_KEY: &str = "clock_offset_ms";
 pub(super) const ALIVE_KEY: &str = "alive_ms";
 const IMPORT_KEY: &str = "import";
 const GROUPS_TREE_KEY: &str = "groups_tree";
-/// What the names of trees of groups begin with.
+/// The names of trees of groups begin with this.
 const GROUPS_TREE: &str = "groups";
 /// Where the totals lie among the groups.
 pub(super) const TOTALS: ChunkKey = ChunkKey { group: 0, chunk: HEAD };
@@ -149,7 +150,7 @@ impl Store {
         creation::finish(&path).map_err(folder_failed)?;
         let found = opened.totals();
         if let Some(lost) = synced.and_then(|synced| lost(synced, found)) {
-            tracing::error!(%lost, path = %path.display(), "the store has lost what was written last");
+            tracing::error!(%lost, path = %path.display(), "the store has lost its latest writes");
         }
         let applied = Applied::next_run(synced.map_or(0, |it| it.write), found);
         Ok(Self {
@@ -217,7 +218,9 @@ impl Store {
     pub(super) fn assembled(
         &self,
     ) -> Result<impl Iterator<Item = Result<Assembled, OpenError>> + '_, OpenError> {
-        Ok(Groups { store: self, pieces: self.at_start()?.groups.iter(), next: None })
+        let pieces = self.at_start()?.groups.iter();
+        let chunks = JoinedChunks { pieces, chunks: Chunks::default() }.peekable();
+        Ok(Groups { store: self, chunks })
     }
 
     /// Reads a group; `None` if nothing of it is stored. A batch that is applied meanwhile may make its
@@ -227,11 +230,13 @@ impl Store {
         let mut attempts = 1..ATTEMPTS;
         loop {
             let chunks = self.chunks_of(number)?;
-            match chunks.and_then(|chunks| match chunks.as_slice() {
-                [] => Ok(None),
-                _ => assemble(chunks).map(Some).map_err(|broken| broken.what),
-            }) {
-                Ok(assembled) => return Ok(assembled.map(|assembled| assembled.group)),
+            let group = match chunks {
+                Ok(chunks) if chunks.is_empty() => return Ok(None),
+                Ok(chunks) => assemble(number, chunks),
+                Err(what) => Err(what),
+            };
+            match group {
+                Ok(assembled) => return Ok(Some(assembled.group)),
                 Err(_) if attempts.next().is_some() => {}
                 Err(what) => return Err(ReadError::Damaged { number, what }),
             }
@@ -240,33 +245,38 @@ impl Store {
 
     /// The chunks of a group, or why one is damaged.
     fn chunks_of(&self, number: u64) -> Result<Result<Vec<Chunk>, String>, ReadError> {
-        let groups = self.opened().ok_or(ReadError::Closed)?.groups;
-        let mut pieces = Vec::new();
-        for piece in groups.scan_prefix(number.to_be_bytes()) {
-            pieces.push(piece.map_err(|source| ReadError::Sled { number, source })?);
+        let pieces = self.opened().ok_or(ReadError::Closed)?.groups;
+        let pieces = pieces.scan_prefix(number.to_be_bytes());
+        let mut chunks = Vec::new();
+        for joined in (JoinedChunks { pieces, chunks: Chunks::default() }) {
+            let (key, payload) = joined.map_err(|source| ReadError::Sled { number, source })?;
+            match payload {
+                Ok(payload) => chunks.push(Chunk { key, payload }),
+                Err(what) => return Ok(Err(what)),
+            }
         }
-        Ok(join_all(pieces))
+        Ok(Ok(chunks))
     }
 
-    /// Reads a chunk.
+    /// Reads a chunk; `None` if it is not stored.
     pub(super) fn chunk(&self, key: ChunkKey) -> Result<Option<Bytes>, ReadError> {
         let number = key.group;
         let groups = self.opened().ok_or(ReadError::Closed)?.groups;
-        let failed = |source| ReadError::Sled { number, source };
         let damaged = |what: String| ReadError::Damaged {
             number,
             what: format!("chunk {}: {what}", key.chunk),
         };
         let mut joiner = Joiner::new(key);
         for place in 0.. {
-            let Some(piece) = groups.get(piece::key(key, place)).map_err(failed)? else { break };
-            joiner.add(&to_bytes(&piece)).map_err(damaged)?;
-            if joiner.missing() == Some(0) {
-                return joiner.finish().map(Some).map_err(damaged);
+            let piece = groups.get(piece::key(key, place));
+            match piece.map_err(|source| ReadError::Sled { number, source })? {
+                Some(piece) => joiner.add(&piece).map_err(damaged)?,
+                None if place == 0 => return Ok(None),
+                None => break,
             }
-        }
-        if joiner.missing().is_none() {
-            return Ok(None);
+            if joiner.is_complete() {
+                break;
+            }
         }
         joiner.finish().map(Some).map_err(damaged)
     }
@@ -472,7 +482,7 @@ impl Opened {
             return Err(OpenError::Damaged { path: path.clone(), what });
         };
         let groups = db.open_tree(&groups_name).map_err(opened)?;
-        // What a deletion had no time to remove.
+        // A deletion had no time to remove them.
         for other in db.tree_names() {
             if other.starts_with(GROUPS_TREE.as_bytes()) && other != groups_name.as_bytes() {
                 db.drop_tree(other).map_err(opened)?;
@@ -488,17 +498,17 @@ impl Opened {
     fn totals(&self) -> Option<TotalsRecord> {
         let piece = self.groups.get(piece::key(TOTALS, 0)).ok()??;
         let mut joiner = Joiner::new(TOTALS);
-        joiner.add(&to_bytes(&piece)).ok()?;
+        joiner.add(&piece).ok()?;
         TotalsRecord::decode(joiner.finish().ok()?).ok()
     }
 
-    /// What was lost, by the mark in the folder.
+    /// The loss that the mark in the folder tells of.
     pub(super) fn lost(&self, folder: &Path) -> io::Result<Option<Lost>> {
         Ok(mark::read(folder)?.and_then(|(_, mark)| lost(mark, self.totals())))
     }
 }
 
-/// What a store has lost that has `found`, of what was synced.
+/// The loss of a store that says `found` where `synced` was synced.
 fn lost(synced: TotalsRecord, found: Option<TotalsRecord>) -> Option<Lost> {
     let is_there = found.is_some_and(|found| found.write >= synced.write);
     (!is_there).then(|| Lost {
@@ -527,83 +537,71 @@ impl std::fmt::Display for Lost {
             time(*synced)
         )?;
         match found {
-            Some(found) => write!(f, "what is there is of {}", time(*found)),
-            None => write!(f, "when it last was as it is now is not known"),
+            Some(found) => write!(f, "the store is of {}", time(*found)),
+            None => write!(f, "the store does not say of when it is"),
         }
     }
 }
 
-fn to_bytes(value: &sled::IVec) -> Bytes {
-    Bytes::copy_from_slice(value)
+/// The chunks that pieces in order are of.
+struct JoinedChunks {
+    pieces: sled::Iter,
+    chunks: Chunks,
 }
 
-/// The chunks of a group, joined from its pieces, which are in order.
-fn join_all(pieces: Vec<(sled::IVec, sled::IVec)>) -> Result<Vec<Chunk>, String> {
-    let mut chunks: Vec<Chunk> = Vec::new();
-    let mut joiner: Option<(ChunkKey, Joiner)> = None;
-    let mut finish = |joined: Option<(ChunkKey, Joiner)>| {
-        let Some((key, joiner)) = joined else { return Ok(()) };
-        let payload = joiner.finish().map_err(|what| format!("chunk {}: {what}", key.chunk))?;
-        chunks.push(Chunk { key, payload });
-        Ok::<_, String>(())
-    };
-    for (key, value) in pieces {
-        let key =
-            piece::chunk_of(&key).ok_or_else(|| format!("{key:?} is not a key of a chunk"))?;
-        if joiner.as_ref().is_none_or(|(joining, _)| *joining != key) {
-            finish(joiner.replace((key, Joiner::new(key))))?;
-        }
-        if let Some((_, joiner)) = &mut joiner {
-            let added = joiner.add(&to_bytes(&value));
-            added.map_err(|what| format!("chunk {}: {what}", key.chunk))?;
+impl Iterator for JoinedChunks {
+    type Item = sled::Result<Joined>;
+
+    fn next(&mut self) -> Option<sled::Result<Joined>> {
+        loop {
+            let Some(piece) = self.pieces.next() else { return self.chunks.finish().map(Ok) };
+            let (key, value) = match piece {
+                Ok(piece) => piece,
+                Err(error) => return Some(Err(error)),
+            };
+            let Some(chunk) = piece::chunk_of(&key) else {
+                return Some(Ok((TOTALS, Err(format!("{key:?} is not a key of a chunk")))));
+            };
+            if let Some(joined) = self.chunks.add(chunk, &value) {
+                return Some(Ok(joined));
+            }
         }
     }
-    finish(joiner)?;
-    Ok(chunks)
 }
 
-/// Puts groups together from pieces.
+/// Puts groups together from their chunks.
 struct Groups<'a> {
     store: &'a Store,
-    pieces: sled::Iter,
-    /// The first piece of the next group, read ahead.
-    next: Option<(sled::IVec, sled::IVec)>,
+    chunks: Peekable<JoinedChunks>,
 }
 
 impl Groups<'_> {
-    fn piece(&mut self) -> Option<Result<(sled::IVec, sled::IVec), OpenError>> {
-        if let Some(next) = self.next.take() {
-            return Some(Ok(next));
+    fn whole(&self, joined: sled::Result<Joined>) -> Result<Chunk, OpenError> {
+        let (key, payload) = joined.map_err(|source| open_error(self.store.path(), source))?;
+        match payload {
+            Ok(payload) => Ok(Chunk { key, payload }),
+            Err(what) => Err(self.store.damaged(format!("group {}: {what}", key.group))),
         }
-        let next = self.pieces.next()?;
-        Some(next.map_err(|source| open_error(self.store.path(), source)))
     }
 
     fn group(&mut self) -> Result<Option<Assembled>, OpenError> {
-        let group_of = |key: &[u8]| key.get(..8).map(<[u8]>::to_vec);
         loop {
-            let Some(first) = self.piece().transpose()? else { return Ok(None) };
-            let group = group_of(&first.0);
-            let mut pieces = vec![first];
-            while let Some(piece) = self.piece().transpose()? {
-                if group_of(&piece.0) != group {
-                    self.next = Some(piece);
-                    break;
-                }
-                pieces.push(piece);
-            }
-            let number = group.and_then(|bytes| Some(u64::from_be_bytes(bytes.try_into().ok()?)));
-            let number = number.unwrap_or_default();
-            let damaged = |what| self.store.damaged(format!("group {number}: {what}"));
-            let chunks = join_all(pieces).map_err(damaged)?;
+            let Some(first) = self.chunks.next() else { return Ok(None) };
+            let first = self.whole(first)?;
             // The totals lie beside the groups.
-            if number == TOTALS.group {
+            if first.key == TOTALS {
                 continue;
             }
-            let assembled = assemble(chunks).map_err(|broken| {
-                self.store.damaged(format!("group {}: {}", broken.number, broken.what))
-            });
-            return assembled.map(Some);
+            let number = first.key.group;
+            let mut chunks = vec![first];
+            let is_its = |next: &sled::Result<Joined>| {
+                next.as_ref().is_ok_and(|(key, _)| key.group == number)
+            };
+            while let Some(next) = self.chunks.next_if(is_its) {
+                chunks.push(self.whole(next)?);
+            }
+            let damaged = |what| self.store.damaged(format!("group {number}: {what}"));
+            return assemble(number, chunks).map(Some).map_err(damaged);
         }
     }
 }

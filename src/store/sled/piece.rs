@@ -86,18 +86,18 @@ pub(crate) fn cut(chunk: ChunkKey, write: u64, payload: &[u8]) -> impl Iterator<
 }
 
 /// A piece that is whole.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Piece {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Piece<'a> {
     pub(crate) chunk: ChunkKey,
     pub(crate) place: u32,
     pub(crate) pieces: u32,
     pub(crate) write: u64,
-    pub(crate) part: Bytes,
+    pub(crate) part: &'a [u8],
 }
 
-impl Piece {
+impl<'a> Piece<'a> {
     /// Reads and checks a piece.
-    pub(crate) fn parse(bytes: &Bytes) -> Result<Self, &'static str> {
+    pub(crate) fn parse(bytes: &'a [u8]) -> Result<Self, &'static str> {
         const CUT: &str = "it is cut";
         let rest = bytes.strip_prefix(&MARK).ok_or("it does not begin as a piece does")?;
         let (group, rest) = rest.split_first_chunk::<8>().ok_or(CUT)?;
@@ -108,7 +108,7 @@ impl Piece {
         let (len, rest) = rest.split_first_chunk::<4>().ok_or(CUT)?;
         let (checksum, part) = rest.split_first_chunk::<4>().ok_or(CUT)?;
         if usize::try_from(u32::from_le_bytes(*len)) != Ok(part.len()) {
-            return Err("it has another length than it says");
+            return Err("its length is not the one that it says");
         }
         let mut hasher = crc32fast::Hasher::new();
         hasher.update(bytes.get(..HEADER_BYTES - checksum.len()).unwrap_or_default());
@@ -122,7 +122,7 @@ impl Piece {
             place: u32::from_le_bytes(*place),
             pieces: u32::from_le_bytes(*pieces),
             write: u64::from_le_bytes(*write),
-            part: bytes.slice_ref(part),
+            part,
         })
     }
 }
@@ -131,52 +131,76 @@ impl Piece {
 #[derive(Debug)]
 pub(crate) struct Joiner {
     chunk: ChunkKey,
-    /// The first, which most chunks have alone: not copied.
-    first: Option<Piece>,
-    others: BytesMut,
+    /// The write that the pieces are from, and how many there are, as the first says.
+    of: Option<(u64, u32)>,
+    payload: BytesMut,
     next: u32,
 }
 
 impl Joiner {
-    /// Of a chunk whose pieces are yet to come.
+    /// Begins a chunk.
     pub(crate) fn new(chunk: ChunkKey) -> Self {
-        Self { chunk, first: None, others: BytesMut::new(), next: 0 }
+        Self { chunk, of: None, payload: BytesMut::new(), next: 0 }
     }
 
     /// Adds the next piece.
-    pub(crate) fn add(&mut self, bytes: &Bytes) -> Result<(), String> {
+    pub(crate) fn add(&mut self, bytes: &[u8]) -> Result<(), String> {
         let place = self.next;
         let piece = Piece::parse(bytes).map_err(|what| format!("piece {place}: {what}"))?;
         if piece.chunk != self.chunk || piece.place != place {
             return Err(format!("piece {place} is not in its place"));
         }
-        self.next += 1;
-        let Some(first) = &self.first else {
-            self.first = Some(piece);
-            return Ok(());
-        };
-        if (first.write, first.pieces) != (piece.write, piece.pieces) {
+        if *self.of.get_or_insert((piece.write, piece.pieces)) != (piece.write, piece.pieces) {
             return Err(format!("piece {place} is from another write than those before it"));
         }
-        if self.others.is_empty() {
-            self.others.extend_from_slice(&first.part);
-        }
-        self.others.extend_from_slice(&piece.part);
+        self.next += 1;
+        self.payload.extend_from_slice(piece.part);
         Ok(())
     }
 
-    /// How many pieces are yet to come; `None` before the first.
-    pub(crate) fn missing(&self) -> Option<u32> {
-        Some(self.first.as_ref()?.pieces.saturating_sub(self.next))
+    /// Whether all pieces are there.
+    pub(crate) fn is_complete(&self) -> bool {
+        self.of.is_some_and(|(_, pieces)| pieces == self.next)
     }
 
     /// The payload, once all pieces are there.
     pub(crate) fn finish(self) -> Result<Bytes, String> {
-        let first = self.first.ok_or("it has no piece")?;
-        if first.pieces != self.next {
-            return Err(format!("{} of its {} pieces are there", self.next, first.pieces));
+        let (_, pieces) = self.of.ok_or("it has no piece")?;
+        if pieces != self.next {
+            return Err(format!("{} of its {pieces} pieces are there", self.next));
         }
-        Ok(if first.pieces == 1 { first.part } else { self.others.freeze() })
+        Ok(self.payload.freeze())
+    }
+}
+
+/// A chunk that was joined, or why it is damaged.
+pub(crate) type Joined = (ChunkKey, Result<Bytes, String>);
+
+/// Joins the pieces of many chunks, which come in the order of their keys.
+#[derive(Debug, Default)]
+pub(crate) struct Chunks {
+    joining: Option<(ChunkKey, Result<Joiner, String>)>,
+}
+
+impl Chunks {
+    /// Adds the next piece of the chunk of a key. Returns the chunk before, where another begins.
+    pub(crate) fn add(&mut self, chunk: ChunkKey, piece: &[u8]) -> Option<Joined> {
+        let is_next = self.joining.as_ref().is_some_and(|(joining, _)| *joining == chunk);
+        let before = if is_next { None } else { self.finish() };
+        let (_, joined) = self.joining.get_or_insert_with(|| (chunk, Ok(Joiner::new(chunk))));
+        if let Ok(joiner) = joined
+            && let Err(what) = joiner.add(piece)
+        {
+            *joined = Err(what);
+        }
+        before
+    }
+
+    /// The last chunk.
+    pub(crate) fn finish(&mut self) -> Option<Joined> {
+        let (chunk, joined) = self.joining.take()?;
+        let named = |what| format!("chunk {}: {what}", chunk.chunk);
+        Some((chunk, joined.and_then(Joiner::finish).map_err(named)))
     }
 }
 
@@ -188,7 +212,7 @@ mod tests {
 
     fn joined(key: ChunkKey, pieces: impl IntoIterator<Item = Vec<u8>>) -> Result<Bytes, String> {
         let mut joiner = Joiner::new(key);
-        pieces.into_iter().try_for_each(|piece| joiner.add(&piece.into()))?;
+        pieces.into_iter().try_for_each(|piece| joiner.add(&piece))?;
         joiner.finish()
     }
 
@@ -229,6 +253,27 @@ mod tests {
             assert!(error.contains(says), "{error}");
         }
         assert!(joined(ChunkKey { group: 3, chunk: 8 }, new).is_err());
+    }
+
+    #[test]
+    fn a_chunk_that_is_damaged_leaves_those_beside_it() {
+        let keys = [2, 3, 4].map(|chunk| ChunkKey { group: 1, chunk });
+        let mut chunks = Chunks::default();
+        let mut joined = Vec::new();
+        for key in keys {
+            for (place, mut piece) in cut(key, 7, &[5; 9000]).enumerate() {
+                if (key.chunk, place) == (3, 1) {
+                    piece[50] ^= 1;
+                }
+                joined.extend(chunks.add(key, &piece));
+            }
+        }
+        joined.extend(chunks.finish());
+        let [two, three, four] = joined.try_into().unwrap();
+        assert_eq!(two, (keys[0], Ok(vec![5; 9000].into())));
+        assert_eq!(three, (keys[1], Err("chunk 3: piece 1: its checksum is wrong".into())));
+        assert_eq!(four, (keys[2], Ok(vec![5; 9000].into())));
+        assert_eq!(chunks.finish(), None);
     }
 
     #[test]
