@@ -128,6 +128,8 @@ fn pushes() -> Vec<Request> {
     for seed in 0..40 {
         pushes.extend(Sequence::new(seed).requests());
     }
+    // The reference answers a DELETE before it carries it out, and a PUT after: this one waits for all.
+    pushes.push(Request::put("/metrics/job/last", "last 1\n"));
     pushes
 }
 
