@@ -21,7 +21,7 @@ use tokio::task::JoinHandle;
 use ureq::Agent;
 
 use crate::gateway::{Gateway, Happened, RemovedGroup};
-use crate::http::api_v2::render as api;
+use crate::http::query::json as api;
 use crate::model::RemovalReason;
 use crate::tasks::StopToken;
 

@@ -141,10 +141,9 @@ impl Running {
     /// What was pushed, without what the gateway says of itself.
     fn exposition(&self) -> String {
         let mut exposition = self.runtime.block_on(self.gateway.scrape(ScrapeOptions::default()));
-        let mut bytes = Vec::new();
-        while let Some(run) = exposition.next_run() {
-            bytes.extend(run.into_frames().flatten());
-        }
+        let mut frames: Vec<bytes::Bytes> = Vec::new();
+        while exposition.next_frames(&mut frames) {}
+        let bytes = frames.concat();
         let text = String::from_utf8(bytes).expect("an exposition is UTF-8");
         let is_own = |line: &&str| {
             let name = line.strip_prefix("# HELP ").or(line.strip_prefix("# TYPE "));

@@ -95,6 +95,70 @@ impl File {
     }
 }
 
+/// The code of a file without comments and what it has for tests.
+fn code_of(file: &File) -> String {
+    let code: Vec<_> = file.code().map(|(_, line)| line).collect();
+    let tests = code.iter().position(|line| line.starts_with("#[cfg(test)]"));
+    code.split_at(tests.unwrap_or(code.len())).0.join("\n")
+}
+
+/// The path of a module: `http`, `query`, `listing`.
+fn module_path(path: &str) -> Vec<String> {
+    let path = path.strip_prefix("src/").unwrap_or(path);
+    let path = path.strip_suffix(".rs").unwrap_or(path);
+    let path = path.strip_suffix("/mod").unwrap_or(path);
+    path.split('/').map(str::to_owned).collect()
+}
+
+/// The paths that a module names, from the root of the crate.
+fn named_paths(module: &[String], code: &str) -> Vec<Vec<String>> {
+    let mut paths = Vec::new();
+    let starts = places(code, "crate::").into_iter().chain(places(code, "super::"));
+    for start in starts {
+        let (before, mut rest) = code.split_at(start);
+        // A `super` behind another is a part of its path.
+        if before.ends_with("::") {
+            continue;
+        }
+        let mut base = module.to_vec();
+        if let Some(below) = rest.strip_prefix("crate::") {
+            base.clear();
+            rest = below;
+        }
+        while let Some(above) = rest.strip_prefix("super::") {
+            base.pop();
+            rest = above;
+        }
+        expand(&base, rest, &mut paths);
+    }
+    paths
+}
+
+/// Adds a path, or each of a list in braces, to what it is in.
+fn expand(base: &[String], text: &str, paths: &mut Vec<Vec<String>>) {
+    if let Some(list) = text.strip_prefix('{') {
+        let mut depth = 1;
+        let mut start = 0;
+        for (at, c) in list.char_indices() {
+            depth += i32::from(c == '{') - i32::from(c == '}');
+            if depth == 0 || (depth == 1 && c == ',') {
+                expand(base, list[start..at].trim(), paths);
+                start = at + 1;
+            }
+            if depth == 0 {
+                return;
+            }
+        }
+        return;
+    }
+    let name = identifier(text);
+    let path = [base, std::slice::from_ref(&name)].concat();
+    match text.split_at(name.len()).1.strip_prefix("::") {
+        Some(rest) if !name.is_empty() => expand(&path, rest, paths),
+        _ => paths.push(path),
+    }
+}
+
 /// Where `what` begins in a line, not in the middle of a word.
 fn places(line: &str, what: &str) -> Vec<usize> {
     let is_word = |c: char| c.is_alphanumeric() || c == '_';
@@ -192,6 +256,51 @@ fn files_are_short(file: &File) -> Vec<String> {
     (lines > LINES_MAX).then(problem).into_iter().collect()
 }
 
+/// Of files of one folder, or folders in it, none leads back to itself by what it names. The file of
+/// the folder itself is no part of this: it names what is in it, and is named by that.
+fn no_circle_among_neighbours(files: &[File]) -> Vec<String> {
+    use std::collections::{BTreeMap, BTreeSet};
+    let modules: BTreeSet<_> = files.iter().map(|file| module_path(&file.path)).collect();
+    let mut names: BTreeMap<Vec<String>, BTreeSet<Vec<String>>> = BTreeMap::new();
+    for file in files {
+        let module = module_path(&file.path);
+        for path in named_paths(&module, &code_of(file)) {
+            let common = module.iter().zip(&path).take_while(|(a, b)| a == b).count();
+            let neighbours = (module.get(..=common), path.get(..=common));
+            if let (Some(from), Some(to)) = neighbours
+                && modules.contains(to)
+            {
+                names.entry(from.to_vec()).or_default().insert(to.to_vec());
+            }
+        }
+    }
+    let mut problems = Vec::new();
+    for start in names.keys() {
+        // The shortest way back, if there is one.
+        let mut ways = vec![vec![start.clone()]];
+        let mut seen = BTreeSet::new();
+        while let Some(way) = (!ways.is_empty()).then(|| ways.remove(0)) {
+            for next in way.last().and_then(|last| names.get(last)).into_iter().flatten() {
+                let longer = [&way[..], std::slice::from_ref(next)].concat();
+                // Told once, by the first of its modules.
+                if next == start && way.iter().all(|module| module >= start) {
+                    let way: Vec<_> = longer.iter().map(|module| module.join("::")).collect();
+                    problems.push(format!(
+                        "{}: a circle: move what they share to a file of its own",
+                        way.join(" -> ")
+                    ));
+                    ways.clear();
+                    break;
+                }
+                if seen.insert(next.clone()) {
+                    ways.push(longer);
+                }
+            }
+        }
+    }
+    problems
+}
+
 // === the files ===
 
 fn rust_files(folders: &[&str]) -> Vec<File> {
@@ -239,6 +348,7 @@ fn the_house_is_tidy() {
         assert!(!files.is_empty(), "no files in {folders:?}: the rules look in the wrong place");
         problems.extend(files.iter().flat_map(rule));
     }
+    problems.extend(no_circle_among_neighbours(&rust_files(&["src"])));
     assert!(problems.is_empty(), "\n{}", problems.join("\n"));
 }
 
@@ -278,4 +388,40 @@ fn each_rule_notices_what_it_forbids() {
         let problems = rule(&File::new(path, text));
         assert_eq!(problems.len(), *expected, "{path}: {text:.60}: {problems:#?}");
     }
+}
+
+#[test]
+fn a_circle_among_neighbours_is_noticed_and_none_between_parent_and_child() {
+    let circles = |files: &[(&str, &str)]| {
+        let files: Vec<_> = files.iter().map(|(path, text)| File::new(path, text)).collect();
+        no_circle_among_neighbours(&files).len()
+    };
+    let one = ("src/http/one.rs", "use super::{Options, two::Two};");
+    assert_eq!(circles(&[one, ("src/http/two.rs", "fn f(one: super::one::One) {}")]), 1);
+    assert_eq!(circles(&[one, ("src/http/two.rs", "use crate::http::{one, three};")]), 1);
+    assert_eq!(
+        circles(&[
+            one,
+            ("src/http/two/a.rs", "use super::super::one::One;"),
+            ("src/http/two/mod.rs", "")
+        ]),
+        1
+    );
+    assert_eq!(
+        circles(&[
+            one,
+            ("src/http/two.rs", "use super::three;"),
+            ("src/http/three.rs", "use super::one;")
+        ]),
+        1
+    );
+    assert_eq!(circles(&[one, ("src/http/two.rs", "#[cfg(test)]\nuse super::one;")]), 0);
+    assert_eq!(circles(&[one, ("src/http/two.rs", "//! [`super::one`]\nuse super::Options;")]), 0);
+    assert_eq!(
+        circles(&[
+            ("src/http/mod.rs", "use crate::http::one;"),
+            ("src/http/one.rs", "use super::Options;")
+        ]),
+        0
+    );
 }

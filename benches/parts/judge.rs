@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 use criterion::{Bencher, Criterion};
 use tempfile::TempDir;
 use tidegate::exposition::text::{LabelBlock, parse};
-use tidegate::gateway::apply::{self, Judge, Stage};
 use tidegate::gateway::command::{Origin, Push};
+use tidegate::gateway::judge::{self, Judge, Stage};
 use tidegate::gateway::prepare::{SeriesHasher, prepare};
 use tidegate::gateway::stamps::Stamps;
 use tidegate::gateway::state::{State, StateOptions};
@@ -129,8 +129,8 @@ impl Court {
         let wall = UnixNanos(i64::try_from(self.now).unwrap_or(i64::MAX).saturating_mul(1_000_000));
         let at = Moment { now: UnixMillis(self.now), wall };
         match self.judge.push(&mut self.writer, stage, Box::new(push), at) {
-            apply::Verdict::Done(done) => done,
-            apply::Verdict::Later(_) => Err(Fault::Busy.into()),
+            judge::Verdict::Done(done) => done,
+            judge::Verdict::Later(_) => Err(Fault::Busy.into()),
         }
     }
 

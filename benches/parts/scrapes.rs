@@ -2,10 +2,9 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use criterion::{Criterion, Throughput};
-use tidegate::exposition::gzip::Member;
 use tidegate::exposition::{ContentEncoding, Format, ScrapeFormat};
-use tidegate::gateway::scrape::Compressed;
 use tidegate::gateway::{Gateway, ScrapeOptions, Sync};
 use tidegate::model::Escaping;
 use tidegate::time::SystemClock;
@@ -70,16 +69,10 @@ async fn text(gateway: &Gateway) -> Vec<u8> {
 /// How many bytes a scrape sends.
 async fn sent(gateway: &Gateway, options: ScrapeOptions) -> usize {
     let mut exposition = gateway.scrape(options).await;
-    let (mut member, mut sent) = (Member::default(), 0);
-    while let Some(run) = exposition.next_run() {
-        sent += match options.encoding {
-            ContentEncoding::Gzip => match exposition.gzip(&run) {
-                Compressed::Gzip(part) => member.join(&part).len(),
-                Compressed::Zstd(_) => panic!("asked for gzip"),
-            },
-            ContentEncoding::Identity | ContentEncoding::Zstd => run.len(),
-        };
+    let mut frames = Vec::new();
+    let mut sent = 0;
+    while exposition.next_frames(&mut frames) {
+        sent += frames.drain(..).map(|frame| frame.len()).sum::<usize>();
     }
-    exposition.finish();
-    sent
+    sent + frames.iter().map(Bytes::len).sum::<usize>()
 }

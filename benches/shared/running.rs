@@ -113,10 +113,11 @@ pub(crate) async fn scrape(
 ) -> Option<u64> {
     let mut exposition = gateway.scrape(options).await;
     let len = exposition.len();
-    while let Some(run) = exposition.next_run() {
-        run.into_frames().for_each(|frame| take(&frame));
+    let mut frames: Vec<bytes::Bytes> = Vec::new();
+    while exposition.next_frames(&mut frames) {
+        frames.drain(..).for_each(|frame| take(&frame));
     }
-    exposition.finish();
+    frames.drain(..).for_each(|frame| take(&frame));
     len
 }
 

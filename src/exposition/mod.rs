@@ -17,6 +17,7 @@ pub mod number;
 pub mod openmetrics;
 pub mod persistence;
 pub mod protobuf;
+pub mod push_path;
 pub mod text;
 pub mod zstd;
 

@@ -11,8 +11,6 @@
 //! - No HTTP, no settings file, no sled. A verdict of the judge is a function of state, command and time;
 //!   its tests keep the groups in a map.
 
-pub mod apply;
-pub mod check;
 pub mod command;
 pub mod condition;
 mod content;
@@ -21,13 +19,11 @@ pub mod error;
 pub mod events;
 pub mod history;
 pub mod index;
+pub mod judge;
 mod lane;
 pub mod options;
-mod outage;
 pub mod prepare;
 pub mod preview;
-mod pulse;
-mod queue;
 pub mod scrape;
 pub mod segment;
 mod shelves;
@@ -51,7 +47,7 @@ pub use events::{Event, EventLog, Happened, shortened};
 pub use history::{HistoryLimits, RemovedGroup};
 pub use lane::{LaneError, LaneHandle, REAPER_SLEEP_MAX};
 pub use options::{Downtime, Limits, Options, Sync};
-pub use scrape::{Compressed, Exposition, Run, ScrapeCache, ScrapeOptions};
+pub use scrape::{Exposition, ScrapeCache, ScrapeOptions};
 pub use state::Loaded;
 #[cfg(any(test, fuzzing))]
 pub(crate) use state::try_load;
@@ -59,9 +55,8 @@ pub use view::GroupView;
 
 use command::{Command, Origin, Push, Times};
 use lane::{Committer, Lane};
+use lane::{Pulse, Queue, Watched};
 use prepare::{Rules, SeriesHasher, is_legacy_family, is_legacy_key};
-use pulse::{Pulse, Watched};
-use queue::Queue;
 use stamps::Stamps;
 use state::{State, StateOptions};
 use view::{Totals, View};
@@ -316,7 +311,7 @@ impl Gateway {
         let stay = usize::try_from(groups).unwrap_or(usize::MAX).saturating_sub(keys.len());
         let deletes = matches!(operation, Operation::Delete { .. });
         // All at once where that is quick, else some at a time, so that pushes get in between.
-        let is_bulk = deletes && apply::is_bulk(keys.len(), stay, series);
+        let is_bulk = deletes && judge::is_bulk(keys.len(), stay, series);
         let mut changed = Vec::with_capacity(keys.len());
         let mut keys = keys.as_slice();
         while !keys.is_empty() {
@@ -337,7 +332,7 @@ impl Gateway {
     /// How many of these groups, of which there is one, are removed in one command.
     fn removed_at_once(&self, keys: &[GroupingKey]) -> usize {
         let (now, view) = (self.shared.clock.now(), self.view());
-        apply::removed_at_once(
+        judge::removed_at_once(
             keys.iter().map(|key| view.group(key, now).map_or(0, |group| group.series)),
         )
     }

@@ -6,9 +6,9 @@ use std::sync::Arc;
 
 use hashbrown::{HashMap, HashSet};
 
-use super::apply::{Judge, header_change, new_member, published};
 use super::history::{History, HistoryLimits, RemovedGroup};
 use super::index::{FamilyId, Index};
+use super::judge::{Judge, header_change, new_member, published};
 use super::options::Limits;
 use super::prepare::{
     GroupRenderer, PreparedFamily, SeriesHasher, is_legacy_family, is_legacy_key,

@@ -5,25 +5,27 @@ use std::task::{Context, Poll};
 use std::vec;
 
 use bytes::Bytes;
-use http_body_util::Full;
 use hyper::body::{Body, Frame};
 use hyper::header::{
     ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
     ACCESS_CONTROL_EXPOSE_HEADERS, CACHE_CONTROL, CONTENT_TYPE, HeaderValue,
 };
-use hyper::{HeaderMap, Response};
+use hyper::{HeaderMap, StatusCode};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use serde_json::{Map, Value, json};
 
 use super::bounds::Reservation;
+use super::endpoint::{Request, Site};
 use super::native_buckets::{NativeBucket, native_buckets};
+use super::rejection::Refused;
+use super::reply::{self, ReplyBody, Response};
 use crate::exposition::number::push_float;
 use crate::gateway::{FamilyContent, Gateway, GroupContent, beside_other_tasks};
 use crate::model::labels::merged;
 use crate::model::{
-    GroupingKey, Histogram, Meter as _, Metric, MetricType, MetricValue, OverBudget,
-    PUSH_FAILURE_TIME_HELP, PUSH_FAILURE_TIME_NAME, PUSH_TIME_HELP, PUSH_TIME_NAME, Summary,
+    GroupingKey, Histogram, Meter as _, Metric, MetricType, MetricValue, PUSH_FAILURE_TIME_HELP,
+    PUSH_FAILURE_TIME_NAME, PUSH_TIME_HELP, PUSH_TIME_NAME, Summary,
 };
 use crate::store::ReadError;
 use crate::telemetry::build::BUILD;
@@ -31,10 +33,13 @@ use crate::time::UnixNanos;
 
 /// A chunk of the answer has about so many bytes.
 const CHUNK_BYTES: usize = 32 * 1024;
+/// How much memory an answer takes while it is sent: the chunk that is on its way and the next, and as much
+/// again for what the heap keeps of chunks that were sent.
+const SENDING_BYTES: usize = 256 * 1024;
 
 /// All groups, read and written one after another.
 #[derive(Debug)]
-pub(super) struct GroupsBody {
+struct GroupsBody {
     gateway: Gateway,
     groups: vec::IntoIter<u64>,
     /// Where those that follow these begin; `None` if there are none.
@@ -144,10 +149,26 @@ fn json_headers(to: &mut HeaderMap) {
     to.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
 }
 
+/// Which headers a page of another site may send: OPTIONS on any path of this API.
+pub(super) fn options() -> Response {
+    let mut response = reply::empty(StatusCode::OK);
+    headers(response.headers_mut());
+    response
+}
+
+/// `PUT /api/v1/admin/wipe`.
+pub(super) async fn wipe(request: Request<'_>) -> Result<Response, Refused> {
+    request.gateway()?.wipe().await?;
+    request.audit("all groups");
+    Ok(reply::empty(StatusCode::ACCEPTED))
+}
+
 /// `GET /api/v1/status`.
-pub(super) fn status(flags: &[(String, String)], started: UnixNanos) -> Response<Full<Bytes>> {
+pub(super) fn status(request: &Request<'_>) -> Response {
+    let Site { options, started, .. } = request.site;
+    let flags = options.flags.iter();
     let flags: Map<_, _> =
-        flags.iter().map(|(name, value)| (name.clone(), Value::from(value.as_str()))).collect();
+        flags.map(|(name, value)| (name.clone(), Value::from(value.as_str()))).collect();
     let answer = json!({
         "status": "success",
         "data": {
@@ -160,19 +181,18 @@ pub(super) fn status(flags: &[(String, String)], started: UnixNanos) -> Response
                 "version": BUILD.version,
             },
             "flags": flags,
-            "start_time": timestamp(started, &TimeZone::system()),
+            "start_time": timestamp(*started, &TimeZone::system()),
         },
     });
-    let mut response = Response::new(Full::new(answer.to_string().into()));
+    let mut response = reply::with(StatusCode::OK, answer.to_string());
     json_headers(response.headers_mut());
     response
 }
 
 /// `GET /api/v1/metrics`.
-pub(super) fn metrics(
-    gateway: Gateway,
-    mut held: Reservation,
-) -> Result<Response<GroupsBody>, OverBudget> {
+pub(super) fn metrics(request: Request<'_>) -> Result<Response, Refused> {
+    let gateway = request.gateway()?;
+    let mut held = request.bounds.held;
     held.take(bytes_read(gateway.largest_group()))?;
     let body = GroupsBody {
         gateway,
@@ -185,7 +205,7 @@ pub(super) fn metrics(
         ended: false,
         _held: held,
     };
-    let mut response = Response::new(body);
+    let mut response = Response::new(ReplyBody::fallible(body, SENDING_BYTES));
     json_headers(response.headers_mut());
     Ok(response)
 }

@@ -1,6 +1,5 @@
 //! Reads request bodies within bounds, as sent and once decompressed.
 
-use std::fmt::Display;
 use std::io::{self, Read};
 use std::time::Duration;
 
@@ -17,6 +16,10 @@ use super::rejection::Rejection;
 use crate::exposition::{Budget, ParseError, ParseLimits, PushFormat, likely_cause};
 use crate::gateway::beside_other_tasks;
 use crate::model::{Limit, Meter, MetricFamily, NameRules, OverBudget};
+
+/// The body of a request.
+pub(super) type RequestBody<'a> = dyn Body<Data = Bytes, Error = BodyError> + Send + Unpin + 'a;
+pub(super) type BodyError = Box<dyn std::error::Error + Send + Sync>;
 
 /// Larger bodies are decompressed and parsed where it does not hold up other requests.
 const INLINE_BYTES_MAX: usize = 128 * 1024;
@@ -55,15 +58,11 @@ impl Bounds {
 }
 
 /// Reads and decompresses a body.
-pub(super) async fn read<B>(
+pub(super) async fn read(
     headers: &HeaderMap,
-    body: &mut B,
+    body: &mut RequestBody<'_>,
     Bounds { limits, held }: &mut Bounds,
-) -> Result<Bytes, Rejection>
-where
-    B: Body<Data = Bytes> + Unpin,
-    B::Error: Display,
-{
+) -> Result<Bytes, Rejection> {
     let encoding = Encoding::of(headers)?;
     let sent = receive(body, limits, held).await?;
     let decoded_max = limits.decoded_bytes;
@@ -71,18 +70,14 @@ where
 }
 
 /// Reads a body and parses it as it is decompressed, so that the first that is too much ends it.
-pub(super) async fn parse<B>(
+pub(super) async fn parse(
     headers: &HeaderMap,
-    body: &mut B,
+    body: &mut RequestBody<'_>,
     format: PushFormat,
     names: NameRules,
     parse_limits: ParseLimits,
     Bounds { limits, held }: &mut Bounds,
-) -> Result<Vec<MetricFamily>, Rejection>
-where
-    B: Body<Data = Bytes> + Unpin,
-    B::Error: Display,
-{
+) -> Result<Vec<MetricFamily>, Rejection> {
     let mut encoding = Encoding::of(headers)?;
     let mut sent = receive(body, limits, held).await?;
     let received = sent.num_bytes();
@@ -128,15 +123,11 @@ fn parse_rejection(error: ParseError, cause: Option<&'static str>) -> Rejection 
 }
 
 /// Reads a body as it was sent.
-async fn receive<B>(
-    body: &mut B,
+async fn receive(
+    body: &mut RequestBody<'_>,
     limits: &Limits,
     held: &mut Reservation,
-) -> Result<BufList, Rejection>
-where
-    B: Body<Data = Bytes> + Unpin,
-    B::Error: Display,
-{
+) -> Result<BufList, Rejection> {
     let limit = limits.body_bytes;
     if body.size_hint().lower() > limit as u64 {
         return Err(too_large(limit));
@@ -148,15 +139,11 @@ where
 
 /// Refuses what says that it is gzip and does not begin so, of a body that is of no use otherwise: the
 /// Go Pushgateway begins to decode whatever it is asked. The begin is all that is read for it.
-pub(super) async fn check_encoding<B>(
+pub(super) async fn check_encoding(
     headers: &HeaderMap,
-    body: &mut B,
+    body: &mut RequestBody<'_>,
     limits: &Limits,
-) -> Result<(), Rejection>
-where
-    B: Body<Data = Bytes> + Unpin,
-    B::Error: Display,
-{
+) -> Result<(), Rejection> {
     /// Of a gzip header without what is optional.
     const HEADER_BYTES: usize = 10;
     if !Encoding::of(headers).is_ok_and(|encoding| encoding == Encoding::Gzip) {
@@ -246,15 +233,11 @@ impl Parts {
     }
 }
 
-async fn collect<B>(
-    body: &mut B,
+async fn collect(
+    body: &mut RequestBody<'_>,
     limit: usize,
     held: &mut Reservation,
-) -> Result<BufList, Rejection>
-where
-    B: Body<Data = Bytes> + Unpin,
-    B::Error: Display,
-{
+) -> Result<BufList, Rejection> {
     let mut first = Bytes::new();
     let mut parts = Parts::default();
     let mut len = 0_usize;

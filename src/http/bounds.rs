@@ -14,6 +14,10 @@ use tokio::time::{Instant, Sleep};
 
 use crate::model::{Meter, OverBudget};
 
+/// The longest head. As a connection reads that far ahead, it takes as much memory, and there may be
+/// thousands.
+pub(super) const HEAD_BYTES_MAX: usize = 80 * 1024;
+
 /// How many connections there may be at a time.
 #[derive(Clone, Debug)]
 pub(super) struct Slots {

@@ -18,11 +18,8 @@ use httparse::{EMPTY_HEADER, Error, Header, Status};
 use hyper::Uri;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use super::bounds::HEAD_BYTES_MAX;
 use super::rejection::Rejection;
-
-/// The longest head. As a connection reads that far ahead, it takes as much memory, and there may be
-/// thousands.
-pub(super) const BYTES_MAX: usize = 80 * 1024;
 /// Lines that the library takes.
 const LINES_MAX: usize = 100;
 /// A line has no fewer bytes: `a:`, and the end.
@@ -197,7 +194,7 @@ impl<S> Heads<S> {
         self.looked = self.pending.len();
         let judged = if is_whole { judge(&self.pending) } else { Judged::Partial };
         match judged {
-            Judged::Partial if self.pending.len() > BYTES_MAX => {
+            Judged::Partial if self.pending.len() > HEAD_BYTES_MAX => {
                 self.refuse(Rejection::HeadTooLarge);
                 true
             }
@@ -402,8 +399,8 @@ fn judge(bytes: &[u8]) -> Judged {
 
 /// A head with more lines than the library takes. Those that nobody reads are left out.
 fn judge_many(bytes: &[u8]) -> Judged {
-    let bytes = bytes.get(..BYTES_MAX).unwrap_or(bytes);
-    let mut lines = vec![EMPTY_HEADER; BYTES_MAX / LINE_BYTES_MIN];
+    let bytes = bytes.get(..HEAD_BYTES_MAX).unwrap_or(bytes);
+    let mut lines = vec![EMPTY_HEADER; HEAD_BYTES_MAX / LINE_BYTES_MIN];
     let mut request = httparse::Request::new(&mut lines);
     match request.parse(bytes) {
         Ok(Status::Partial) => Judged::Partial,
@@ -453,7 +450,7 @@ fn settle(
     if !is_target {
         return Judged::Bad(Rejection::BadTarget { text: "400 Bad Request" });
     }
-    if length > BYTES_MAX {
+    if length > HEAD_BYTES_MAX {
         return Judged::Bad(Rejection::HeadTooLarge);
     }
     if !anew {
@@ -465,7 +462,7 @@ fn settle(
         head.extend([line.name.as_bytes(), b": ", line.value, b"\r\n"].concat());
     }
     head.extend(b"\r\n");
-    if head.len() > BYTES_MAX {
+    if head.len() > HEAD_BYTES_MAX {
         return Judged::Bad(Rejection::HeadTooLarge);
     }
     Judged::Good(length, next, Some(head))
@@ -618,7 +615,7 @@ mod tests {
 
     #[test]
     fn what_is_refused_is_answered_in_its_turn_and_nothing_behind_it_is_read() {
-        let long = format!("GET / HTTP/1.1\r\nA: {}\r\n\r\n", "a".repeat(BYTES_MAX));
+        let long = format!("GET / HTTP/1.1\r\nA: {}\r\n\r\n", "a".repeat(HEAD_BYTES_MAX));
         let many = format!("GET / HTTP/1.1\r\n{}\r\n", "Host: t\r\n".repeat(LINES_MAX + 1));
         let target = format!("GET /{} HTTP/1.1\r\nHost: t\r\n\r\n", "a".repeat(TARGET_BYTES_MAX));
         for (bad, reason) in [

@@ -13,8 +13,11 @@ use tokio::sync::{Notify, mpsc};
 
 use super::access::cross_origin::Pages;
 use super::bounds::{Budget, Slots};
-use super::route::{Route, Router};
-use super::service::{Readiness, Service};
+use super::endpoint::Site;
+use super::readiness::Readiness;
+use super::router::{Route, Router};
+use super::routes::ENDPOINTS;
+use super::service::Service;
 use super::{Access, Hooks, Limits, Options, ParseTtl, Paths, access};
 use crate::gateway::Gateway;
 use crate::model::{Escaping, GroupingKey, NameRules};
@@ -53,16 +56,15 @@ impl InMemory {
             access: Access::default(),
             settings: Arc::new(|| serde_json::Value::Null),
         };
-        let router = Router::new(&options, names);
+        let router = Router::new(ENDPOINTS, &options, names);
         let budget = Budget::new(options.limits.bytes_in_flight);
         let (quit, started) = (Arc::new(Notify::new()), crate::time::UnixNanos(0));
         let tls = false;
         let slots = Slots::new(1);
         let (web_config, pages) = (None, Pages::new("", &[], &[]));
-        let service = Service {
+        let site = Site {
             readiness,
             options,
-            router,
             web_config,
             pages,
             hooks,
@@ -74,7 +76,7 @@ impl InMemory {
             followers: Slots::new(1),
             metrics,
         };
-        Self { service }
+        Self { service: Service { site, router } }
     }
 
     /// Serves a request; `None` if hyper would not let it through.
@@ -143,13 +145,13 @@ pub(crate) fn options(prefix: &str) -> Options {
 }
 
 fn router(prefix: &str, names: NameRules) -> Router {
-    Router::new(&options(prefix), names)
+    Router::new(ENDPOINTS, &options(prefix), names)
 }
 
 /// The key of a push to this path.
 pub(crate) fn grouping_key(prefix: &str, path: &str, names: NameRules) -> Option<GroupingKey> {
     match router(prefix, names).route(&Method::PUT, path, None).ok()? {
-        Route::Push(path, _) => Some(path.key),
+        Route::Endpoint(_, path) => path.map(|path| path.key),
         _ => None,
     }
 }

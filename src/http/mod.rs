@@ -10,18 +10,24 @@
 
 pub mod access;
 mod api_v1;
-pub mod api_v2;
+mod api_v2;
 mod body;
 mod bounds;
+mod endpoint;
 mod heads;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod in_memory;
+mod ingest;
 mod leftover;
 mod native_bounds;
 mod native_buckets;
-mod push;
+mod operations;
+pub mod query;
+mod readiness;
 mod rejection;
-mod route;
+mod reply;
+mod router;
+mod routes;
 mod scrape;
 mod sending;
 mod server;
@@ -29,11 +35,11 @@ mod service;
 mod web;
 mod web_config;
 
-pub use access::Access;
-pub use api_v2::{sort_names, state_names};
-pub use route::{endpoints, grouping_key_of, path_of};
-pub use server::{BindError, NobodyElse, Server};
-pub use service::Readiness;
+pub use access::{Access, NobodyElse};
+pub use query::{sort_names, state_names};
+pub use readiness::Readiness;
+pub use routes::endpoints;
+pub use server::{BindError, Server};
 pub use web_config::{WebConfig, WebConfigError};
 
 use std::fmt;

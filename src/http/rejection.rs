@@ -1,18 +1,15 @@
 //! The single table from a failure to what the client is told.
 
-use bytes::Bytes;
-use http_body_util::Full;
-use hyper::body::Body as _;
 use hyper::header::{
-    ACCEPT_ENCODING, ALLOW, CONTENT_TYPE, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE,
-    X_CONTENT_TYPE_OPTIONS,
+    ACCEPT_ENCODING, ALLOW, HeaderName, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE,
 };
-use hyper::{HeaderMap, Response, StatusCode};
+use hyper::{HeaderMap, StatusCode};
 use thiserror::Error;
 
-use super::route::RouteError;
-use super::{api_v2, heads};
+use super::bounds::HEAD_BYTES_MAX;
+use super::reply::{self, Response};
 use crate::exposition::ParseError;
+use crate::exposition::push_path::PushPathError;
 use crate::gateway::{Error, Fault, Refusal};
 use crate::model::{Limit, OverBudget};
 use crate::telemetry::labels::Reason;
@@ -29,9 +26,9 @@ pub(super) enum Rejection {
     #[error("404 page not found: {hint}")]
     NoPush { hint: String },
     #[error("Method Not Allowed{}{hint}", if hint.is_empty() { "" } else { ": " })]
-    MethodNotAllowed { allow: &'static str, hint: String },
+    MethodNotAllowed { allow: String, hint: String },
     #[error(transparent)]
-    Route(#[from] RouteError),
+    Path(#[from] PushPathError),
     #[error("{0}")]
     Ttl(String),
     #[error("the body is larger than {limit} bytes, {when} ({setting})")]
@@ -69,7 +66,7 @@ pub(super) enum Rejection {
     TransferEncoding,
     #[error(
         "the head of the request has more than {} bytes, or too many lines of one name",
-        heads::BYTES_MAX
+        HEAD_BYTES_MAX
     )]
     HeadTooLarge,
     #[error("the target of the request is longer than 65,534 bytes")]
@@ -80,6 +77,19 @@ pub(super) enum Rejection {
     Expectation,
     #[error("the gateway is starting: it is restoring what is stored")]
     Starting,
+}
+
+/// A request that is not served, with a header for the answer.
+#[derive(Debug)]
+pub(super) struct Refused {
+    pub(super) rejection: Rejection,
+    pub(super) header: Option<Box<(HeaderName, HeaderValue)>>,
+}
+
+impl<E: Into<Rejection>> From<E> for Refused {
+    fn from(error: E) -> Self {
+        Self { rejection: error.into(), header: None }
+    }
 }
 
 impl From<OverBudget> for Rejection {
@@ -102,7 +112,7 @@ impl Rejection {
             Self::MethodNotAllowed { .. } => StatusCode::METHOD_NOT_ALLOWED,
             Self::BadTarget { .. }
             | Self::Head(_)
-            | Self::Route(_)
+            | Self::Path(_)
             | Self::Ttl(_)
             | Self::BodyBroken(_)
             | Self::Encoding { .. }
@@ -166,11 +176,6 @@ impl Rejection {
         }
     }
 
-    /// Whether it is about who may do what.
-    pub(super) fn is_of_access(&self) -> bool {
-        matches!(self, Self::Unauthorized | Self::Forbidden(_) | Self::TooMany | Self::Crowded)
-    }
-
     /// Whether a push contradicts itself or what is stored.
     pub(super) fn is_inconsistency(&self) -> bool {
         matches!(self, Self::Gateway(Error::Refused(refusal)) if refusal.marks_the_group())
@@ -183,7 +188,7 @@ impl Rejection {
             | Self::NoPush { .. }
             | Self::BadTarget { .. }
             | Self::MethodNotAllowed { .. }
-            | Self::Route(_) => Reason::Path,
+            | Self::Path(_) => Reason::Path,
             Self::Ttl(_) => Reason::Ttl,
             Self::BodyTooLarge { .. }
             | Self::OverBudget(OverBudget::Alone { .. })
@@ -271,41 +276,40 @@ impl Rejection {
     }
 
     /// The same as JSON, for the API.
-    pub(super) fn into_json_response(self) -> WholeResponse {
-        let mut response = api_v2::failure(self.status(), &self.public_text());
-        self.add_challenge(response.headers_mut());
-        if let Some(seconds) = self.retry_after() {
-            response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static(seconds));
-        }
-        if let Self::MethodNotAllowed { allow, .. } = self {
-            response.headers_mut().insert(ALLOW, HeaderValue::from_static(allow));
-        }
+    pub(super) fn into_json_response(self) -> Response {
+        let mut response = reply::failure(self.status(), &self.public_text());
+        self.add_headers(response.headers_mut());
         response
     }
 
-    pub(super) fn into_response(self) -> Response<Full<Bytes>> {
+    pub(super) fn into_response(self) -> Response {
         if let Self::BadTarget { text } = self {
-            return self::text(StatusCode::BAD_REQUEST, text);
+            return reply::text(StatusCode::BAD_REQUEST, text);
         }
-        let mut response = error_text(self.status(), &self.public_text());
-        let headers = response.headers_mut();
-        self.add_challenge(headers);
-        if let Self::MethodNotAllowed { allow, .. } = self {
-            headers.insert(ALLOW, HeaderValue::from_static(allow));
-        }
+        let mut response = reply::error_text(self.status(), &self.public_text());
+        self.add_headers(response.headers_mut());
+        response
+    }
+
+    fn add_headers(self, headers: &mut HeaderMap) {
         if let Some(seconds) = self.retry_after() {
             headers.insert(RETRY_AFTER, HeaderValue::from_static(seconds));
         }
-        if matches!(self, Self::UnknownEncoding { .. }) {
-            headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("gzip, snappy, zstd"));
-        }
-        response
-    }
-
-    /// Has a browser ask for a password, which a token may be.
-    fn add_challenge(&self, headers: &mut HeaderMap) {
-        if matches!(self, Self::Unauthorized) {
-            headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Basic realm=\"tidegate\""));
+        match self {
+            // Has a browser ask for a password, which a token may be.
+            Self::Unauthorized => {
+                let challenge = HeaderValue::from_static("Basic realm=\"tidegate\"");
+                headers.insert(WWW_AUTHENTICATE, challenge);
+            }
+            Self::MethodNotAllowed { allow, .. } => {
+                let allow = HeaderValue::try_from(allow).expect("methods are names");
+                headers.insert(ALLOW, allow);
+            }
+            Self::UnknownEncoding { .. } => {
+                let known = HeaderValue::from_static("gzip, snappy, zstd");
+                headers.insert(ACCEPT_ENCODING, known);
+            }
+            _ => {}
         }
     }
 
@@ -326,26 +330,4 @@ impl Rejection {
             _ => None,
         }
     }
-}
-
-/// A response that is there as a whole.
-pub(super) type WholeResponse = Response<Full<Bytes>>;
-
-/// An answer as Go's `http.Error` gives it.
-pub(super) fn error_text(status: StatusCode, message: &str) -> WholeResponse {
-    let mut response = text(status, format!("{message}\n"));
-    let nosniff = HeaderValue::from_static("nosniff");
-    response.headers_mut().insert(X_CONTENT_TYPE_OPTIONS, nosniff);
-    response
-}
-
-/// A plain text answer.
-pub(super) fn text(status: StatusCode, text: impl Into<Bytes>) -> Response<Full<Bytes>> {
-    let mut response = Response::new(Full::new(text.into()));
-    *response.status_mut() = status;
-    if !response.body().is_end_stream() {
-        let plain = HeaderValue::from_static("text/plain; charset=utf-8");
-        response.headers_mut().insert(CONTENT_TYPE, plain);
-    }
-    response
 }

@@ -8,14 +8,14 @@ use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use buf_list::BufList;
-use bytes::Bytes;
 use hyper::body::{Body, Frame, SizeHint};
 use hyper::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, HeaderValue, VARY};
-use hyper::{HeaderMap, Response};
 
-use crate::exposition::gzip::{self, Member};
+use super::endpoint::Request;
+use super::rejection::Refused;
+use super::reply::{ReplyBody, Response};
 use crate::exposition::{ContentEncoding, ScrapeFormat};
-use crate::gateway::{Compressed, Exposition, Gateway, Place, ScrapeOptions};
+use crate::gateway::{Exposition, Gateway, Place, ScrapeOptions};
 use crate::telemetry::metrics::SelfMetrics;
 
 /// So much is handed to the connection at a time, in so many parts: as few system calls as the
@@ -30,7 +30,7 @@ const FRAME_TIME: Duration = Duration::from_millis(1);
 
 /// The body of a scrape. Holds what is still to be sent by reference; renders nothing that has not
 /// changed.
-pub(super) struct ScrapeBody {
+struct ScrapeBody {
     gateway: Gateway,
     metrics: Arc<SelfMetrics>,
     /// For a place to fill the next frame, where that may take converting or compressing: a thread and
@@ -40,7 +40,7 @@ pub(super) struct ScrapeBody {
     began: Instant,
     /// What is sent next.
     frame: BufList,
-    encoder: Encoder,
+    /// Of what is sent as it is kept.
     left: Option<u64>,
     ended: bool,
 }
@@ -53,36 +53,23 @@ impl std::fmt::Debug for ScrapeBody {
     }
 }
 
-#[derive(Debug)]
-enum Encoder {
-    Identity,
-    Gzip(Member),
-    Zstd,
-}
-
 /// Answers a scrape.
-pub(super) async fn scrape(
-    gateway: &Gateway,
-    metrics: &Arc<SelfMetrics>,
-    headers: &HeaderMap,
-    openmetrics: bool,
-) -> Response<ScrapeBody> {
+pub(super) async fn scrape(request: Request<'_>) -> Result<Response, Refused> {
+    let gateway = request.gateway()?;
+    let headers = &request.head.headers;
     let began = Instant::now();
     // The first value alone, as in Go.
     let accept = headers.get(ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or("");
     let encodings = headers.get_all(ACCEPT_ENCODING).iter();
     let options = ScrapeOptions {
-        format: ScrapeFormat::negotiate(accept, openmetrics),
+        format: ScrapeFormat::negotiate(accept, request.site.options.openmetrics),
         encoding: ContentEncoding::negotiate(encodings.filter_map(|value| value.to_str().ok())),
     };
     let exposition = gateway.scrape(options).await;
-    let mut response = Response::new(ScrapeBody::new(
-        gateway.clone(),
-        Arc::clone(metrics),
-        exposition,
-        began,
-        options.encoding,
-    ));
+    let metrics = Arc::clone(&request.site.metrics);
+    let body = ScrapeBody::new(gateway, metrics, exposition, began, options.encoding);
+    let bytes = body.bytes();
+    let mut response = Response::new(ReplyBody::streamed(body, bytes));
     let headers = response.headers_mut();
     let content_type = HeaderValue::try_from(options.format.content_type());
     headers.insert(CONTENT_TYPE, content_type.expect("the names of formats are ASCII"));
@@ -91,7 +78,7 @@ pub(super) async fn scrape(
         let name = HeaderValue::from_static(options.encoding.as_str());
         headers.insert(CONTENT_ENCODING, name);
     }
-    response
+    Ok(response)
 }
 
 impl ScrapeBody {
@@ -102,30 +89,13 @@ impl ScrapeBody {
         began: Instant,
         encoding: ContentEncoding,
     ) -> Self {
-        let mut frame = BufList::new();
-        let (encoder, left) = match encoding {
-            ContentEncoding::Identity => (Encoder::Identity, exposition.len()),
-            ContentEncoding::Gzip => {
-                frame.push_chunk(Bytes::from_static(&gzip::HEADER));
-                (Encoder::Gzip(Member::default()), None)
-            }
-            ContentEncoding::Zstd => (Encoder::Zstd, None),
-        };
-        Self {
-            gateway,
-            metrics,
-            waits: None,
-            exposition,
-            began,
-            frame,
-            encoder,
-            left,
-            ended: false,
-        }
+        let left = exposition.len().filter(|_| encoding == ContentEncoding::Identity);
+        let frame = BufList::new();
+        Self { gateway, metrics, waits: None, exposition, began, frame, left, ended: false }
     }
 
     /// How much memory it takes beside what is stored: what is sent as it is kept takes none.
-    pub(super) fn bytes(&self) -> usize {
+    fn bytes(&self) -> usize {
         if self.left.is_some() { 0 } else { MADE_FRAME_BYTES }
     }
 
@@ -137,32 +107,9 @@ impl ScrapeBody {
             has_room(frame.num_chunks(), frame.num_bytes(), most, began.elapsed())
         };
         while !self.ended && has_room(&self.frame) {
-            self.push_run();
-        }
-    }
-
-    /// Adds a run to the frame, or the end.
-    fn push_run(&mut self) {
-        let Some(run) = self.exposition.next_run() else {
-            if let Encoder::Gzip(member) = self.encoder {
-                self.frame.push_chunk(member.finish());
-            }
-            self.ended = true;
-            self.exposition.finish();
-            self.metrics.scraped(self.began.elapsed());
-            return;
-        };
-        match &mut self.encoder {
-            Encoder::Identity => self.frame.extend(run.into_frames()),
-            Encoder::Gzip(member) => {
-                if let Compressed::Gzip(part) = self.exposition.gzip(&run) {
-                    self.frame.push_chunk(member.join(&part));
-                }
-            }
-            Encoder::Zstd => {
-                if let Compressed::Zstd(bytes) = self.exposition.zstd(&run) {
-                    self.frame.push_chunk(bytes);
-                }
+            self.ended = !self.exposition.next_frames(&mut self.frame);
+            if self.ended {
+                self.metrics.scraped(self.began.elapsed());
             }
         }
     }

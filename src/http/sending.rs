@@ -14,13 +14,13 @@ use bytes::{Buf, Bytes};
 use hyper::body::{Body, Frame, SizeHint};
 
 use super::bounds::{Reservation, SendBy, Sending};
-use super::service::ResponseBody;
+use super::reply::ReplyBody;
 use crate::store::ReadError;
 
 /// The body of an answer, with its time limit.
 #[derive(Debug)]
 pub(super) struct Timed {
-    body: ResponseBody,
+    body: ReplyBody,
     limit: Limit,
     /// Has counted what it takes.
     held: Option<Arc<Reservation>>,
@@ -46,9 +46,9 @@ pub(super) struct Parcel {
 
 impl Timed {
     /// A body that is about to be sent, on the connection whose answers are watched by `send_by`.
-    pub(super) fn new(body: ResponseBody, send_by: &SendBy, within: Duration) -> Self {
+    pub(super) fn new(body: ReplyBody, send_by: &SendBy, within: Duration) -> Self {
         let limit = match &body {
-            ResponseBody::Events(_) => Limit::Part(send_by.clone(), within),
+            body if body.is_endless() => Limit::Part(send_by.clone(), within),
             body if body.is_end_stream() => Limit::None,
             _ => Limit::Whole(Arc::new(send_by.sending(within))),
         };

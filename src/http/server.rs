@@ -21,13 +21,17 @@ use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
+use super::access::NobodyElse;
 use super::access::cross_origin::Pages;
-use super::bounds::{Budget, Patient, SendBy, Slots};
-use super::heads::{self, Heads, Refused};
+use super::bounds::{Budget, HEAD_BYTES_MAX, Patient, SendBy, Slots};
+use super::endpoint::Site;
+use super::heads::{Heads, Refused};
 use super::leftover::{Leftovers, Watched};
-use super::route::Router;
+use super::readiness::Readiness;
+use super::router::Router;
+use super::routes::ENDPOINTS;
 use super::sending::Timed;
-use super::service::{Readiness, Service};
+use super::service::Service;
 use super::web_config::{WebConfig, WebConfigError};
 use super::{Hooks, Options};
 use crate::model::{Limit, NameRules};
@@ -60,14 +64,6 @@ pub enum BindError {
     #[error(transparent)]
     NobodyElse(#[from] NobodyElse),
 }
-
-/// What may be done without a token is said, and there is nobody who has to have one.
-#[derive(Debug, Error)]
-#[error(
-    "there are neither [[access.tokens]] nor users in web.config.file, so that nobody could do anything \
-     else: add some, or leave out access.anonymous to let everybody do everything"
-)]
-pub struct NobodyElse;
 
 /// Connections that the kernel keeps for us while we are busy.
 const BACKLOG: u32 = 1024;
@@ -140,27 +136,24 @@ impl Server {
         let Self { listeners, options, web_config, metrics, quit } = self;
         let limits = options.limits;
         let slots = Slots::new(connections(limits.connections));
-        let router = Router::new(&options, names);
+        let router = Router::new(ENDPOINTS, &options, names);
         let pages =
             Pages::new(&options.paths.external_url, &options.allowed_hosts, &options.cors_origins);
-        let served = Arc::new(Served {
-            service: Service {
-                budget: Budget::new(limits.bytes_in_flight),
-                readiness,
-                options,
-                router,
-                web_config,
-                pages,
-                hooks,
-                quit,
-                started,
-                tls: is_tls,
-                slots: slots.clone(),
-                followers: Slots::new(limits.followers),
-                metrics: Arc::clone(&metrics),
-            },
-            is_tls,
-        });
+        let site = Site {
+            budget: Budget::new(limits.bytes_in_flight),
+            readiness,
+            options,
+            web_config,
+            pages,
+            hooks,
+            quit,
+            started,
+            tls: is_tls,
+            slots: slots.clone(),
+            followers: Slots::new(limits.followers),
+            metrics: Arc::clone(&metrics),
+        };
+        let served = Arc::new(Served { service: Service { site, router }, is_tls });
         let graceful = GracefulShutdown::new();
         let mut connections = JoinSet::new();
         let mut accepting = JoinSet::new();
@@ -212,7 +205,7 @@ struct Served {
 impl Served {
     /// Serves one connection to its end.
     async fn connection(self: Arc<Self>, stream: TcpStream, watcher: Watcher) {
-        let limits = self.service.options.limits;
+        let limits = self.service.site.options.limits;
         // One whose other end is gone already is served to nobody.
         let Ok(from) = stream.peer_addr().map(|address| address.ip()) else { return };
         let stream = Patient::new(stream, limits.send_timeout);
@@ -226,7 +219,7 @@ impl Served {
             Ok(Ok(stream)) => self.http1(stream, watcher, from).await,
             Ok(Err(error)) => tracing::debug!(%error, "TLS handshake failed"),
             Err(_) => {
-                self.service.metrics.limited(Limit::HeaderTimeout);
+                self.service.site.metrics.limited(Limit::HeaderTimeout);
                 tracing::debug!("TLS handshake timed out");
             }
         }
@@ -236,7 +229,7 @@ impl Served {
         &self,
         stream: S,
     ) -> io::Result<TlsStream<S>> {
-        let settings = self.service.web_config.as_ref().map(|web_config| web_config.current());
+        let settings = self.service.site.web_config.as_ref().map(|web_config| web_config.current());
         let config = settings.and_then(|settings| settings.tls().map(Arc::clone));
         let config = config.ok_or_else(|| io::Error::other("web.config.file is of no use"))?;
         TlsAcceptor::from(config).accept(stream).await
@@ -246,11 +239,11 @@ impl Served {
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let limits = self.service.options.limits;
+        let limits = self.service.site.options.limits;
         let mut builder = http1::Builder::new();
         builder.timer(TokioTimer::new()).header_read_timeout(limits.header_timeout);
         // More than a head, so that it is refused where there are words for it.
-        builder.half_close(true).max_buf_size(heads::BYTES_MAX + 1024);
+        builder.half_close(true).max_buf_size(HEAD_BYTES_MAX + 1024);
         let (stream, refused) = Heads::new(stream);
         let (mut link, reading) = Link::new(from);
         link.refused = Some(refused);
@@ -266,7 +259,7 @@ impl Served {
         reading: impl Future<Output = Infallible>,
         connection: impl Future<Output = hyper::Result<()>>,
     ) {
-        let metrics = &self.service.metrics;
+        let metrics = &self.service.site.metrics;
         tokio::select! {
             ended = connection => {
                 let Err(error) = ended else { return };
@@ -296,8 +289,8 @@ impl Served {
         /// Of a body that nobody reads yet, so much may come.
         const WINDOW_BYTES: u32 = 128 * 1024;
         #[expect(clippy::cast_possible_truncation, reason = "it is small")]
-        const HEAD_BYTES_MAX: u32 = heads::BYTES_MAX as u32;
-        let limits = self.service.options.limits;
+        const LIST_BYTES_MAX: u32 = 2 * HEAD_BYTES_MAX as u32;
+        let limits = self.service.site.options.limits;
         let mut builder = http2::Builder::new(TokioExecutor::new());
         builder.timer(TokioTimer::new()).max_concurrent_streams(STREAMS_MAX);
         builder.max_send_buf_size(STREAM_BYTES_MAX);
@@ -305,7 +298,7 @@ impl Served {
         builder.initial_connection_window_size(4 * WINDOW_BYTES);
         builder.keep_alive_interval(limits.header_timeout);
         // More than a head, so that it is refused where there are words for it.
-        builder.max_header_list_size(2 * HEAD_BYTES_MAX);
+        builder.max_header_list_size(LIST_BYTES_MAX);
         let served = Arc::clone(&self);
         let (link, reading) = Link::new(from);
         let serve = service_fn({
@@ -325,7 +318,7 @@ impl Served {
         link: &Link,
     ) -> Result<Response<Timed>, Infallible> {
         let (head, body) = request.into_parts();
-        let within = self.service.options.limits.send_timeout;
+        let within = self.service.site.options.limits.send_timeout;
         if let Some(rejection) = link.refused.as_ref().and_then(Refused::next) {
             let response = self.service.refused(&head, rejection);
             return Ok(response.map(|body| Timed::new(body, &link.send_by, within)));

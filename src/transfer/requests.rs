@@ -4,7 +4,7 @@ use jiff::Timestamp;
 
 use crate::exposition::persistence::ForeignGroup;
 use crate::exposition::protobuf;
-use crate::http::grouping_key_of;
+use crate::exposition::push_path::grouping_key_of;
 use crate::model::NameRules;
 use crate::time::UnixNanos;
 

@@ -117,11 +117,11 @@ fn dimensions(method: &str, path: &str) -> Vec<Dimension> {
 }
 
 /// Every endpoint with each of its methods, but for those that every one has.
-fn endpoints() -> Vec<(&'static str, String)> {
+fn endpoints() -> Vec<(String, String)> {
     let mut endpoints = Vec::new();
     for (path, methods) in tidegate::http::endpoints() {
         for method in methods.split(", ").filter(|method| !matches!(*method, "HEAD" | "OPTIONS")) {
-            endpoints.push((method, path.clone()));
+            endpoints.push((method.to_owned(), path.clone()));
         }
     }
     endpoints
@@ -143,9 +143,9 @@ fn rows() -> Vec<Row> {
         if matches!(&*path, "/-/quit" | "/-/reload") {
             continue;
         }
-        for dimension in dimensions(method, &path) {
+        for dimension in dimensions(&method, &path) {
             let name = format!("{method:6} {path:24} {dimension:?}");
-            match case(method, &path, dimension) {
+            match case(&method, &path, dimension) {
                 Some(case) => rows.push(Row { name, dimension, case }),
                 None => missing.push(name),
             }

@@ -165,10 +165,9 @@ impl Real {
 
     pub(crate) fn scrape(&self) -> Scrape {
         let mut exposition = self.runtime.block_on(self.gateway().scrape(ScrapeOptions::default()));
-        let mut bytes = Vec::new();
-        while let Some(run) = exposition.next_run() {
-            bytes.extend(run.into_frames().flatten());
-        }
+        let mut frames: Vec<bytes::Bytes> = Vec::new();
+        while exposition.next_frames(&mut frames) {}
+        let bytes = frames.concat();
         read(std::str::from_utf8(&bytes).expect("an exposition is UTF-8"))
     }
 }

@@ -9,6 +9,7 @@ use hashbrown::HashMap;
 
 use super::Run;
 use super::own::{self, OwnFamily};
+use super::piece::Converted;
 use crate::exposition::gzip::Deflated;
 use crate::exposition::{ContentEncoding, ScrapeFormat};
 use crate::gateway::segment::next_generation;
@@ -55,17 +56,9 @@ struct Kept<T> {
     used: Ticket,
 }
 
-/// Bytes in another format.
-#[derive(Clone, Debug)]
-pub(super) struct Converted {
-    pub(super) bytes: Bytes,
-    /// Of the bytes, as those of segments.
-    pub(super) generation: u64,
-}
-
 /// A run, compressed.
 #[derive(Clone, Debug)]
-pub enum Compressed {
+pub(super) enum Compressed {
     Gzip(Arc<Deflated>),
     Zstd(Bytes),
 }
@@ -187,6 +180,11 @@ impl Compressed {
 }
 
 impl Ticket {
+    /// The encoding of the scrape.
+    pub(super) fn encoding(self) -> ContentEncoding {
+        self.kind.1
+    }
+
     /// Whether what was last used by another scrape is kept when this one ends.
     fn keeps(self, used: Self) -> bool {
         used.of_all + OTHERS_MAX > self.of_all

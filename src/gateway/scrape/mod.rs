@@ -7,6 +7,7 @@
 mod cache;
 mod convert;
 mod own;
+mod piece;
 
 use std::collections::VecDeque;
 use std::iter::Peekable;
@@ -14,21 +15,22 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-pub use cache::{Compressed, ScrapeCache};
+pub use cache::ScrapeCache;
 
 use super::beside_other_tasks;
 use super::segment::{GroupId, Segment};
 use super::view::{Families, FamilyView, Header, Snapshot};
-use crate::exposition::gzip::Effort;
+use crate::exposition::gzip::{Effort, Member};
 use crate::exposition::openmetrics::Stance;
 use crate::exposition::protobuf::encode::length_prefix;
 use crate::exposition::text::line::may_have_quoted_names;
 use crate::exposition::{ContentEncoding, Format, ScrapeFormat, gzip, openmetrics, zstd};
 use crate::model::name::is_metric_name;
 use crate::model::{Escaping, MetricFamily};
-use cache::{Converted, Ticket};
+use cache::{Compressed, Ticket};
 use convert::FamilyName;
 use own::OwnFamily;
+use piece::{Converted, Piece};
 
 /// A run is closed once it has this many bytes.
 const RUN_BYTES: usize = 64 * 1024;
@@ -65,6 +67,8 @@ pub struct Exposition {
     names: Option<openmetrics::Names>,
     /// What comes behind all families.
     end: Option<Piece>,
+    /// What a gzip trailer needs to know; `None` until its header is out.
+    member: Option<Member>,
     cache: Arc<ScrapeCache>,
     ticket: Ticket,
 }
@@ -78,80 +82,9 @@ pub struct ScrapeOptions {
 
 /// Pieces that are sent, and compressed, together.
 #[derive(Debug, Default)]
-pub struct Run {
+struct Run {
     pieces: Vec<Piece>,
     bytes: usize,
-}
-
-#[derive(Debug)]
-struct Piece {
-    content: Content,
-    /// Tells contents apart; 0 for what is there once only.
-    generation: u64,
-    /// Whether the gateway says it of itself.
-    own: bool,
-}
-
-#[derive(Debug)]
-enum Content {
-    Bytes(Bytes),
-    Lines(SegmentLines),
-}
-
-/// Lets a `Bytes` share a segment's lines.
-#[derive(Debug)]
-struct SegmentLines(Arc<Segment>);
-
-impl Piece {
-    fn new(bytes: Bytes, generation: u64) -> Self {
-        Self { content: Content::Bytes(bytes), generation, own: false }
-    }
-
-    fn once(bytes: Bytes) -> Self {
-        Self::new(bytes, 0)
-    }
-
-    fn own(self) -> Self {
-        Self { own: true, ..self }
-    }
-
-    /// Whether one can be compressed together with the other: what changes must not take with it what
-    /// stays, nor what the gateway says of itself what is stored.
-    fn goes_with(&self, other: &Self) -> bool {
-        ((self.generation == 0) == (other.generation == 0)) && self.own == other.own
-    }
-
-    fn bytes(&self) -> &[u8] {
-        match &self.content {
-            Content::Bytes(bytes) => bytes,
-            Content::Lines(lines) => lines.as_ref(),
-        }
-    }
-
-    fn len(&self) -> usize {
-        self.bytes().len()
-    }
-}
-
-impl From<Converted> for Piece {
-    fn from(Converted { bytes, generation }: Converted) -> Self {
-        Self::new(bytes, generation)
-    }
-}
-
-impl From<Piece> for Bytes {
-    fn from(piece: Piece) -> Self {
-        match piece.content {
-            Content::Bytes(bytes) => bytes,
-            Content::Lines(lines) => Self::from_owner(lines),
-        }
-    }
-}
-
-impl AsRef<[u8]> for SegmentLines {
-    fn as_ref(&self) -> &[u8] {
-        self.0.bytes()
-    }
 }
 
 impl Exposition {
@@ -194,6 +127,7 @@ impl Exposition {
             pending: VecDeque::new(),
             names,
             end,
+            member: None,
             ticket,
             cache,
         }
@@ -209,8 +143,35 @@ impl Exposition {
         self.len == Some(0)
     }
 
+    /// Appends the next bytes to send, in the encoding of the scrape. Returns whether there may be more:
+    /// `false` is the end, once.
+    pub fn next_frames(&mut self, out: &mut impl Extend<Bytes>) -> bool {
+        let encoding = self.ticket.encoding();
+        if encoding == ContentEncoding::Gzip && self.member.is_none() {
+            self.member = Some(Member::default());
+            out.extend([Bytes::from_static(&gzip::HEADER)]);
+        }
+        let Some(run) = self.next_run() else {
+            out.extend(self.member.take().map(Member::finish));
+            self.finish();
+            return false;
+        };
+        if encoding == ContentEncoding::Identity {
+            out.extend(run.into_frames());
+            return true;
+        }
+        match self.compressed(&run, encoding) {
+            Compressed::Gzip(part) => {
+                let member = self.member.get_or_insert_default();
+                out.extend([member.join(&part)]);
+            }
+            Compressed::Zstd(frame) => out.extend([frame]),
+        }
+        true
+    }
+
     /// The next run; `None` at the end.
-    pub fn next_run(&mut self) -> Option<Run> {
+    fn next_run(&mut self) -> Option<Run> {
         let mut run = Run::default();
         loop {
             let Some(piece) = self.pending.pop_front() else {
@@ -233,27 +194,25 @@ impl Exposition {
         }
     }
 
-    /// A run of this exposition as a part of a gzip member.
-    pub fn gzip(&self, run: &Run) -> Compressed {
-        self.cache.compressed(run, self.ticket, || {
-            let effort = if run.is_kept() { Effort::Kept } else { Effort::Once };
-            // Half a millisecond for 64 KiB: not where it holds up pushes.
-            let deflated = beside_other_tasks(run.len() > INLINE_BYTES, || {
-                gzip::deflate(effort, run.slices())
-            });
-            Compressed::Gzip(Arc::new(deflated))
-        })
-    }
-
-    /// A run of this exposition as a zstd frame.
-    pub fn zstd(&self, run: &Run) -> Compressed {
-        self.cache.compressed(run, self.ticket, || {
-            Compressed::Zstd(beside_other_tasks(true, || zstd::frame(run.slices())))
+    /// A run of this exposition, compressed now or by an earlier scrape.
+    fn compressed(&self, run: &Run, encoding: ContentEncoding) -> Compressed {
+        self.cache.compressed(run, self.ticket, || match encoding {
+            ContentEncoding::Zstd => {
+                Compressed::Zstd(beside_other_tasks(true, || zstd::frame(run.slices())))
+            }
+            ContentEncoding::Gzip | ContentEncoding::Identity => {
+                let effort = if run.is_kept() { Effort::Kept } else { Effort::Once };
+                // Half a millisecond for 64 KiB: not where it holds up pushes.
+                let deflated = beside_other_tasks(run.len() > INLINE_BYTES, || {
+                    gzip::deflate(effort, run.slices())
+                });
+                Compressed::Gzip(Arc::new(deflated))
+            }
         })
     }
 
     /// The scrape is over: what it did not need is likely not to be needed again.
-    pub fn finish(&self) {
+    fn finish(&self) {
         self.cache.end(self.ticket, KEPT_BYTES_MIN + KEPT_FACTOR * self.stored_bytes);
     }
 
@@ -362,8 +321,7 @@ impl Exposition {
         let as_kept = self.to.format == Format::Text
             && !(self.escapes && may_have_quoted_names(segment.bytes()));
         if as_kept {
-            let content = Content::Lines(SegmentLines(segment));
-            return Piece { content, generation, own: false };
+            return Piece::as_kept(segment, generation);
         }
         let convert = || beside_other_tasks(true, || family.segment(self.to, &segment));
         // What a family gives way to may be gone at the next scrape.
@@ -397,17 +355,12 @@ fn text_len(snapshot: &Snapshot, own: &[OwnFamily]) -> u64 {
 
 impl Run {
     /// How many bytes it has uncompressed.
-    pub fn len(&self) -> usize {
+    fn len(&self) -> usize {
         self.bytes
     }
 
-    /// Whether it has no bytes; no run of an exposition is.
-    pub fn is_empty(&self) -> bool {
-        self.bytes == 0
-    }
-
     /// What to send: large pieces as they are, small ones joined.
-    pub fn into_frames(self) -> impl Iterator<Item = Bytes> {
+    fn into_frames(self) -> impl Iterator<Item = Bytes> {
         let mut frames = Vec::with_capacity(2);
         let mut small = Vec::new();
         for piece in self.pieces {

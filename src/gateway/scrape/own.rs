@@ -3,8 +3,8 @@
 
 use bytes::Bytes;
 
-use super::cache::Converted;
 use super::convert::{own_metrics, own_name};
+use super::piece::Converted;
 use crate::exposition::ScrapeFormat;
 use crate::gateway::segment::next_generation;
 use crate::model::{MetricFamily, MetricType};

@@ -8,7 +8,6 @@ use proptest::prelude::*;
 use slab::Slab;
 
 use super::*;
-use crate::exposition::gzip::Member;
 use crate::exposition::protobuf::encode;
 use crate::exposition::text::parse;
 use crate::gateway::index::FamilyId;
@@ -225,6 +224,10 @@ impl Bench {
         assert_same(&text, &expected);
         assert!(len.is_none_or(|len| len == text.len() as u64), "{len:?}, not {}", text.len());
         assert_same(&self.gunzipped(now).0, &expected);
+        assert_same(&self.sent(now, ContentEncoding::Identity), &expected);
+        assert_same(&read_gzip(&self.sent(now, ContentEncoding::Gzip)), &expected);
+        let zstd = self.sent(now, ContentEncoding::Zstd);
+        assert_same(&::zstd::decode_all(&zstd[..]).unwrap(), &expected);
         assert!(self.protobuf(now) == encoded(&expected), "the messages say the same");
     }
 
@@ -232,15 +235,11 @@ impl Bench {
         let format = ScrapeFormat { format: Format::Protobuf, escaping: Escaping::AllowUtf8 };
         let mut exposition = self.exposition(now, ScrapeOptions { format, ..Default::default() });
         let mut bytes = Vec::new();
-        while let Some(run) = exposition.next_run() {
-            bytes.extend(run.into_frames().flatten());
-        }
-        exposition.finish();
+        while exposition.next_frames(&mut Flat(&mut bytes)) {}
         bytes
     }
 
-    /// The exposition compressed as `http` does it, and decompressed. Says which of its runs were
-    /// in the cache.
+    /// The exposition compressed, and decompressed. Says which of its runs were in the cache.
     fn gunzipped(&self, now: u64) -> (Vec<u8>, Vec<bool>) {
         let options = ScrapeOptions { encoding: ContentEncoding::Gzip, ..ScrapeOptions::default() };
         let mut exposition = self.exposition(now, options);
@@ -248,7 +247,8 @@ impl Bench {
         let (mut member, mut hits) = (Member::default(), Vec::new());
         while let Some(run) = exposition.next_run() {
             let before = self.cache.compressed_runs();
-            let Compressed::Gzip(deflated) = exposition.gzip(&run) else { panic!() };
+            let compressed = exposition.compressed(&run, ContentEncoding::Gzip);
+            let Compressed::Gzip(deflated) = compressed else { panic!() };
             // What will not come again is not kept, and is no hit either.
             let kept = run.generations().is_some();
             hits.push(kept && self.cache.compressed_runs() == before);
@@ -256,9 +256,31 @@ impl Bench {
         }
         exposition.finish();
         bytes.extend(member.finish());
-        let mut text = Vec::new();
-        GzDecoder::new(&bytes[..]).read_to_end(&mut text).unwrap();
-        (text, hits)
+        (read_gzip(&bytes), hits)
+    }
+
+    /// The exposition in an encoding, as it is sent.
+    fn sent(&self, now: u64, encoding: ContentEncoding) -> Vec<u8> {
+        let options = ScrapeOptions { encoding, ..ScrapeOptions::default() };
+        let mut exposition = self.exposition(now, options);
+        let mut bytes = Vec::new();
+        while exposition.next_frames(&mut Flat(&mut bytes)) {}
+        bytes
+    }
+}
+
+fn read_gzip(bytes: &[u8]) -> Vec<u8> {
+    let mut text = Vec::new();
+    GzDecoder::new(bytes).read_to_end(&mut text).unwrap();
+    text
+}
+
+/// Takes frames as bytes.
+struct Flat<'a>(&'a mut Vec<u8>);
+
+impl Extend<Bytes> for Flat<'_> {
+    fn extend<T: IntoIterator<Item = Bytes>>(&mut self, frames: T) {
+        self.0.extend(frames.into_iter().flatten());
     }
 }
 

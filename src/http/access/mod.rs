@@ -16,11 +16,11 @@ use std::sync::{Arc, PoisonError, RwLock};
 use hyper::HeaderMap;
 use hyper::header::AUTHORIZATION;
 use ipnet::IpNet;
+use thiserror::Error;
 
 pub use token::{Secret, TokenHash};
 
 use super::rejection::Rejection;
-use super::server::NobodyElse;
 use super::web_config::{self, Verdict};
 use crate::model::{GroupingKey, Selector};
 
@@ -58,6 +58,14 @@ pub struct Token {
     /// The groups that it is about; `None`: all.
     pub groups: Option<Arc<Selector>>,
 }
+
+/// What may be done without a token is said, and there is nobody who has to have one.
+#[derive(Debug, Error)]
+#[error(
+    "there are neither [[access.tokens]] nor users in web.config.file, so that nobody could do anything \
+     else: add some, or leave out access.anonymous to let everybody do everything"
+)]
+pub struct NobodyElse;
 
 /// Who may do what, as of now. Cheap to clone.
 #[derive(Clone, Debug, Default)]

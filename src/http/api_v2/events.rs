@@ -1,22 +1,22 @@
 //! What happens, as server-sent events (HTML Living Standard, 9.2).
 
-use std::pin::Pin;
-use std::task::{Context as TaskContext, Poll};
+use std::convert::Infallible;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use futures_util::stream;
+use http_body_util::StreamBody;
+use hyper::HeaderMap;
 use hyper::body::Frame;
 use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
-use hyper::{HeaderMap, Response};
 use tokio::sync::{OwnedSemaphorePermit, watch};
 
-use super::query::{Query, Selection, bad};
-use super::{ApiError, Context, render};
 use crate::gateway::{Event, Gateway};
 use crate::http::body::Bounds;
 use crate::http::bounds::Reservation;
+use crate::http::query::{Context, Query, QueryError, Selection, bad, json as render};
 use crate::http::rejection::Rejection;
-use crate::http::service::ResponseBody;
+use crate::http::reply::{ReplyBody, Response};
 
 /// A line now and then, so that who has gone is noticed and proxies do not give up.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
@@ -24,6 +24,8 @@ const KEEP_ALIVE: Duration = Duration::from_secs(15);
 const EVENTS_AT_ONCE: usize = 256;
 /// So much of them is written: it is there until the client takes it. One event is longer at most.
 const PART_BYTES: usize = 16 * 1024;
+/// How much memory an answer takes: the part that is on its way, and the next.
+const SENDING_BYTES: usize = 2 * PART_BYTES;
 /// What can happen, by [`Happened::as_str`].
 pub(in crate::http) const KINDS: [&str; 4] = ["pushed", "refused", "expired", "deleted"];
 
@@ -40,29 +42,17 @@ struct Follower {
     place: (OwnedSemaphorePermit, Reservation),
 }
 
-type Next = Pin<Box<dyn Future<Output = (Follower, Option<Bytes>)> + Send + Sync>>;
-
 /// The events, for as long as the client listens and the gateway runs.
-pub(in crate::http) struct EventsBody {
-    next: Option<Next>,
-}
-
-impl std::fmt::Debug for EventsBody {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("EventsBody").finish_non_exhaustive()
-    }
-}
-
 pub(super) fn follow(
     context: &Context<'_>,
     query: &Query<'_>,
     headers: &HeaderMap,
     bounds: &mut Bounds,
-) -> Result<EventsBody, ApiError> {
+) -> Result<Response, QueryError> {
     query.only_selection_and(&["event", "last_event_id"])?;
-    let Some(place) = context.followers.try_take() else {
-        let (_, limit) = context.followers.fill();
-        return Err(ApiError::Rejected(Box::new(Rejection::Followers { limit })));
+    let Some(place) = context.site.followers.try_take() else {
+        let (_, limit) = context.site.followers.fill();
+        return Err(QueryError::Rejected(Box::new(Rejection::Followers { limit })));
     };
     let selection = query.selection(bounds)?;
     let mut kinds = Vec::new();
@@ -87,25 +77,26 @@ pub(super) fn follow(
     };
     let place = (place, bounds.held.hand_over());
     let follower = Follower { gateway, latest, seen, selection, kinds, begun: false, place };
-    Ok(EventsBody { next: Some(Box::pin(follower.next())) })
-}
-
-pub(super) fn response(body: EventsBody) -> Response<ResponseBody> {
-    let mut response = Response::new(ResponseBody::Events(body));
+    let events = stream::unfold(follower, |mut follower| async {
+        let text = follower.next().await?;
+        Some((Ok::<_, Infallible>(Frame::data(text)), follower))
+    });
+    let body = ReplyBody::streamed(StreamBody::new(events), SENDING_BYTES).endless();
+    let mut response = Response::new(body);
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
     headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
-    response
+    Ok(response)
 }
 
 impl Follower {
     /// Waits for something to send; nothing at the end.
-    async fn next(mut self) -> (Self, Option<Bytes>) {
+    async fn next(&mut self) -> Option<Bytes> {
         if !self.begun {
             self.begun = true;
             // At once, so that who connects sees that it has.
-            return (self, Some(Bytes::from_static(b": tidegate\n\n")));
+            return Some(Bytes::from_static(b": tidegate\n\n"));
         }
         loop {
             let latest = *self.latest.borrow_and_update();
@@ -123,19 +114,19 @@ impl Follower {
                 self.seen = event.id;
             }
             if !text.is_empty() {
-                return (self, Some(text.freeze()));
+                return Some(text.freeze());
             }
             if self.seen < latest {
                 continue;
             }
             if self.gateway.events().is_closed() {
-                return (self, None);
+                return None;
             }
             let changed = self.latest.changed();
             match tokio::time::timeout(KEEP_ALIVE, changed).await {
                 Ok(Ok(())) => {}
-                Ok(Err(_)) => return (self, None),
-                Err(_) => return (self, Some(Bytes::from_static(b":\n\n"))),
+                Ok(Err(_)) => return None,
+                Err(_) => return Some(Bytes::from_static(b":\n\n")),
             }
         }
     }
@@ -150,20 +141,5 @@ impl Follower {
                 format!("id: {}\nevent: {kind}\ndata: {data}\n\n", event.id).into()
             }));
         }
-    }
-}
-
-impl hyper::body::Body for EventsBody {
-    type Data = Bytes;
-    type Error = std::convert::Infallible;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut TaskContext<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
-        let Some(next) = &mut self.next else { return Poll::Ready(None) };
-        let (follower, text) = std::task::ready!(next.as_mut().poll(context));
-        self.next = text.is_some().then(|| Box::pin(follower.next()) as Next);
-        Poll::Ready(text.map(|text| Ok(Frame::data(text))))
     }
 }

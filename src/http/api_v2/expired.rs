@@ -3,13 +3,12 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use serde_json::{Value, json};
+use serde_json::json;
 
-use super::json::{Data, List};
-use super::query::{Query, bad};
-use super::{ApiError, Context, render};
+use super::answer::{Data, List};
 use crate::gateway::RemovedGroup;
 use crate::http::body::Bounds;
+use crate::http::query::{Context, Query, QueryError, bad, json as render};
 use crate::http::rejection::Rejection;
 use crate::model::Meter as _;
 use crate::model::RemovalReason;
@@ -22,7 +21,7 @@ pub(super) async fn list(
     context: &Context<'_>,
     query: &Query<'_>,
     bounds: &mut Bounds,
-) -> Result<Data, ApiError> {
+) -> Result<Data, QueryError> {
     query.only_selection_and(&["why", "limit"])?;
     let selection = query.selection(bounds)?;
     let why = match query.get("why") {
@@ -51,7 +50,7 @@ pub(super) async fn restore(
     context: &Context<'_>,
     query: &Query<'_>,
     bounds: &mut Bounds,
-) -> Result<Value, ApiError> {
+) -> Result<Data, QueryError> {
     query.only_selection_and(&["id"])?;
     let id = query.get("id").map(|text| {
         text.parse::<u64>().map_err(|_| bad(format!("id={text}: expected the id of a departure")))
@@ -69,7 +68,7 @@ pub(super) async fn restore(
     context.gateway.look_through(|| chosen.retain(takes)).await?;
     if chosen.is_empty() {
         let text = "no group that has expired or was deleted lately matches".to_owned();
-        return Err(ApiError::NotFound(text));
+        return Err(QueryError::NotFound(text));
     }
     context.may_change(chosen.len())?;
     let (mut restored, mut refused) = (Vec::new(), Vec::new());
@@ -83,11 +82,11 @@ pub(super) async fn restore(
             Err(error) => {
                 let rejection = Rejection::from(error);
                 if let Some(limit) = rejection.limit() {
-                    context.metrics.limited(limit);
+                    context.site.metrics.limited(limit);
                 }
                 refused.push(json!({ "labels": labels, "error": rejection.to_string() }));
             }
         }
     }
-    Ok(json!({ "count": restored.len(), "restored": restored, "refused": refused }))
+    Ok(json!({ "count": restored.len(), "restored": restored, "refused": refused }).into())
 }

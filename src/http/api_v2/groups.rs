@@ -5,13 +5,12 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use jiff::tz::TimeZone;
 use serde_json::{Map, Value, json};
 
-use super::json::{Data, Items, List};
-use super::listing::{self, Cursor, Filter, Order, Page, Skip, State};
-use super::query::{At, Query, bad};
-use super::{ApiError, Context, render};
+use super::answer::{Data, Items, List};
 use crate::gateway::{Fault, GroupView, Operation};
 use crate::http::api_v1;
 use crate::http::body::Bounds;
+use crate::http::query::listing::{self, Cursor, Filter, Order, Page, Skip, State};
+use crate::http::query::{At, Context, Query, QueryError, bad, json as render};
 use crate::model::{GroupingKey, Label, Meter as _, Ttl};
 use crate::time::UnixNanos;
 
@@ -42,7 +41,7 @@ pub(super) async fn list(
     context: &Context<'_>,
     query: &Query<'_>,
     bounds: &mut Bounds,
-) -> Result<Data, ApiError> {
+) -> Result<Data, QueryError> {
     query.only_selection_and(&["state", "sort", "limit", "after"])?;
     let state = query.get("state").map(State::parse).transpose()?;
     let filter = Filter { selection: query.selection(bounds)?, state, expires: None };
@@ -65,12 +64,12 @@ pub(super) async fn families(
     context: &Context<'_>,
     query: &Query<'_>,
     bounds: &mut Bounds,
-) -> Result<Data, ApiError> {
+) -> Result<Data, QueryError> {
     let labels = query.pairs().map(|(name, value)| Label::new(name, value)).collect();
     let key = GroupingKey::new(labels)
         .map_err(|error| bad(format!("expected grouping labels, as in ?job=backup: {error}")))?;
     let gateway = &context.gateway;
-    let gone = || ApiError::NotFound(format!("there is no group {key}"));
+    let gone = || QueryError::NotFound(format!("there is no group {key}"));
     let group = gateway.group(&key).filter(|group| query.is_in_scope(&group.key));
     let group = group.ok_or_else(gone)?;
     bounds.held.take(api_v1::bytes_read(group.bytes))?;
@@ -89,7 +88,7 @@ async fn selected(
     query: &Query<'_>,
     bounds: &mut Bounds,
     take: impl Fn(&GroupView) -> bool,
-) -> Result<Vec<GroupingKey>, ApiError> {
+) -> Result<Vec<GroupingKey>, QueryError> {
     let selection = query.explicit_selection(bounds)?;
     let gateway = &context.gateway;
     let takes = |group: &GroupView| selection.matches(&group.key) && take(group);
@@ -107,7 +106,7 @@ pub(super) async fn delete(
     context: &Context<'_>,
     query: &Query<'_>,
     bounds: &mut Bounds,
-) -> Result<Data, ApiError> {
+) -> Result<Data, QueryError> {
     query.only_selection_and(&["pushed_before", "dry_run"])?;
     let dry_run = query.flag("dry_run")?;
     let before = match query.at("pushed_before")? {
@@ -150,7 +149,7 @@ pub(super) async fn touch(
     context: &Context<'_>,
     query: &Query<'_>,
     bounds: &mut Bounds,
-) -> Result<Data, ApiError> {
+) -> Result<Data, QueryError> {
     query.only_selection_and(&[])?;
     let keys = selected(context, query, bounds, |_| true).await?;
     context.may_change(keys.len())?;
@@ -162,7 +161,7 @@ pub(super) async fn set_ttl(
     context: &Context<'_>,
     query: &Query<'_>,
     bounds: &mut Bounds,
-) -> Result<Data, ApiError> {
+) -> Result<Data, QueryError> {
     query.only_selection_and(&["ttl"])?;
     let ttl = match query.get("ttl") {
         Some("default") => None,

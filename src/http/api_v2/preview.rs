@@ -1,26 +1,21 @@
 //! Which groups will have expired at an instant, and which would under another `[ttl]` table.
 
-use std::sync::Arc;
-
 use serde_json::{Value, json};
 
-use super::json::{Data, List};
-use super::query::{At, Query, bad};
-use super::{ApiError, Context, render};
+use super::answer::{Data, List};
 use crate::gateway::preview::Fate;
 use crate::gateway::{Gateway, GroupView};
 use crate::http::body::Bounds;
-use crate::model::selector::{REGEX_MEMORY_MAX, REGEXES_MAX};
-use crate::model::{GroupingKey, Meter as _, Policy};
+use crate::http::query::preview::{Change, Comparison, comparison, table_bytes};
+use crate::http::query::{At, Context, Query, QueryError, bad, json as render};
+use crate::model::Meter as _;
 use crate::time::{UnixMillis, UnixNanos};
 
 const LISTED: usize = 1000;
 const LISTED_MAX: usize = 100_000;
-/// The largest `[ttl]` table that is compared.
-pub(in crate::http) const TABLE_BYTES_MAX: usize = 64 * 1024;
 
 /// The instant that is asked about, in gateway time; now, if none is.
-fn instant(gateway: &Gateway, query: &Query<'_>) -> Result<UnixMillis, ApiError> {
+fn instant(gateway: &Gateway, query: &Query<'_>) -> Result<UnixMillis, QueryError> {
     let now = gateway.now();
     Ok(match query.at("at")? {
         None => now,
@@ -40,7 +35,7 @@ impl Look {
         context: &Context<'_>,
         query: &Query<'_>,
         bounds: &mut Bounds,
-    ) -> Result<Self, ApiError> {
+    ) -> Result<Self, QueryError> {
         query.only_selection_and(&["at", "limit"])?;
         let selection = query.selection(bounds)?;
         let limit = query.limit(LISTED, LISTED_MAX)?;
@@ -62,7 +57,7 @@ pub(super) async fn preview(
     context: &Context<'_>,
     query: &Query<'_>,
     bounds: &mut Bounds,
-) -> Result<Data, ApiError> {
+) -> Result<Data, QueryError> {
     let look = Look::new(context, query, bounds).await?;
     let gateway = &context.gateway;
     let policy = gateway.policy();
@@ -89,32 +84,13 @@ pub(super) async fn preview(
     Ok(List::array(fields, "groups", items, bounds.held.hand_over()))
 }
 
-/// What a proposed table would change.
-pub(in crate::http) struct Comparison {
-    pub(in crate::http) gone_today: usize,
-    pub(in crate::http) gone_proposed: usize,
-    /// By deadline under the proposed table.
-    pub(in crate::http) changes: Vec<Change>,
-    pub(in crate::http) unchanged: usize,
-    pub(in crate::http) warnings: Vec<String>,
-}
-
-/// What would change for a group.
-pub(in crate::http) struct Change {
-    pub(in crate::http) key: GroupingKey,
-    /// `goes`, `stays`, `later` or `sooner`.
-    pub(in crate::http) what: &'static str,
-    pub(in crate::http) today: Fate,
-    pub(in crate::http) proposed: Fate,
-}
-
 /// Under a proposed table, beside the policy in force.
-pub(super) async fn compare(
+pub(super) async fn compare_under(
     context: &Context<'_>,
     query: &Query<'_>,
     table: &[u8],
     bounds: &mut Bounds,
-) -> Result<Data, ApiError> {
+) -> Result<Data, QueryError> {
     let text = std::str::from_utf8(table).map_err(|error| bad(format!("the body: {error}")))?;
     let gateway = &context.gateway;
     let look = Look::new(context, query, bounds).await?;
@@ -140,48 +116,4 @@ pub(super) async fn compare(
         })
     });
     Ok(List::array(fields, "changes", items, bounds.held.hand_over()))
-}
-
-/// How much memory the rules of a table may take.
-pub(in crate::http) fn table_bytes(table: &str) -> Result<usize, ApiError> {
-    let regexes = table.matches("=~").count() + table.matches("!~").count();
-    if regexes > REGEXES_MAX {
-        return Err(bad(format!(
-            "the table has {regexes} regular expressions; expected at most {REGEXES_MAX} where it is \
-             only compared"
-        )));
-    }
-    Ok(regexes * REGEX_MEMORY_MAX)
-}
-
-/// The same for some groups, as of an instant.
-pub(in crate::http) fn comparison(
-    context: &Context<'_>,
-    groups: &[GroupView],
-    at: UnixMillis,
-    table: &str,
-) -> Result<Comparison, ApiError> {
-    let (proposed, warnings) = (context.hooks.parse_ttl)(table).map_err(bad)?;
-    let today = context.gateway.policy();
-    let proposed = Policy { ttl: Arc::new(proposed), ..today.clone() };
-    let mut changes = Vec::new();
-    let (mut gone_today, mut gone_proposed) = (0_usize, 0_usize);
-    for group in groups {
-        let (now, then) = (Fate::of(group, &today), Fate::of(group, &proposed));
-        let (goes_now, goes_then) = (now.is_gone(at), then.is_gone(at));
-        gone_today += usize::from(goes_now);
-        gone_proposed += usize::from(goes_then);
-        let what = match (goes_now, goes_then) {
-            (false, true) => "goes",
-            (true, false) => "stays",
-            _ if then.deadline > now.deadline => "later",
-            _ if then.deadline < now.deadline => "sooner",
-            _ => continue,
-        };
-        changes.push(Change { key: group.key.clone(), what, today: now, proposed: then });
-    }
-    changes
-        .sort_unstable_by(|a, b| (a.proposed.deadline, &a.key).cmp(&(b.proposed.deadline, &b.key)));
-    let unchanged = groups.len() - changes.len();
-    Ok(Comparison { gone_today, gone_proposed, changes, unchanged, warnings })
 }

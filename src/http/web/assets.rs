@@ -1,16 +1,16 @@
 //! What pages are made of besides themselves: a style sheet, an icon, and small ES modules.
 
-use bytes::Bytes;
-use http_body_util::Full;
 use hyper::header::{
     CACHE_CONTROL, CONTENT_TYPE, ETAG, HeaderValue, IF_NONE_MATCH, X_CONTENT_TYPE_OPTIONS,
 };
-use hyper::{HeaderMap, Response, StatusCode};
+use hyper::{HeaderMap, StatusCode};
 use xxhash_rust::xxh3::xxh3_64;
+
+use crate::http::reply::{self, Response};
 
 /// A file in the program.
 #[derive(Debug, PartialEq)]
-pub(in crate::http) struct Asset {
+pub(super) struct Asset {
     name: &'static str,
     content_type: &'static str,
     content: &'static str,
@@ -32,21 +32,22 @@ static ASSETS: [Asset; 8] = [
 ];
 
 impl Asset {
-    pub(in crate::http) fn find(name: &str) -> Option<&'static Self> {
+    pub(super) fn find(name: &str) -> Option<&'static Self> {
         ASSETS.iter().find(|asset| asset.name == name)
     }
 
     /// The file, or that it is still the one that the browser has.
-    pub(super) fn serve(&self, headers: &HeaderMap) -> Response<Full<Bytes>> {
+    pub(super) fn serve(&self, headers: &HeaderMap) -> Response {
         let etag = format!("\"{:016x}\"", xxh3_64(self.content.as_bytes()));
         let known = headers.get(IF_NONE_MATCH).and_then(|etags| etags.to_str().ok());
         let is_known = known.is_some_and(|known| {
             known.split(',').any(|known| known.trim().trim_start_matches("W/") == etag)
         });
-        let mut response = Response::new(Full::from(if is_known { "" } else { self.content }));
-        if is_known {
-            *response.status_mut() = StatusCode::NOT_MODIFIED;
-        }
+        let mut response = if is_known {
+            reply::empty(StatusCode::NOT_MODIFIED)
+        } else {
+            reply::with(StatusCode::OK, self.content)
+        };
         let headers = response.headers_mut();
         for (name, value) in [
             (CONTENT_TYPE, self.content_type),

@@ -4,12 +4,11 @@ use std::sync::Arc;
 
 use maud::{Markup, html};
 
+use super::layout::{Content, Context, chips, link, pager, refused, search_box};
 use super::readable::{self, count, relative, relative_or_never};
-use super::{Content, Context, chips, link, pager, refused, search_box};
 use crate::gateway::RemovedGroup;
-use crate::http::api_v2::ApiError;
-use crate::http::api_v2::query::Query;
 use crate::http::body::Bounds;
+use crate::http::query::{Query, QueryError};
 use crate::model::RemovalReason;
 use crate::model::TtlSource;
 
@@ -20,11 +19,11 @@ pub(super) async fn content(
     context: &Context<'_>,
     query: &Query<'_>,
     bounds: &mut Bounds,
-) -> Result<Content, ApiError> {
+) -> Result<Content, QueryError> {
     let search = query.get("search").unwrap_or("");
     let (selection, error) = match query.selection(bounds) {
         Ok(selection) => (Some(selection), None),
-        Err(error @ ApiError::Rejected(_)) => return Err(error),
+        Err(error @ QueryError::Rejected(_)) => return Err(error),
         Err(error) => (None, Some(error)),
     };
     let gateway = context.gateway();

@@ -7,15 +7,14 @@ use maud::{Markup, html};
 use serde_json::{Map, json};
 
 use super::chart::{self, SHADES, Stack};
+use super::layout::{Content, Context, chips, group_link, link, refused, search_box};
 use super::readable::{self, count};
-use super::{Content, Context, chips, group_link, link, refused, search_box};
 use crate::gateway::GroupView;
 use crate::gateway::preview::Fate;
 use crate::http::access::Permission;
-use crate::http::api_v2::ApiError;
-use crate::http::api_v2::preview::{Comparison, TABLE_BYTES_MAX, comparison, table_bytes};
-use crate::http::api_v2::query::{Query, bad};
 use crate::http::body::Bounds;
+use crate::http::query::preview::{Comparison, TABLE_BYTES_MAX, comparison, table_bytes};
+use crate::http::query::{Query, QueryError, bad};
 use crate::model::name::quoted;
 use crate::model::{AutoTtl, Meter as _, RuleTtl, Ttl, TtlPolicy, TtlRule};
 use crate::time::UnixMillis;
@@ -56,7 +55,7 @@ pub(super) async fn content(
     query: &Query<'_>,
     form: Option<&[u8]>,
     bounds: &mut Bounds,
-) -> Result<Content, ApiError> {
+) -> Result<Content, QueryError> {
     let over = query.get("over").unwrap_or("day");
     let window = WINDOWS.iter().find(|window| window.name == over);
     let expected = || bad(format!("over={over}: expected hour, day, week or month"));
@@ -69,7 +68,7 @@ pub(super) async fn content(
             let takes = |group: &GroupView| selection.matches(&group.key);
             (gateway.look_through(|| gateway.groups(&mut bounds.held, takes)).await??, None)
         }
-        Err(error @ ApiError::Rejected(_)) => return Err(error),
+        Err(error @ QueryError::Rejected(_)) => return Err(error),
         Err(error) => (Vec::new(), Some(error)),
     };
     let picture = gateway.look_through(|| Picture::of(&groups, now, window)).await?;
@@ -230,7 +229,7 @@ fn proposal(
     context: &Context<'_>,
     query: &Query<'_>,
     table: Option<&str>,
-    compared: Option<Result<Comparison, ApiError>>,
+    compared: Option<Result<Comparison, QueryError>>,
 ) -> Markup {
     // The rules say what other groups there are: they are for whoever may read all of them.
     let all = context.api.caller.may_all(Permission::Read).is_ok();

@@ -1,16 +1,17 @@
 //! `/group?job=…`: one group, with all that it has, and why it lives as long as it does.
 
+use hyper::StatusCode;
 use maud::{Markup, html};
 
+use super::layout::{Content, Context, address, chips, link};
 use super::readable::{self, count, relative, relative_or_never};
-use super::{Content, Context, address, chips, groups, link, series};
+use super::{groups, series};
 use crate::exposition::text;
 use crate::gateway::preview::Fate;
 use crate::gateway::{Condition, Fault, GroupContent, GroupView};
 use crate::http::api_v1;
-use crate::http::api_v2::ApiError;
-use crate::http::api_v2::query::{Query, bad, group_value};
 use crate::http::body::Bounds;
+use crate::http::query::{Query, QueryError, bad, group_value};
 use crate::model::{GroupingKey, Label, Meter as _, Ttl, TtlSource};
 
 /// More series are not shown: a page is to be read.
@@ -23,7 +24,7 @@ pub(super) async fn content(
     context: &Context<'_>,
     query: &Query<'_>,
     bounds: &mut Bounds,
-) -> Result<Content, ApiError> {
+) -> Result<Content, QueryError> {
     let labels = query.pairs().map(|(name, value)| Label::new(name, value)).collect();
     let key = GroupingKey::new(labels).map_err(|error| {
         bad(format!("expected grouping labels, as in group?job=backup: {error}"))
@@ -41,7 +42,7 @@ pub(super) async fn content(
     let title = key.get("job").unwrap_or("").to_owned();
     let Some((group, stored)) = found else {
         let main = gone(&key);
-        return Ok(Content { status: hyper::StatusCode::NOT_FOUND, ..Content::new(title, main) });
+        return Ok(Content::new(title, main).with_status(StatusCode::NOT_FOUND));
     };
     let main = html! {
         p class="back" { a href="./" { "Groups" } }

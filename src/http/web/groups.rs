@@ -5,14 +5,13 @@ use std::time::Duration;
 use maud::{Markup, html};
 
 use super::chart;
+use super::layout::{Content, Context, chips, group_link, link, pager, refused, search_box};
 use super::readable::{self, count, relative, relative_or_never};
-use super::{Content, Context, chips, group_link, link, pager, refused, search_box};
 use crate::gateway::preview::Fate;
 use crate::gateway::{Condition, GroupView};
-use crate::http::api_v2::ApiError;
-use crate::http::api_v2::listing::{self, Filter, Order, Page, Skip, Sort, State};
-use crate::http::api_v2::query::Query;
 use crate::http::body::Bounds;
+use crate::http::query::listing::{self, Filter, Order, Page, Skip, Sort, State};
+use crate::http::query::{Query, QueryError};
 use crate::model::{Ttl, TtlSource};
 use crate::time::UnixMillis;
 
@@ -70,7 +69,7 @@ pub(super) async fn content(
     context: &Context<'_>,
     query: &Query<'_>,
     bounds: &mut Bounds,
-) -> Result<Content, ApiError> {
+) -> Result<Content, QueryError> {
     let asked = Asked::of(query);
     let gateway = context.gateway();
     let parsed = query.selection(bounds).and_then(|selection| {
@@ -85,7 +84,7 @@ pub(super) async fn content(
             let page = || listing::page(gateway, held, &filter, order, skip, ROWS);
             (gateway.look_through(page).await??, order, None)
         }
-        Err(error @ ApiError::Rejected(_)) => return Err(error),
+        Err(error @ QueryError::Rejected(_)) => return Err(error),
         Err(error) => {
             let nothing = Page { groups: Vec::new(), total: 0, next: None };
             (nothing, Order { by: Sort::Name, reverse: false }, Some(error))

@@ -4,12 +4,12 @@ use std::collections::HashSet;
 
 use maud::{Markup, html};
 
+use super::layout::{Content, Context, chips, group_link, link, refused, search_box};
 use super::readable::{instant, relative};
-use super::{Content, Context, chips, group_link, link, refused, search_box};
 use crate::gateway::{Event, Happened};
 use crate::http::api_v2::KINDS;
-use crate::http::api_v2::query::Query;
 use crate::http::body::Bounds;
+use crate::http::query::Query;
 use crate::time::UnixNanos;
 
 /// So many of the latest events are there from the start.

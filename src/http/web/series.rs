@@ -2,7 +2,8 @@
 
 use maud::{Markup, html};
 
-use super::{chart, chip, readable};
+use super::layout::chip;
+use super::{chart, readable};
 use crate::gateway::FamilyContent;
 use crate::http::native_buckets::native_buckets;
 use crate::model::{Exemplar, Histogram, Label, Metric, MetricValue, Summary};

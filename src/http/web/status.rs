@@ -6,8 +6,8 @@ use maud::{Markup, html};
 use serde_json::Value;
 
 use super::chart::{self, Line, Mark};
+use super::layout::{Content, Context};
 use super::readable::{self, relative};
-use super::{Content, Context};
 use crate::model::{Limit, MetricValue};
 use crate::telemetry::build::{BUILD, Build};
 use crate::telemetry::metrics::Readings;
@@ -25,7 +25,7 @@ pub(super) fn content(context: &Context<'_>) -> Content {
             (limits(context, &readings))
             (plots(context))
         }
-        (settings(&(context.service.hooks.settings)()))
+        (settings(&(context.api.site.hooks.settings)()))
         (build())
     };
     Content::new("Status", main).refreshed(REFRESH_SECONDS)
@@ -42,7 +42,7 @@ fn trouble(context: &Context<'_>) -> Markup {
 
 fn facts(context: &Context<'_>, readings: &Readings) -> Markup {
     let gateway = context.gateway();
-    let started = context.service.started;
+    let started = context.api.site.started;
     let memory = gateway.process_families().into_iter().find_map(|family| {
         let value = family.metrics.first().map(|metric| &metric.value);
         match value {
@@ -79,8 +79,8 @@ fn limits(context: &Context<'_>, readings: &Readings) -> Markup {
     let limits = gateway.limits();
     let history = gateway.history_limits();
     let (gone, gone_bytes) = gateway.history_size();
-    let (held, held_max) = context.service.budget.fill();
-    let (connections, connections_max) = context.service.slots.fill();
+    let (held, held_max) = context.api.site.budget.fill();
+    let (connections, connections_max) = context.api.site.slots.fill();
     let rows: [Row; 7] = [
         ("Groups", Limit::Groups.as_str(), groups, limits.groups),
         ("Series", Limit::Series.as_str(), series, limits.series),

@@ -7,7 +7,7 @@ use crate::model::GroupingKey;
 
 /// Counts how often work has begun and ended: odd while it is under way.
 #[derive(Debug, Default)]
-pub(super) struct Pulse {
+pub(in crate::gateway) struct Pulse {
     count: AtomicU64,
     /// Held to note or to read what is being done.
     doing: Mutex<Doing>,
@@ -21,30 +21,34 @@ struct Doing {
 }
 
 /// Work under way, until it is dropped.
-pub(super) struct Busy<'a>(&'a Pulse);
+pub(in crate::gateway) struct Busy<'a>(&'a Pulse);
 
 /// Watches a pulse, by looking at it at equal intervals.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Watched {
+pub(in crate::gateway) struct Watched {
     count: u64,
     looks: u32,
 }
 
 impl Pulse {
     /// Work begins.
-    pub(super) fn busy(&self, what: &'static str, group: Option<&GroupingKey>) -> Busy<'_> {
+    pub(in crate::gateway) fn busy(
+        &self,
+        what: &'static str,
+        group: Option<&GroupingKey>,
+    ) -> Busy<'_> {
         *self.doing.lock().unwrap_or_else(PoisonError::into_inner) =
             Doing { what, group: group.cloned() };
         self.count.fetch_add(1, Ordering::Relaxed);
         Busy(self)
     }
 
-    pub(super) fn count(&self) -> u64 {
+    pub(in crate::gateway) fn count(&self) -> u64 {
         self.count.load(Ordering::Relaxed)
     }
 
     /// What is being done, or was done last.
-    pub(super) fn doing(&self) -> String {
+    pub(in crate::gateway) fn doing(&self) -> String {
         let Doing { what, group } =
             self.doing.lock().unwrap_or_else(PoisonError::into_inner).clone();
         match group {
@@ -64,7 +68,7 @@ impl Watched {
     /// Takes a look. Returns in how many in succession the same work was under way.
     ///
     /// Looks, not time: a process that was stopped, or a host that was suspended, takes none.
-    pub(super) fn look(&mut self, count: u64) -> u32 {
+    pub(in crate::gateway) fn look(&mut self, count: u64) -> u32 {
         let goes_on = count % 2 == 1 && count == self.count;
         self.looks = if goes_on { self.looks + 1 } else { 0 };
         self.count = count;

@@ -16,7 +16,7 @@ pub fn time(at: Option<UnixNanos>) -> Value {
 }
 
 /// A deadline: an instant, or `"never"`.
-pub(super) fn expires(gateway: &Gateway, deadline: UnixMillis) -> Value {
+pub(in crate::http) fn expires(gateway: &Gateway, deadline: UnixMillis) -> Value {
     match gateway.to_wall(deadline) {
         None => "never".into(),
         at => time(at),
@@ -24,7 +24,7 @@ pub(super) fn expires(gateway: &Gateway, deadline: UnixMillis) -> Value {
 }
 
 /// The labels of a grouping key.
-pub(super) fn labels(key: &GroupingKey) -> Value {
+pub(in crate::http) fn labels(key: &GroupingKey) -> Value {
     key.labels().map(|(name, value)| (name.to_owned(), value.into())).collect::<Map<_, _>>().into()
 }
 
@@ -41,7 +41,7 @@ fn seconds(ttl: Ttl) -> Value {
 }
 
 /// What a group lives by, and why.
-pub(super) fn fate(gateway: &Gateway, fate: &Fate) -> Value {
+pub(in crate::http) fn fate(gateway: &Gateway, fate: &Fate) -> Value {
     json!({
         "ttl": fate.ttl.to_string(),
         "ttl_seconds": seconds(fate.ttl),
@@ -52,7 +52,7 @@ pub(super) fn fate(gateway: &Gateway, fate: &Fate) -> Value {
 }
 
 /// A group without its series.
-pub(super) fn group(gateway: &Gateway, group: &GroupView) -> Value {
+pub(in crate::http) fn group(gateway: &Gateway, group: &GroupView) -> Value {
     let state = &*group.state;
     let interval = state.rhythm.interval();
     let object = json!({
@@ -71,7 +71,7 @@ pub(super) fn group(gateway: &Gateway, group: &GroupView) -> Value {
 }
 
 /// An object with the members of another.
-pub(super) fn merged(mut object: Value, other: Value) -> Value {
+pub(in crate::http) fn merged(mut object: Value, other: Value) -> Value {
     if let (Some(object), Value::Object(other)) = (object.as_object_mut(), other) {
         object.extend(other);
     }
@@ -101,7 +101,7 @@ pub fn removed(gateway: &Gateway, removed: &RemovedGroup) -> Value {
 }
 
 /// What there is to say of what happened.
-pub(super) fn event(gateway: &Gateway, event: &Event) -> Value {
+pub(in crate::http) fn event(gateway: &Gateway, event: &Event) -> Value {
     let (labels, at) = (labels(&event.key), time(Some(event.at)));
     let kind = event.what.as_str();
     match &event.what {

@@ -7,6 +7,10 @@
 //! Where the store cannot be written, what waits is answered so, and both begin anew once it can
 //! (`outage`).
 
+mod outage;
+mod pulse;
+mod queue;
+
 use std::mem;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::sync::{Arc, PoisonError, RwLock};
@@ -15,20 +19,21 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{oneshot, watch};
 
-use super::apply::{Judge, Stage, Verdict};
-use super::command::{Command, Reply};
-use super::error::{Error, Fault};
-use super::events::{EventLog, Happened};
-use super::history::RemovedGroup;
-use super::options::Sync;
-use super::outage;
-use super::pulse::Pulse;
-use super::queue::{Next, Queue, Slow};
-use super::view::{Change, View};
+use crate::gateway::command::{Command, Reply};
+use crate::gateway::error::{Error, Fault};
+use crate::gateway::events::{EventLog, Happened};
+use crate::gateway::history::RemovedGroup;
+use crate::gateway::judge::{Judge, Stage, Verdict};
+use crate::gateway::options::Sync;
+use crate::gateway::view::{Change, View};
 use crate::model::{GroupingKey, Meter, RemovalReason};
 use crate::store::{CommitError, OpenError, Store, Writer};
 use crate::telemetry::metrics::SelfMetrics;
 use crate::time::{Clock, Moment, UnixMillis, UnixNanos};
+use queue::{Next, Slow};
+
+pub(super) use pulse::{Pulse, Watched};
+pub(super) use queue::Queue;
 
 /// Enough to make a sync cheap per push; few enough that a batch is soon done.
 const BATCH_COMMANDS_MAX: usize = 1024;

@@ -2,29 +2,31 @@
 //! and the time of the command alone: what is stored is reached through [`StagedGroups`], which is a map
 //! in the tests, and read only where a push changes a group in part, or may have a series of another.
 
+mod consistency;
+
 use std::cell::OnceCell;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use hashbrown::{HashMap, HashSet};
 
-use super::check::{Checked, PushedTypes, pushed_types};
-use super::command::{Operation, Origin, Push, PushMode};
-use super::error::{Error, Fault, Refusal};
-use super::events::shortened;
-use super::history::{History, RemovedGroup};
-use super::index::{FamilyId, Group, Index, NewMember, Removed};
-use super::options::Limits;
-use super::prepare::{Prepared, PreparedFamily};
-use super::segment::{GroupId, Rendered};
-use super::stamps::{self, Stamps};
-use super::view::{Change, GroupView};
 use crate::exposition::text::LabelBlock;
+use crate::gateway::command::{Operation, Origin, Push, PushMode};
+use crate::gateway::error::{Error, Fault, Refusal};
+use crate::gateway::events::shortened;
+use crate::gateway::history::{History, RemovedGroup};
+use crate::gateway::index::{FamilyId, Group, Index, NewMember, Removed};
+use crate::gateway::options::Limits;
+use crate::gateway::prepare::{Prepared, PreparedFamily};
+use crate::gateway::segment::{GroupId, Rendered};
+use crate::gateway::stamps::{self, Stamps};
+use crate::gateway::view::{Change, GroupView};
 use crate::model::{
     GroupState, GroupingKey, MetricType, Policy, RemovalReason, Ttl, TtlPolicy, TtlSource,
 };
 use crate::store::{FamiliesChange, Removal, StagedGroups};
 use crate::time::{Moment, UnixMillis};
+use consistency::{Checked, PushedTypes, pushed_types};
 
 /// At most this many groups are removed in one command, so that pushes never wait long behind a mass
 /// expiry.

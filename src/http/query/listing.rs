@@ -5,8 +5,8 @@ use std::cmp::Ordering;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
-use super::ApiError;
-use super::query::{Selection, bad};
+use super::QueryError;
+use super::selection::{Selection, bad};
 use crate::gateway::{Condition, Gateway, GroupView};
 use crate::http::bounds::Reservation;
 use crate::model::{GroupingKey, Meter as _, OverBudget, Ttl};
@@ -124,7 +124,7 @@ impl Sort {
 
 impl Order {
     /// `name`, or `-name` for the other way round.
-    pub(in crate::http) fn parse(text: &str) -> Result<Self, ApiError> {
+    pub(in crate::http) fn parse(text: &str) -> Result<Self, QueryError> {
         let (name, reverse) = text.strip_prefix('-').map_or((text, false), |name| (name, true));
         let by = Sort::NAMES.iter().find(|(known, _)| *known == name).map(|(_, by)| *by);
         let known = sort_names().collect::<Vec<_>>().join(", ");
@@ -167,7 +167,7 @@ impl Cursor {
     }
 
     /// What an answer in the same order had as `next`.
-    pub(in crate::http) fn parse(order: Order, text: &str) -> Result<Self, ApiError> {
+    pub(in crate::http) fn parse(order: Order, text: &str) -> Result<Self, QueryError> {
         let place = text.split_once('.').and_then(|(of, rest)| {
             let (value, key) = rest.split_once('.').filter(|_| of == order.to_text())?;
             let key = URL_SAFE_NO_PAD.decode(key).ok()?;
@@ -191,7 +191,7 @@ impl State {
         ("fresh", Self::Is(Condition::Fresh)),
     ];
 
-    pub(in crate::http) fn parse(text: &str) -> Result<Self, ApiError> {
+    pub(in crate::http) fn parse(text: &str) -> Result<Self, QueryError> {
         let state = Self::NAMES.iter().find(|(known, _)| *known == text).map(|(_, state)| *state);
         let known = state_names().collect::<Vec<_>>().join(", ");
         state.ok_or_else(|| bad(format!("state={text}: expected one of {known}")))

@@ -6,15 +6,15 @@ use std::time::Duration;
 
 use hashbrown::HashMap;
 
-use super::command::{Command, HeldUp};
-use super::error::Fault;
+use crate::gateway::command::{Command, HeldUp};
+use crate::gateway::error::Fault;
 use crate::model::GroupingKey;
 use crate::store::CommitError;
 use crate::time::{Clock, Moment};
 
 /// Commands that wait for the lane, in the order in which they were accepted.
 #[derive(Debug)]
-pub(super) struct Queue {
+pub(in crate::gateway) struct Queue {
     /// A std lock, held only to move commands in or out. The clock is read under it, so that the
     /// order of the queue is the order of acceptance: a push that was accepted before a deadline is
     /// applied before the reaper that comes after it.
@@ -40,7 +40,7 @@ struct State {
 }
 
 /// What the lane is to do next.
-pub(super) enum Next {
+pub(in crate::gateway) enum Next {
     /// Judge the commands that were taken.
     Judge,
     /// Hand over what is staged: the committer waits for it.
@@ -53,7 +53,7 @@ pub(super) enum Next {
 
 /// Commands that others may go before, as long as they have nothing to do with them.
 #[derive(Debug, Default)]
-pub(super) struct Slow {
+pub(in crate::gateway) struct Slow {
     commands: VecDeque<(Moment, Command)>,
     /// How many of the commands are about each group.
     keys: HashMap<GroupingKey, usize>,
@@ -63,14 +63,14 @@ pub(super) struct Slow {
 
 impl Slow {
     /// Whether a command has to wait for what is here.
-    pub(super) fn is_before(&self, command: &Command) -> bool {
+    pub(in crate::gateway) fn is_before(&self, command: &Command) -> bool {
         if self.commands.is_empty() {
             return false;
         }
         command.key().is_none_or(|key| self.others > 0 || self.keys.contains_key(key))
     }
 
-    pub(super) fn push(&mut self, accepted: Moment, command: Command) {
+    pub(in crate::gateway) fn push(&mut self, accepted: Moment, command: Command) {
         self.count(&command);
         self.commands.push_back((accepted, command));
     }
@@ -121,7 +121,7 @@ impl State {
 }
 
 impl Queue {
-    pub(super) fn new(capacity: usize, clock: Arc<dyn Clock>) -> Self {
+    pub(in crate::gateway) fn new(capacity: usize, clock: Arc<dyn Clock>) -> Self {
         let state = State {
             commands: VecDeque::new(),
             slow: Slow::default(),
@@ -133,7 +133,7 @@ impl Queue {
     }
 
     /// Accepts a command.
-    pub(super) fn push(&self, command: Command) -> Result<(), Fault> {
+    pub(in crate::gateway) fn push(&self, command: Command) -> Result<(), Fault> {
         let mut state = self.lock();
         if state.closed {
             return Err(Fault::Stopping);
@@ -167,7 +167,7 @@ impl Queue {
 
     /// Has commands wait that were taken, in front of all that is slow: they are to be judged again.
     /// What has come meanwhile and has to do with them waits behind them.
-    pub(super) fn put_back(&self, mut later: Slow) {
+    pub(in crate::gateway) fn put_back(&self, mut later: Slow) {
         if later.commands.is_empty() {
             return;
         }
@@ -187,18 +187,18 @@ impl Queue {
     }
 
     /// How many commands wait.
-    pub(super) fn len(&self) -> usize {
+    pub(in crate::gateway) fn len(&self) -> usize {
         self.lock().len()
     }
 
     /// Accepts no more commands; what waits is still carried out.
-    pub(super) fn close(&self) {
+    pub(in crate::gateway) fn close(&self) {
         self.lock().closed = true;
         self.filled.notify_one();
     }
 
     /// Accepts no commands for now, and answers those that wait: nothing can be committed.
-    pub(super) fn fail(&self, error: &Arc<CommitError>) {
+    pub(in crate::gateway) fn fail(&self, error: &Arc<CommitError>) {
         let mut state = self.lock();
         state.failing.get_or_insert_with(|| Arc::clone(error));
         let commands = std::mem::take(&mut state.commands);
@@ -211,25 +211,25 @@ impl Queue {
     }
 
     /// Why nothing can be committed at present; `None` if it can.
-    pub(super) fn failing(&self) -> Option<Arc<CommitError>> {
+    pub(in crate::gateway) fn failing(&self) -> Option<Arc<CommitError>> {
         self.lock().failing.clone()
     }
 
     /// Accepts commands again.
-    pub(super) fn resume(&self) {
+    pub(in crate::gateway) fn resume(&self) {
         let mut state = self.lock();
         state.failing = None;
         state.committer_idle = true;
     }
 
     /// Waits for the queue to be closed, but no longer than this. Returns whether it is.
-    pub(super) fn closed_within(&self, wait: Duration) -> bool {
+    pub(in crate::gateway) fn closed_within(&self, wait: Duration) -> bool {
         let waited = self.filled.wait_timeout_while(self.lock(), wait, |state| !state.closed);
         waited.unwrap_or_else(PoisonError::into_inner).0.closed
     }
 
     /// Drops what waits: nobody is left to carry it out.
-    pub(super) fn abandon(&self) {
+    pub(in crate::gateway) fn abandon(&self) {
         let mut state = self.lock();
         state.closed = true;
         state.commands.clear();
@@ -241,7 +241,7 @@ impl Queue {
     ///
     /// What comes while the committer syncs is judged at once, but goes to the store as one batch
     /// when that is done: a batch costs the disk the same whatever its size.
-    pub(super) fn next(
+    pub(in crate::gateway) fn next(
         &self,
         staged: usize,
         has_large: bool,
@@ -272,7 +272,7 @@ impl Queue {
     }
 
     /// The committer has synced what it was given.
-    pub(super) fn committer_is_idle(&self) {
+    pub(in crate::gateway) fn committer_is_idle(&self) {
         self.lock().committer_idle = true;
         self.filled.notify_one();
     }
@@ -304,7 +304,7 @@ mod tests {
         let families = crate::exposition::text::parse(body.as_bytes(), NameRules::Legacy).unwrap();
         let rules = Rules { limits: &Limits::UNLIMITED, names: NameRules::Legacy, lenient: false };
         let prepared = prepare(&key, SeriesHasher::random(), rules, families, &mut Unmetered);
-        let push = super::super::command::Push {
+        let push = crate::gateway::command::Push {
             mode: PushMode::Replace,
             block: crate::exposition::text::LabelBlock::of_group(&key),
             asked: None,

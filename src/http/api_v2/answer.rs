@@ -5,18 +5,20 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use http_body_util::Full;
-use hyper::Response;
 use hyper::body::{Body, Frame};
 use serde_json::{Map, Value};
 
 use crate::http::bounds::Reservation;
-use crate::http::service::ResponseBody;
+use crate::http::reply::{self, ReplyBody, Response};
 
 /// A part of an answer has about so many bytes.
 const PART_BYTES: usize = 32 * 1024;
 
-/// What an endpoint answers.
+/// How much memory an answer takes while it is sent: the part that is on its way and the next, and as much
+/// again for what the heap keeps of parts that were sent.
+const SENDING_BYTES: usize = 256 * 1024;
+
+/// The data of an answer.
 pub(super) enum Data {
     Value(Value),
     List(List),
@@ -46,7 +48,7 @@ pub(super) enum Items {
 type MoreText = dyn FnMut(&mut Vec<u8>) -> bool + Send + Sync;
 
 /// An answer that is being written.
-pub(in crate::http) struct JsonBody {
+struct JsonBody {
     items: Option<Items>,
     /// Whether an item was written, so that a comma is due.
     written: bool,
@@ -80,7 +82,7 @@ impl List {
     }
 
     /// The answer: as a whole, where it is short.
-    pub(super) fn into_response(self) -> Response<ResponseBody> {
+    pub(super) fn into_response(self) -> Response {
         let Self { fields, name, items, held } = self;
         let mut part = br#"{"status":"success","data":{"#.to_vec();
         for (name, value) in &fields {
@@ -93,10 +95,12 @@ impl List {
         part.extend_from_slice(if matches!(items, Items::Array(_)) { b":[" } else { b":{" });
         let mut body = JsonBody { items: Some(items), written: false, part, _held: held };
         body.fill();
-        Response::new(match body.items {
-            None => ResponseBody::Whole(Full::new(body.part.into())),
-            Some(_) => ResponseBody::Json(body),
-        })
+        let mut response = Response::new(match body.items {
+            None => ReplyBody::whole(body.part),
+            Some(_) => ReplyBody::streamed(body, SENDING_BYTES),
+        });
+        reply::set_api_headers(response.headers_mut());
+        response
     }
 }
 
@@ -154,18 +158,19 @@ impl Body for JsonBody {
 
 #[cfg(test)]
 mod tests {
+    use bytes::Buf as _;
     use serde_json::json;
 
     use super::*;
     use crate::http::bounds::Budget;
 
-    fn text(mut body: JsonBody) -> (String, usize) {
+    fn text(mut body: ReplyBody) -> (String, usize) {
         let (mut text, mut parts) = (String::new(), 0);
         let mut context = Context::from_waker(std::task::Waker::noop());
         while let Poll::Ready(Some(Ok(frame))) = Pin::new(&mut body).poll_frame(&mut context) {
-            let part = frame.into_data().unwrap();
-            assert!(part.len() < 2 * PART_BYTES);
-            text.push_str(std::str::from_utf8(&part).unwrap());
+            let mut part = frame.into_data().unwrap();
+            assert!(part.remaining() < 2 * PART_BYTES);
+            text.push_str(std::str::from_utf8(&part.copy_to_bytes(part.remaining())).unwrap());
             parts += 1;
         }
         (text, parts)
@@ -178,17 +183,11 @@ mod tests {
             let held = Budget::new(0).reservation();
             let data = List::array(json!({ "total": count }), "list", items, held);
             let Data::List(list) = data else { panic!() };
-            match list.into_response().into_body() {
-                ResponseBody::Json(body) => {
-                    let (text, parts) = text(body);
-                    let value: Value = serde_json::from_str(&text).unwrap();
-                    assert_eq!(value["data"]["list"].as_array().unwrap().len(), count);
-                    assert_eq!(value["data"]["total"], count);
-                    assert!(parts > 10);
-                }
-                ResponseBody::Whole(_) => assert!(count < 1000),
-                other => panic!("{other:?}"),
-            }
+            let (text, parts) = text(list.into_response().into_body());
+            let value: Value = serde_json::from_str(&text).unwrap();
+            assert_eq!(value["data"]["list"].as_array().unwrap().len(), count);
+            assert_eq!(value["data"]["total"], count);
+            assert_eq!(parts > 1, count > 1000, "{count}: {parts}");
         }
     }
 }

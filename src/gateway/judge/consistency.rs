@@ -5,45 +5,45 @@ use std::cell::{LazyCell, OnceCell};
 
 use hashbrown::HashMap;
 
-use super::command::PushMode;
-use super::error::{Error, Fault, Refusal};
-use super::index::{Group, Index, Member, stamp_bytes};
-use super::options::Limits;
-use super::prepare::{PreparedFamily, is_one_series, labels_text, schemes};
-use super::segment::GroupId;
-use super::stamps::is_stamp;
+use crate::gateway::command::PushMode;
+use crate::gateway::error::{Error, Fault, Refusal};
+use crate::gateway::index::{Group, Index, Member, stamp_bytes};
+use crate::gateway::options::Limits;
+use crate::gateway::prepare::{PreparedFamily, is_one_series, labels_text, schemes};
+use crate::gateway::segment::GroupId;
+use crate::gateway::stamps::is_stamp;
 use crate::model::name::is_metric_name;
 use crate::model::{Escaping, GroupingKey, Label, Limit, MetricType};
 use crate::store::{ReadError, StagedGroups};
 
 /// A push as the check sees it.
 #[derive(Debug)]
-pub struct Checked<'a> {
-    pub index: &'a Index,
-    pub self_types: &'a HashMap<String, MetricType>,
+pub(super) struct Checked<'a> {
+    pub(super) index: &'a Index,
+    pub(super) self_types: &'a HashMap<String, MetricType>,
     /// The group that is pushed to, if there is one.
-    pub own: Option<GroupId>,
-    pub group: Option<&'a Group>,
-    pub mode: PushMode,
-    pub families: &'a [PreparedFamily],
-    pub pushed: PushedTypes<'a>,
+    pub(super) own: Option<GroupId>,
+    pub(super) group: Option<&'a Group>,
+    pub(super) mode: PushMode,
+    pub(super) families: &'a [PreparedFamily],
+    pub(super) pushed: PushedTypes<'a>,
     /// The pushed families whose names may be escaped, by scheme and name.
-    pub escaped: OnceCell<HashMap<(Escaping, String), Vec<&'a str>>>,
+    pub(super) escaped: OnceCell<HashMap<(Escaping, String), Vec<&'a str>>>,
 }
 
 /// The families of a push by name: their types, or `None` where they have no series, or are not to
 /// be stored.
-pub type PushedTypes<'a> = HashMap<&'a str, Option<MetricType>>;
+pub(super) type PushedTypes<'a> = HashMap<&'a str, Option<MetricType>>;
 
 /// The types of a push's families, or only which there are.
-pub fn pushed_types(families: &[PreparedFamily], types: bool) -> PushedTypes<'_> {
+pub(super) fn pushed_types(families: &[PreparedFamily], types: bool) -> PushedTypes<'_> {
     let of_family =
         |family: &PreparedFamily| (types && family.stored.series() > 0).then_some(family.kind);
     families.iter().map(|family| (family.stored.name(), of_family(family))).collect()
 }
 
 impl<'a> Checked<'a> {
-    pub fn check_family(
+    pub(super) fn check_family(
         &self,
         groups: &dyn StagedGroups,
         key: &GroupingKey,
@@ -55,7 +55,7 @@ impl<'a> Checked<'a> {
     }
 
     /// Two groups whose keys differ by labels without a value only would have the same stamps.
-    pub fn check_no_sibling(&self, key: &GroupingKey) -> Result<(), Refusal> {
+    pub(super) fn check_no_sibling(&self, key: &GroupingKey) -> Result<(), Refusal> {
         match self.index.sibling(key).and_then(|sibling| self.index.group(sibling)) {
             Some(sibling) => {
                 Err(Refusal::Sibling { key: key.to_string(), sibling: sibling.key.to_string() })
@@ -64,7 +64,7 @@ impl<'a> Checked<'a> {
         }
     }
 
-    pub fn check_limits(&self, key: &GroupingKey, limits: &Limits) -> Result<(), Refusal> {
+    pub(super) fn check_limits(&self, key: &GroupingKey, limits: &Limits) -> Result<(), Refusal> {
         let limit = |what, setting, found, limit| {
             if found > limit { Err(Refusal::Limit { what, setting, found, limit }) } else { Ok(()) }
         };

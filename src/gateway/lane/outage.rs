@@ -8,8 +8,8 @@
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::lane::{Lane, LaneError};
-use super::state::State;
+use super::{Lane, LaneError};
+use crate::gateway::state::State;
 use crate::store::{CommitError, OpenError};
 
 /// From the failure to the first attempt. Each further one waits twice as long as that before it,

@@ -5,11 +5,12 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::ApiError;
+use super::QueryError;
 use super::search::Search;
+use crate::exposition::push_path::{grouping_key_of, path_of};
 use crate::gateway::shortened;
 use crate::http::body::Bounds;
-use crate::http::route::{grouping_key_of, path_of};
+
 use crate::model::selector::{MATCHERS_MAX, REGEX_MEMORY_MAX, REGEXES_MAX};
 use crate::model::{GroupingKey, Meter as _, Selector, Ttl};
 use crate::time::UnixNanos;
@@ -47,7 +48,7 @@ const SEARCH: &str = "search";
 const GROUP_PREFIX: &str = "/metrics/";
 /// What says which groups are meant: selectors, paths as in a push (`job/backup/instance/db1`), or
 /// what a person types to find some.
-pub(super) const SELECTION: [&str; 4] = [MATCH, "match", GROUP, SEARCH];
+const SELECTION: [&str; 4] = [MATCH, "match", GROUP, SEARCH];
 /// What may be said more than once.
 const REPEATABLE: [&str; 4] = [MATCH, "match", GROUP, "event"];
 
@@ -85,13 +86,13 @@ impl<'a> Query<'a> {
     }
 
     /// Refuses what is no selection and not one of these, with which it goes.
-    pub(super) fn only_selection_and(&self, names: &[&str]) -> Result<(), ApiError> {
+    pub(in crate::http) fn only_selection_and(&self, names: &[&str]) -> Result<(), QueryError> {
         self.only(&[&SELECTION, names].concat())
     }
 
     /// Refuses what the endpoint does not know, what is empty, and what is said twice: any of it may
     /// be a mistake in what deletes.
-    pub(super) fn only(&self, names: &[&str]) -> Result<(), ApiError> {
+    pub(in crate::http) fn only(&self, names: &[&str]) -> Result<(), QueryError> {
         let mut seen = HashSet::new();
         for (name, value) in self.pairs() {
             if !names.contains(&name) {
@@ -112,7 +113,7 @@ impl<'a> Query<'a> {
     }
 
     /// Which groups are meant. Counts what the selection takes, for as long as the request does.
-    pub(in crate::http) fn selection(&self, bounds: &mut Bounds) -> Result<Selection, ApiError> {
+    pub(in crate::http) fn selection(&self, bounds: &mut Bounds) -> Result<Selection, QueryError> {
         let is_selector = |name: &str| name == MATCH || name == "match" || name == SEARCH;
         let asked = self.pairs().filter(|(name, _)| is_selector(name));
         let regexes = asked.map(|(_, text)| Selector::regexes_in(text)).sum::<usize>();
@@ -149,7 +150,10 @@ impl<'a> Query<'a> {
     }
 
     /// A selection that is not of everything for want of a selector.
-    pub(super) fn explicit_selection(&self, bounds: &mut Bounds) -> Result<Selection, ApiError> {
+    pub(in crate::http) fn explicit_selection(
+        &self,
+        bounds: &mut Bounds,
+    ) -> Result<Selection, QueryError> {
         let selection = self.selection(bounds)?;
         if selection.is_of_everything() {
             let example = r#"match[]={job=~".+"} is every group"#;
@@ -158,7 +162,7 @@ impl<'a> Query<'a> {
         Ok(selection)
     }
 
-    pub(super) fn flag(&self, name: &str) -> Result<bool, ApiError> {
+    pub(in crate::http) fn flag(&self, name: &str) -> Result<bool, QueryError> {
         match self.get(name) {
             None | Some("false" | "0") => Ok(false),
             Some("true" | "1") => Ok(true),
@@ -166,7 +170,7 @@ impl<'a> Query<'a> {
         }
     }
 
-    pub(super) fn limit(&self, default: usize, max: usize) -> Result<usize, ApiError> {
+    pub(in crate::http) fn limit(&self, default: usize, max: usize) -> Result<usize, QueryError> {
         match self.get("limit").map(|text| (text, text.parse::<usize>())) {
             None => Ok(default),
             Some((_, Ok(limit))) if limit > 0 => Ok(limit.min(max)),
@@ -174,7 +178,7 @@ impl<'a> Query<'a> {
         }
     }
 
-    pub(in crate::http) fn at(&self, name: &str) -> Result<Option<At>, ApiError> {
+    pub(in crate::http) fn at(&self, name: &str) -> Result<Option<At>, QueryError> {
         let Some(text) = self.get(name) else { return Ok(None) };
         let parsed = At::parse(text).ok_or_else(|| {
             bad(format!(
@@ -230,9 +234,9 @@ pub(in crate::http) fn group_value(key: &GroupingKey) -> String {
 
 /// Why a request is no use. Of what it says itself, which may be all of a head, the begin is told.
 #[expect(clippy::needless_pass_by_value, reason = "it is always made for this")]
-pub(in crate::http) fn bad(message: String) -> ApiError {
+pub(in crate::http) fn bad(message: String) -> QueryError {
     const CHARS_MAX: usize = 1000;
-    ApiError::BadData(shortened(&message, CHARS_MAX))
+    QueryError::BadData(shortened(&message, CHARS_MAX))
 }
 
 #[cfg(test)]

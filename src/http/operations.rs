@@ -1,0 +1,74 @@
+//! `/-/`: the state of the process, and what stops it or has it read its settings again.
+
+use hyper::StatusCode;
+use tokio::sync::oneshot;
+
+use super::endpoint::Request;
+use super::readiness::Stage;
+use super::rejection::{Refused, Rejection};
+use super::reply::{Response, error_text, text};
+
+/// Whether the process works. One that waits for room on its disk does.
+pub(super) fn healthy(request: &Request<'_>) -> Response {
+    match request.site.readiness.stage() {
+        Stage::Failed(_, reason) => {
+            text(StatusCode::SERVICE_UNAVAILABLE, format!("failed: {reason}\n"))
+        }
+        Stage::Starting | Stage::Ready(_) | Stage::Stopping(_) => text(StatusCode::OK, "OK"),
+    }
+}
+
+/// Whether pushes are taken.
+pub(super) fn ready(request: &Request<'_>) -> Response {
+    let unavailable = StatusCode::SERVICE_UNAVAILABLE;
+    match request.site.readiness.stage() {
+        Stage::Starting => text(unavailable, "starting: restoring what is stored\n"),
+        Stage::Ready(gateway) => match gateway.trouble() {
+            None => text(StatusCode::OK, "OK"),
+            Some(trouble) => {
+                let reason = Rejection::from(trouble).public_text();
+                text(unavailable, format!("pushes are refused: {reason}\n"))
+            }
+        },
+        Stage::Stopping(_) => text(unavailable, "stopping\n"),
+        Stage::Failed(_, reason) => text(unavailable, format!("failed: {reason}\n")),
+    }
+}
+
+/// GET on what only PUT and POST do.
+pub(super) fn quit_hint() -> Response {
+    text(StatusCode::METHOD_NOT_ALLOWED, "Only POST or PUT requests allowed.")
+}
+
+/// Has the process stop.
+pub(super) fn quit(request: &Request<'_>) -> Response {
+    if !request.site.options.lifecycle {
+        return not_enabled();
+    }
+    request.audit("the gateway");
+    request.site.quit.notify_one();
+    text(StatusCode::OK, "Requesting termination... Goodbye!")
+}
+
+/// Has the settings read again. The answer is for people, as it is with Prometheus.
+pub(super) async fn reload(request: Request<'_>) -> Result<Response, Refused> {
+    if !request.site.options.lifecycle {
+        return Ok(not_enabled());
+    }
+    request.audit("settings");
+    let (reply, answer) = oneshot::channel();
+    let sent = request.site.hooks.reload.send(reply).await;
+    let answer = if sent.is_ok() { answer.await.ok() } else { None };
+    Ok(match answer {
+        Some(Ok(done)) => text(StatusCode::OK, done),
+        Some(Err(problems)) => {
+            let message = format!("the settings stay as they are: {problems}");
+            error_text(StatusCode::INTERNAL_SERVER_ERROR, &message)
+        }
+        None => error_text(StatusCode::SERVICE_UNAVAILABLE, "the gateway is stopping"),
+    })
+}
+
+fn not_enabled() -> Response {
+    text(StatusCode::FORBIDDEN, "Lifecycle API is not enabled.")
+}
