@@ -76,15 +76,7 @@ struct Outcome {
     warnings: Vec<String>,
 }
 
-/// Settings that can be replaced while the gateway runs; beside them, the rules.
-const RELOADABLE: [&str; 6] = [
-    "access.admin-from",
-    "access.anonymous",
-    "access.lifecycle-from",
-    "ttl.default",
-    "ttl.max",
-    "ttl.min",
-];
+/// Of the settings that can be replaced while the gateway runs, those that are lists of tables.
 const RULES: &str = "ttl.rules";
 const TOKENS: &str = "access.tokens";
 
@@ -141,7 +133,7 @@ impl Settings {
             if old.is_as(new) {
                 continue;
             }
-            if RELOADABLE.contains(&old.name) {
+            if old.live {
                 outcome.replaced.push(old.name);
                 *old = new.clone();
             } else {

@@ -2,33 +2,19 @@
 
 use std::sync::Arc;
 
-use ipnet::IpNet;
-
-use super::source::RawToken;
-use super::{Reader, expected};
-use crate::http::access::{Options, Permission, Token, TokenHash};
+use super::reader::Reader;
+use super::sources::RawToken;
+use super::{table, values};
+use crate::http::access::{Options, Token, TokenHash};
 use crate::model::Selector;
 
 const EXAMPLE: &str = "`tidegate token` makes one";
 
 impl Reader<'_> {
-    /// The values of a list, without what is empty.
-    pub(super) fn list<T>(
-        &mut self,
-        name: &str,
-        parse: impl Fn(&str) -> Result<T, String>,
-    ) -> Option<Vec<T>> {
-        let (values, place) = self.texts(name);
-        let values = values.iter().map(|value| value.trim()).filter(|value| !value.is_empty());
-        let parsed: Vec<_> =
-            values.map(|value| self.problems.check(&place, parse(value))).collect();
-        parsed.into_iter().collect()
-    }
-
     pub(super) fn access(&mut self) -> Option<Options> {
-        let anonymous = self.list("access.anonymous", permission);
-        let (admin_from, lifecycle_from) =
-            (self.list("access.admin-from", network), self.list("access.lifecycle-from", network));
+        let anonymous = self.list(&table::ACCESS_ANONYMOUS);
+        let admin_from = self.list(&table::ACCESS_ADMIN_FROM);
+        let lifecycle_from = self.list(&table::ACCESS_LIFECYCLE_FROM);
         let sources = self.sources;
         let tokens: Vec<_> = sources.tokens.iter().map(|token| self.token(token)).collect();
         for (at, token) in sources.tokens.iter().enumerate() {
@@ -62,7 +48,7 @@ impl Reader<'_> {
         let permissions = if may.is_empty() {
             Err("the key may is missing, as in may = [\"push\"]".to_owned())
         } else {
-            may.iter().map(|name| permission(name)).collect::<Result<Vec<_>, _>>()
+            may.iter().map(|name| values::permission(name)).collect::<Result<Vec<_>, _>>()
         };
         let groups = selector.as_deref().map(Selector::parse).transpose();
         let groups = groups.map_err(|error| error.to_string());
@@ -79,20 +65,6 @@ impl Reader<'_> {
         self.problems.check(&format!("{place}.may"), scrape)?;
         Some(Token { name: name?, hash: hash?, may: may?, groups: groups?.map(Arc::new) })
     }
-}
-
-fn permission(name: &str) -> Result<Permission, String> {
-    Permission::parse(name).ok_or_else(|| {
-        let names = Permission::NAMES.map(|(name, _)| name).join(", ");
-        expected(name, &format!("one of {names}"))
-    })
-}
-
-fn network(text: &str) -> Result<IpNet, String> {
-    let address = text.parse::<std::net::IpAddr>().map(IpNet::from);
-    text.parse()
-        .or(address)
-        .map_err(|_| expected(text, "a network such as 10.0.0.0/8, or an address"))
 }
 
 #[cfg(test)]

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 
 use clap::{Arg, ArgAction, ArgMatches, Command};
 
-use super::settings::{ALIASES, Kind, SETTINGS, Setting};
-use super::source::{Origin, Sources};
+use super::sources::{Origin, Sources};
+use super::table::{ForStore, Kind, Row, SETTINGS};
 
 /// Settings given as flags, and the file to read the others from.
 #[derive(Debug)]
@@ -17,7 +17,7 @@ pub struct FlagSettings {
 
 /// The flags of all settings, and that of the file.
 pub fn all_flags() -> Vec<Arg> {
-    std::iter::once(config_file()).chain(SETTINGS.iter().flat_map(flags)).collect()
+    std::iter::once(config_file()).chain(SETTINGS.iter().copied().flat_map(flags)).collect()
 }
 
 impl FlagSettings {
@@ -34,7 +34,7 @@ impl FlagSettings {
 
     /// Takes over what the flags say.
     pub(super) fn apply(&self, sources: &mut Sources) {
-        for setting in SETTINGS {
+        for &setting in SETTINGS {
             // A command has the settings that concern it only.
             if setting.kind == Kind::Switch {
                 let given = |name: &str| matches!(self.matches.try_get_one(name), Ok(Some(true)));
@@ -50,15 +50,13 @@ impl FlagSettings {
 }
 
 /// The flag that turns a switch off.
-fn negated(setting: &Setting) -> String {
+fn negated(setting: &Row) -> String {
     format!("no-{}", setting.name)
 }
 
 /// The flags of a setting.
-fn flags(setting: &'static Setting) -> Vec<Arg> {
-    let aliases = ALIASES.iter().filter(|(_, name)| *name == setting.name);
-    let flag =
-        Arg::new(setting.name).long(setting.name).visible_aliases(aliases.map(|(alias, _)| *alias));
+fn flags(setting: &'static Row) -> Vec<Arg> {
+    let flag = Arg::new(setting.name).long(setting.name).visible_aliases(setting.alias);
     if setting.kind == Kind::Switch {
         let negated = negated(setting);
         return vec![
@@ -87,16 +85,10 @@ fn config_file() -> Arg {
 
 /// The flags of the settings that a command on a store needs.
 pub fn store_flags() -> Vec<Arg> {
-    let names = ["storage.path", "storage.cache-size", "ttl.default", "push.enable-utf8-names"];
-    let needed = |setting: &&Setting| {
-        names.contains(&setting.name)
-            || setting.name.starts_with("limits.")
-            || setting.name.starts_with("log.")
-    };
-    let flags = SETTINGS.iter().filter(needed).flat_map(flags);
-    // The limits are not what one looks for here.
-    let shown = |flag: &Arg| names.iter().any(|name| flag.get_id() == *name);
-    std::iter::once(config_file())
-        .chain(flags.map(|flag| if shown(&flag) { flag } else { flag.hide(true) }))
-        .collect()
+    let needed = SETTINGS.iter().copied().filter(|row| row.for_store != ForStore::No);
+    let flags = needed.flat_map(|row| {
+        let hidden = row.for_store == ForStore::Hidden;
+        flags(row).into_iter().map(move |flag| if hidden { flag.hide(true) } else { flag })
+    });
+    std::iter::once(config_file()).chain(flags).collect()
 }

@@ -1,5 +1,9 @@
+use std::time::Duration;
+
+use super::sources::Origin;
+use super::table::SETTINGS;
 use super::*;
-use settings::SETTINGS;
+use crate::model::Ttl;
 
 fn problems(toml: &str) -> String {
     Config::from_toml(toml).expect_err(toml).to_string()
@@ -19,7 +23,7 @@ fn the_example_lists_every_setting_with_its_default() {
     assert!(!config.gateway.ttl.rules.is_empty());
     let mut sources = Sources::default();
     sources.toml(Path::new("example"), example, &mut Problems::default());
-    for setting in SETTINGS {
+    for &setting in SETTINGS {
         let (values, origin) = sources.get(setting);
         assert_ne!(origin, Origin::Default, "{} is missing", setting.name);
         assert_eq!(values, [setting.default], "{}", setting.name);

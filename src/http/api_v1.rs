@@ -205,7 +205,7 @@ pub(super) fn metrics(request: Request<'_>) -> Result<Response, Refused> {
         ended: false,
         _held: held,
     };
-    let mut response = Response::new(ReplyBody::fallible(body, SENDING_BYTES));
+    let mut response = Response::new(ReplyBody::in_parts(body, SENDING_BYTES));
     json_headers(response.headers_mut());
     Ok(response)
 }

@@ -31,27 +31,26 @@ impl ReplyBody {
     pub(super) fn whole(content: impl Into<Bytes>) -> Self {
         let content = content.into();
         let bytes = content.len();
-        Self::fallible(never_fails(Full::new(BufList::from(content))), bytes)
+        Self::streamed(Full::new(BufList::from(content)), bytes)
     }
 
     /// A body that is made while it is sent. `bytes`: how much memory it takes until it is sent, beside
     /// what is stored anyway and what was counted when it was made.
     pub(super) fn streamed<B>(body: B, bytes: usize) -> Self
     where
-        B: Body<Error = Infallible> + Send + 'static,
-        B::Data: Into<BufList>,
+        B: Body<Data = BufList, Error = Infallible> + Send + 'static,
     {
-        Self::fallible(never_fails(body), bytes)
+        let body = body.map_err(|never| match never {}).boxed_unsync();
+        Self { body, bytes, endless: false }
     }
 
-    /// The same of a body that reads what is stored.
-    pub(super) fn fallible<B>(body: B, bytes: usize) -> Self
+    /// The same of a body in parts, whose length nobody knows.
+    pub(super) fn in_parts<B>(body: B, bytes: usize) -> Self
     where
-        B: Body<Error = ReadError> + Send + 'static,
-        B::Data: Into<BufList>,
+        B: Body<Data = Bytes, Error = ReadError> + Send + 'static,
     {
-        let body = body.map_frame(|frame| frame.map_data(Into::into)).boxed_unsync();
-        Self { body, bytes, endless: false }
+        let body = body.map_frame(|frame| frame.map_data(BufList::from));
+        Self { body: body.boxed_unsync(), bytes, endless: false }
     }
 
     /// A body that ends when the gateway does: each of its parts has its own time limit.
@@ -67,13 +66,6 @@ impl ReplyBody {
     pub(super) fn bytes(&self) -> usize {
         self.bytes
     }
-}
-
-fn never_fails<B>(body: B) -> impl Body<Data = B::Data, Error = ReadError> + Send + 'static
-where
-    B: Body<Error = Infallible> + Send + 'static,
-{
-    body.map_err(|never| match never {})
 }
 
 impl Body for ReplyBody {

@@ -1,6 +1,5 @@
 //! JSON that is written while it is sent: a list of any length takes no more memory than what is listed.
 
-use std::convert::Infallible;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -10,6 +9,7 @@ use serde_json::{Map, Value};
 
 use crate::http::bounds::Reservation;
 use crate::http::reply::{self, ReplyBody, Response};
+use crate::store::ReadError;
 
 /// A part of an answer has about so many bytes.
 const PART_BYTES: usize = 32 * 1024;
@@ -97,7 +97,7 @@ impl List {
         body.fill();
         let mut response = Response::new(match body.items {
             None => ReplyBody::whole(body.part),
-            Some(_) => ReplyBody::streamed(body, SENDING_BYTES),
+            Some(_) => ReplyBody::in_parts(body, SENDING_BYTES),
         });
         reply::set_api_headers(response.headers_mut());
         response
@@ -140,12 +140,12 @@ fn push_json(out: &mut Vec<u8>, value: &Value) {
 
 impl Body for JsonBody {
     type Data = Bytes;
-    type Error = Infallible;
+    type Error = ReadError;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         _context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, ReadError>>> {
         self.fill();
         let part = std::mem::take(&mut self.part);
         Poll::Ready((!part.is_empty()).then(|| Ok(Frame::data(part.into()))))

@@ -1,6 +1,5 @@
 //! What happens, as server-sent events (HTML Living Standard, 9.2).
 
-use std::convert::Infallible;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -17,6 +16,7 @@ use crate::http::bounds::Reservation;
 use crate::http::query::{Context, Query, QueryError, Selection, bad, json as render};
 use crate::http::rejection::Rejection;
 use crate::http::reply::{ReplyBody, Response};
+use crate::store::ReadError;
 
 /// A line now and then, so that who has gone is noticed and proxies do not give up.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
@@ -79,9 +79,9 @@ pub(super) fn follow(
     let follower = Follower { gateway, latest, seen, selection, kinds, begun: false, place };
     let events = stream::unfold(follower, |mut follower| async {
         let text = follower.next().await?;
-        Some((Ok::<_, Infallible>(Frame::data(text)), follower))
+        Some((Ok::<_, ReadError>(Frame::data(text)), follower))
     });
-    let body = ReplyBody::streamed(StreamBody::new(events), SENDING_BYTES).endless();
+    let body = ReplyBody::in_parts(StreamBody::new(events), SENDING_BYTES).endless();
     let mut response = Response::new(body);
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));

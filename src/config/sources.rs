@@ -7,8 +7,8 @@ use std::path::Path;
 
 use toml::{Table, Value};
 
-use super::error::Problems;
-use super::settings::{Kind, SETTINGS, Setting};
+use super::problems::Problems;
+use super::table::{Kind, Row, SETTINGS, Secret};
 
 /// Settings as they were written, each with the place that counts.
 #[derive(Debug, Default)]
@@ -22,17 +22,20 @@ pub(super) struct Sources {
 #[derive(Clone, PartialEq, Eq)]
 pub struct InForce {
     pub name: &'static str,
+    /// Whether a reload replaces it.
+    pub live: bool,
+    secret: Secret,
     value: String,
     pub origin: String,
 }
 
 impl InForce {
-    /// Its value without what is secret.
+    /// Its value without secrets.
     pub fn shown(&self) -> Cow<'_, str> {
-        match self.name {
-            "notify.secret" if !self.value.is_empty() => "<secret>".into(),
-            "notify.url" => without_secrets(&self.value),
-            _ => self.value.as_str().into(),
+        match self.secret {
+            Secret::Whole if !self.value.is_empty() => "<secret>".into(),
+            Secret::Path => without_secrets(&self.value),
+            Secret::None | Secret::Whole => self.value.as_str().into(),
         }
     }
 
@@ -122,7 +125,7 @@ impl fmt::Display for Origin {
 
 impl Sources {
     /// A setting's values and where they come from.
-    pub(super) fn get(&self, setting: &'static Setting) -> (Vec<String>, Origin) {
+    pub(super) fn get(&self, setting: &'static Row) -> (Vec<String>, Origin) {
         self.values
             .get(setting.name)
             .cloned()
@@ -131,21 +134,23 @@ impl Sources {
 
     /// All settings as they count, by name. Lists are joined with commas.
     pub(super) fn in_force(&self) -> Vec<InForce> {
-        let setting = |setting: &'static Setting| {
+        let setting = |setting: &'static Row| {
             let (values, origin) = self.get(setting);
-            InForce { name: setting.name, value: values.join(","), origin: origin.to_string() }
+            let Row { name, live, secret, .. } = *setting;
+            let (value, origin) = (values.join(","), origin.to_string());
+            InForce { name, live, secret, value, origin }
         };
-        SETTINGS.iter().map(setting).collect()
+        SETTINGS.iter().copied().map(setting).collect()
     }
 
     /// Sets a value in place of what an earlier source said.
-    pub(super) fn set(&mut self, setting: &'static Setting, values: Vec<String>, origin: Origin) {
+    pub(super) fn set(&mut self, setting: &'static Row, values: Vec<String>, origin: Origin) {
         self.values.insert(setting.name, (values, origin));
     }
 
     /// Takes over what the environment says.
     pub(super) fn environment(&mut self, variable: impl Fn(&str) -> Option<String>) {
-        for setting in SETTINGS {
+        for &setting in SETTINGS {
             let name = setting.variable();
             if let Some(value) = variable(&name) {
                 let values = if setting.kind == Kind::List {
@@ -175,7 +180,7 @@ impl Sources {
                 self.rules(file, value, problems);
             } else if name == "access.tokens" {
                 self.tokens(file, value, problems);
-            } else if let Some(setting) = Setting::find(&name) {
+            } else if let Some(setting) = Row::find(&name) {
                 match scalars(setting, value) {
                     Ok(values) => self.set(setting, values, Origin::File(file.to_owned())),
                     Err(expected) => problems.add(&place, expected),
@@ -293,7 +298,7 @@ fn unknown(name: &str) -> String {
     }
 }
 
-fn scalars(setting: &Setting, value: Value) -> Result<Vec<String>, &'static str> {
+fn scalars(setting: &Row, value: Value) -> Result<Vec<String>, &'static str> {
     match value {
         Value::Array(values) if setting.kind == Kind::List => values
             .into_iter()
