@@ -28,9 +28,6 @@ mod rows;
 mod scratch;
 mod servers;
 mod shapes;
-#[expect(dead_code, reason = "the tests do more with it")]
-#[path = "../../tests/judge/wire.rs"]
-mod wire;
 
 use std::path::Path;
 use std::process::ExitCode;

@@ -17,7 +17,7 @@ use crate::client::Client;
 use crate::figures::{number, quantile, seconds};
 use crate::scratch::scratch;
 use crate::servers::Server;
-use crate::wire::{self, HISTOGRAM, Histogram, Metric, Span};
+use support::protobuf::{self, BucketSpan, Histogram, Metric, MetricType};
 
 /// How many times less than the Go Pushgateway every shape is to take.
 const GOAL: f64 = 10.0;
@@ -244,7 +244,7 @@ fn shapes() -> Result<Vec<Shape>> {
     posted.connections = CONNECTIONS_OF_LARGE;
     shapes.push(posted);
     let mut native = Shape::put("protobuf, ten native histograms of 40 buckets", 200, body::body);
-    native.content_type = wire::CONTENT_TYPE;
+    native.content_type = protobuf::CONTENT_TYPE;
     native.pushed = Box::new(native_histograms);
     shapes.push(native);
     Ok(shapes)
@@ -309,26 +309,26 @@ fn native_histograms(group: usize, round: usize) -> Vec<u8> {
         // Every other bucket has one more.
         let count = base.unsigned_abs() * u64::from(BUCKETS) + u64::from(BUCKETS / 2);
         let histogram = Histogram {
-            count: Some(count),
-            sum: Some(round as f64),
+            sample_count: Some(count),
+            sample_sum: Some(round as f64),
             schema: Some(3),
             zero_threshold: Some(1e-128),
             zero_count: Some(0),
             positive_span: vec![
-                Span { offset: Some(-10), length: Some(BUCKETS / 2) },
-                Span { offset: Some(3), length: Some(BUCKETS / 2) },
+                BucketSpan { offset: Some(-10), length: Some(BUCKETS / 2) },
+                BucketSpan { offset: Some(3), length: Some(BUCKETS / 2) },
             ],
             positive_delta: deltas,
             ..Histogram::default()
         };
         let metric = Metric {
-            label: wire::labels(&[("stage", "all")]),
+            label: protobuf::labels(&[("stage", "all")]),
             histogram: Some(histogram),
             ..Metric::default()
         };
-        wire::family(&format!("native_{family}_seconds"), HISTOGRAM, vec![metric])
+        protobuf::family(&format!("native_{family}_seconds"), MetricType::Histogram, vec![metric])
     });
-    wire::body(&families.collect::<Vec<_>>())
+    protobuf::body(&families.collect::<Vec<_>>())
 }
 
 /// What a real node exporter says, with as many labelled series as a larger machine has: where this

@@ -2,7 +2,7 @@
 //!
 //! Promises
 //! - A push or delete is answered, and visible, once it is durable; pushes are applied whole, one
-//!   after another (`tests/crash`, `tests/model.rs`).
+//!   after another (`tests/durability/crash`, `tests/blackbox/model`).
 //! - A snapshot never has a group whose deadline has come, whether or not the reaper ran.
 //! - What a push costs grows with the push, a scrape never renders or compresses what has not
 //!   changed (`benches/`).

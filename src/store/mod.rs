@@ -7,7 +7,7 @@
 //!
 //! Promises
 //! - When [`Store::sync`] has returned `Ok`, the batches applied before it survive a crash of this
-//!   process and of the host (`tests/crash`). A batch is there whole or not at all.
+//!   process and of the host (`tests/durability/crash`). A batch is there whole or not at all.
 //! - A group that is read is the one that was written, or an error.
 //! - A store that cannot be used is left as it is found.
 //!

@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use crate::harness::{Answer, Gateway, Tidegate, finished};
+use support::{Answer, Gateway, Tidegate, finished};
 
 const SWITCHES: &str = "[web]\nenable-admin-api = true\nenable-lifecycle = true\n";
 

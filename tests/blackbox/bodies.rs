@@ -1,8 +1,8 @@
 //! What a body may be: text, protobuf, compressed or not; and what is said of one that cannot be
 //! read.
 
-use crate::harness::protobuf::{self, COUNTER, GAUGE, HISTOGRAM, Histogram, Metric};
-use crate::harness::{Gateway, gzip, snappy_framed, snappy_raw, zstd};
+use support::protobuf::{self, Histogram, Metric, MetricType};
+use support::{Gateway, gzip, snappy_framed, snappy_raw, zstd};
 
 const PATH: &str = "/metrics/job/j";
 const TEXT: &[u8] = b"# TYPE m gauge\nm{l=\"1\"} 1\nm{l=\"2\"} 2.5e-7\n";
@@ -214,14 +214,21 @@ fn histogram(histogram: Histogram) -> Metric {
 #[test]
 fn protobuf_is_understood() {
     let gateway = Gateway::start("");
-    let mut help = protobuf::family("p", GAUGE, vec![protobuf::gauge(&[("l", "ü")], 1.5)]);
+    let mut help =
+        protobuf::family("p", MetricType::Gauge, vec![protobuf::gauge(&[("l", "ü")], 1.5)]);
     help.help = Some("In\ntwo lines.".into());
-    let counter =
-        Metric { counter: Some(protobuf::Value { value: Some(1e9) }), ..Metric::default() };
+    let counter = Metric {
+        counter: Some(protobuf::Counter { value: Some(1e9), ..Default::default() }),
+        ..Metric::default()
+    };
     let classic = Histogram {
         sample_count: Some(4),
         sample_sum: Some(8.5),
-        bucket: vec![protobuf::Bucket { cumulative_count: Some(3), upper_bound: Some(0.5) }],
+        bucket: vec![protobuf::Bucket {
+            cumulative_count: Some(3),
+            upper_bound: Some(0.5),
+            ..Default::default()
+        }],
         ..Histogram::default()
     };
     let native = Histogram {
@@ -235,13 +242,13 @@ fn protobuf_is_understood() {
         ..Histogram::default()
     };
     let body = protobuf::body(&[
-        protobuf::family("twice", GAUGE, vec![protobuf::gauge(&[], 1.0)]),
+        protobuf::family("twice", MetricType::Gauge, vec![protobuf::gauge(&[], 1.0)]),
         help,
-        protobuf::family("c", COUNTER, vec![counter]),
-        protobuf::family("classic", HISTOGRAM, vec![histogram(classic)]),
-        protobuf::family("native", HISTOGRAM, vec![histogram(native)]),
+        protobuf::family("c", MetricType::Counter, vec![counter]),
+        protobuf::family("classic", MetricType::Histogram, vec![histogram(classic)]),
+        protobuf::family("native", MetricType::Histogram, vec![histogram(native)]),
         // The later of two counts.
-        protobuf::family("twice", GAUGE, vec![protobuf::gauge(&[], 2.0)]),
+        protobuf::family("twice", MetricType::Gauge, vec![protobuf::gauge(&[], 2.0)]),
     ]);
     let other_order = "Application/vnd.google.Protobuf;encoding=delimited;x=y;\
                        proto=io.prometheus.client.MetricFamily";
@@ -275,7 +282,11 @@ fn protobuf_is_understood() {
 fn what_is_no_protobuf_is_refused_and_other_types_are_text() {
     let gateway = Gateway::start("");
     let protobuf = [("Content-Type", protobuf::CONTENT_TYPE)];
-    let good = protobuf::body(&[protobuf::family("m", GAUGE, vec![protobuf::gauge(&[], 1.0)])]);
+    let good = protobuf::body(&[protobuf::family(
+        "m",
+        MetricType::Gauge,
+        vec![protobuf::gauge(&[], 1.0)],
+    )]);
     for bad in [&b"m 1\n"[..], &good[..good.len() - 1], b"\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff"]
     {
         gateway.send("PUT", PATH, &protobuf, bad).expect(400);

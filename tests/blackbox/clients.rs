@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use crate::harness::{Gateway, finished, part};
+use support::{Gateway, finished, part};
 
 /// Runs a step of `clients.py`; returns what it prints.
 #[track_caller]

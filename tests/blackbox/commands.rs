@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 
 use serde_json::{Value, json};
 
-use crate::harness::{Client, Gateway, MILLISECOND, Tidegate, finished, minutes};
+use support::{Client, Gateway, MILLISECOND, Tidegate, finished, minutes};
 
 const ADMIN: &str = "[ttl]\ndefault = '1h'\n[web]\nenable-admin-api = true\n";
 

@@ -1,6 +1,6 @@
 //! DELETE removes one group, whole.
 
-use crate::harness::Gateway;
+use support::Gateway;
 
 #[test]
 fn a_deleted_group_is_gone_with_its_stamps() {

@@ -1,6 +1,6 @@
 //! Answers that do not wait for a body, heads that HTTP does not allow, and paths that push to nobody.
 
-use crate::harness::{Connection, Gateway, Tidegate, finished};
+use support::{Connection, Gateway, Tidegate, finished};
 
 const EXPECT: &str = "Host: t\r\nContent-Length: 1000000\r\nExpect: 100-continue\r\n";
 

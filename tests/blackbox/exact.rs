@@ -5,10 +5,8 @@ use std::ops::Range;
 
 use serde_json::{Value, json};
 
-use crate::harness::protobuf::{CONTENT_TYPE, body, family, gauge};
-use crate::harness::{
-    Answer, Client, Gateway, MILLISECOND, eventually, gunzip, just_below, minutes,
-};
+use support::protobuf::{CONTENT_TYPE, body, family, gauge};
+use support::{Answer, Client, Gateway, MILLISECOND, eventually, gunzip, just_below, minutes};
 
 const GZIP: (&str, &str) = ("Accept-Encoding", "gzip");
 const PROTOBUF: (&str, &str) = ("Accept", CONTENT_TYPE);

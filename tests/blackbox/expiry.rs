@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::harness::{Answer, Gateway, MILLISECOND, eventually, just_below, minutes};
+use support::{Answer, Gateway, MILLISECOND, eventually, just_below, minutes};
 
 const TEN_MINUTES: &str = "[ttl]\ndefault = '10m'\n";
 const HOUR_MS: i64 = 3_600_000;

@@ -4,8 +4,8 @@ use std::process::Command;
 
 use tempfile::TempDir;
 
-use crate::harness::protobuf::{CONTENT_TYPE, families};
-use crate::harness::{Client, Gateway, Process, Tidegate, eventually, minutes};
+use support::protobuf::{CONTENT_TYPE, families};
+use support::{Client, Gateway, Process, Tidegate, eventually, minutes};
 
 const PUSHED: &str = "# HELP c_total Help.\n# TYPE c_total counter\nc_total{l=\"a\"} 1\n\
                       c_total{l=\"b\"} 2\n# TYPE h histogram\nh_bucket{le=\"1\"} 3\nh_sum 4.5\nh_count 6\n";
@@ -31,7 +31,7 @@ fn protobuf_says_what_text_says() {
         let coded = answer.header("content-encoding").unwrap_or("identity").to_owned();
         assert_eq!(coded, encoding);
         let bytes = match encoding {
-            "gzip" => crate::harness::gunzip(&answer.body.clone()),
+            "gzip" => support::gunzip(&answer.body.clone()),
             "zstd" => zstd::decode_all(&answer.body.clone()[..]).unwrap(),
             _ => answer.body.clone(),
         };
@@ -41,11 +41,11 @@ fn protobuf_says_what_text_says() {
             families.iter().find(|family| family.name.as_deref() == Some(name)).unwrap()
         };
         let counter = of("c_total");
-        assert_eq!((counter.help.as_deref(), counter.kind), (Some("Help."), Some(0)));
+        assert_eq!((counter.help.as_deref(), counter.r#type), (Some("Help."), Some(0)));
         let values: Vec<_> = counter
             .metric
             .iter()
-            .filter_map(|metric| metric.counter.and_then(|c| c.value))
+            .filter_map(|metric| metric.counter.as_ref().and_then(|c| c.value))
             .collect();
         assert_eq!(values, [1.0, 2.0, 3.0]);
         let histogram = of("h").metric[0].histogram.clone().unwrap();

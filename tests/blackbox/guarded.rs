@@ -4,7 +4,7 @@
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::harness::{Answer, Client, Gateway, Tidegate, eventually, finished};
+use support::{Answer, Client, Gateway, Tidegate, eventually, finished};
 
 /// bob, whose password is "open sesame", at the least cost that there is.
 const USERS: &str = "basic_auth_users:\n  \

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::harness::{Exposition, Gateway, Listener, MILLISECOND, PATIENCE, minutes};
+use support::{Exposition, Gateway, Listener, MILLISECOND, PATIENCE, minutes};
 
 const HOUR: &str = "[ttl]\ndefault = '1h'\n[web]\nenable-admin-api = true\n";
 
@@ -225,7 +225,7 @@ fn events_are_followed_and_resumed() {
     let gateway = Gateway::start(HOUR);
     let mut listener = Listener::new(&gateway, "", None);
     gateway.put("/metrics/job/a", "m 1\n").expect(200);
-    let (id, name, data) = listener.next();
+    let (id, name, data) = listener.event();
     assert_eq!((name.as_str(), &data["labels"]), ("pushed", &json!({ "job": "a" })));
     drop(listener);
     gateway.put("/metrics/job/a", "m 1 1\n").expect(400);
@@ -234,10 +234,10 @@ fn events_are_followed_and_resumed() {
     gateway.delete("/metrics/job/a").expect(202);
     gateway.advance(minutes(60));
     let mut listener = Listener::new(&gateway, "", Some(&id));
-    let names: Vec<_> = (0..5).map(|_| listener.next().1).collect();
+    let names: Vec<_> = (0..5).map(|_| listener.event().1).collect();
     assert_eq!(names, ["refused", "refused", "pushed", "deleted", "expired"]);
     let mut some = Listener::new(&gateway, "?event=expired", Some(&id));
-    let (_, name, data) = some.next();
+    let (_, name, data) = some.event();
     assert_eq!((name.as_str(), &data["labels"]), ("expired", &json!({ "job": "b" })));
     // Who was connected to the gateway before a restart is told that events may be missing.
     let gateway = gateway.restart();

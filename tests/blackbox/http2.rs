@@ -13,9 +13,9 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::task::JoinSet;
 use tokio_rustls::TlsConnector;
 
-use crate::harness::{PATIENCE, Tidegate};
+use support::{PATIENCE, Tidegate};
 
-const PARTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/differential/tls");
+const PARTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/compatibility/differential/tls");
 
 /// Serves TLS with a user.
 fn serve(folder: &std::path::Path, flags: &[&str]) -> (Tidegate, SocketAddr) {

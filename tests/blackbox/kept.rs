@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::harness::{Gateway, MILLISECOND, eventually, minutes};
+use support::{Gateway, MILLISECOND, eventually, minutes};
 
 #[track_caller]
 fn kept(gateway: &Gateway) -> (Vec<String>, u64) {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 
-use crate::harness::{
+use support::{
     Answer, Client, Connection, Exposition, Gateway, Tidegate, eventually, gzip, minutes,
     push_in_chunks, snappy_framed, snappy_raw, zstd,
 };

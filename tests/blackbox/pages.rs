@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use serde_json::Value;
 
-use crate::harness::{Gateway, MILLISECOND};
+use support::{Gateway, MILLISECOND};
 
 const ADMIN: &str = "[web]\nenable-admin-api = true\n";
 const ALL: &str = "match[]=%7Bjob%3D~%22.%2B%22%7D";

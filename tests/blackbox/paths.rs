@@ -1,6 +1,6 @@
 //! From a path to a group, or to an answer that says what is wrong with it.
 
-use crate::harness::Gateway;
+use support::Gateway;
 
 #[test]
 fn a_path_names_a_group() {

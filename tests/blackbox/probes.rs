@@ -1,6 +1,6 @@
 //! Health and readiness, and connections that go on whatever was asked over them.
 
-use crate::harness::{Connection, Gateway, push_in_chunks};
+use support::{Connection, Gateway, push_in_chunks};
 
 #[test]
 fn a_gateway_that_serves_is_healthy_and_ready() {

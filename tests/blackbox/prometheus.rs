@@ -7,11 +7,11 @@ use std::process::{Command, Stdio};
 use tempfile::TempDir;
 use tidegate::time::{Clock as _, SystemClock};
 
-use crate::harness::protobuf::{
-    BucketSpan, CONTENT_TYPE, Exemplar, HISTOGRAM, Histogram, LabelPair, Metric, Timestamp, body,
+use support::protobuf::{
+    BucketSpan, CONTENT_TYPE, Exemplar, Histogram, LabelPair, Metric, MetricType, Timestamp, body,
     family,
 };
-use crate::harness::{Client, Gateway, Process, eventually, minutes, part, samples};
+use support::{Client, Gateway, Process, eventually, minutes, part, samples};
 
 /// The exposition of a real node exporter.
 fn node_exporter_output() -> String {
@@ -147,12 +147,12 @@ fn prometheus_gets_native_histograms_and_their_exemplars() {
         exemplars: vec![Exemplar {
             label: vec![id],
             value: Some(1.5),
-            timestamp: Some(Timestamp { seconds: now.0 / 1_000_000_000 }),
+            timestamp: Some(Timestamp { seconds: now.0 / 1_000_000_000, nanos: 0 }),
         }],
         ..Histogram::default()
     };
     let metric = Metric { histogram: Some(histogram), ..Metric::default() };
-    let pushed = body(&[family("native", HISTOGRAM, vec![metric])]);
+    let pushed = body(&[family("native", MetricType::Histogram, vec![metric])]);
     let headers = [("Content-Type", CONTENT_TYPE)];
     gateway.send("PUT", "/metrics/job/j", &headers, &pushed).expect(200);
 

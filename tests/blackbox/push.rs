@@ -1,6 +1,6 @@
 //! PUT replaces a group, POST the families that it brings, and the grouping labels always count.
 
-use crate::harness::{Gateway, minutes};
+use support::{Gateway, minutes};
 
 const NO_SETTINGS: &str = "";
 
@@ -237,7 +237,7 @@ fn large_groups_and_families_are_shown_whole() {
     gateway.put("/metrics/job/shrunk", series.replace("deep", "shrunk")).expect(200);
     gateway.put("/metrics/job/shrunk", "shrunk{n=\"1\"} 1\n").expect(200);
     let shown = gateway.scrape();
-    let check = |shown: &crate::harness::Exposition| {
+    let check = |shown: &support::Exposition| {
         let wide = shown.names().filter(|name| name.starts_with('f')).count();
         assert_eq!((wide, shown.family("deep").len()), (1000, 1 + 5000));
         assert_eq!(shown.family("shrunk").len(), 1 + 1);

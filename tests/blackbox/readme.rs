@@ -6,7 +6,7 @@ use std::process::Command;
 use tempfile::TempDir;
 use tidegate::config::Config;
 
-use crate::harness::part;
+use support::part;
 
 /// Blocks of a language in the README.
 fn blocks(language: &str) -> Vec<String> {

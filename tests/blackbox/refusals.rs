@@ -1,7 +1,7 @@
 //! What is refused, why, and that a refused push changes nothing but the time of the failure.
 
-use crate::harness::protobuf::{self, COUNTER, GAUGE, HISTOGRAM, SUMMARY};
-use crate::harness::{Answer, Gateway};
+use support::protobuf::{self, MetricType};
+use support::{Answer, Gateway};
 
 const PREFIX: &str = "pushed metrics are invalid or inconsistent with existing metrics: ";
 
@@ -33,9 +33,12 @@ fn text_that_contradicts_what_is_stored_is_refused() {
     let gateway = with_families();
     for (body, reason) in [
         ("# TYPE counter gauge\ncounter 1\n", "counter"),
-        ("untyped 1\ncounter 1\n", "should have COUNTER"),
-        ("# TYPE untyped counter\nuntyped 1\n", "has type COUNTER but should have UNTYPED"),
-        ("# TYPE histogram summary\nhistogram_sum 1\n", "should have HISTOGRAM"),
+        ("untyped 1\ncounter 1\n", "should have MetricType::Counter"),
+        (
+            "# TYPE untyped counter\nuntyped 1\n",
+            "has type MetricType::Counter but should have MetricType::Untyped",
+        ),
+        ("# TYPE histogram summary\nhistogram_sum 1\n", "should have MetricType::Histogram"),
         ("gauge{job=\"first\",l=\"1\"} 1 12\n", "pushed metrics must not have timestamps"),
         // Suffixes, the new one last…
         ("summary_count 1\n", "\"summary_count\" collides"),
@@ -47,9 +50,12 @@ fn text_that_contradicts_what_is_stored_is_refused() {
         ("# TYPE taken summary\ntaken_sum 1\n", "collides"),
         ("# TYPE taken histogram\ntaken_sum 1\n", "collides"),
         // The gateway's own families count too.
-        ("# TYPE tidegate_groups counter\ntidegate_groups 1\n", "should have GAUGE"),
+        ("# TYPE tidegate_groups counter\ntidegate_groups 1\n", "should have MetricType::Gauge"),
         ("tidegate_expiry_lag_seconds_count 1\n", "collides"),
-        ("# TYPE tidegate_expiry_lag_seconds gauge\ntidegate_expiry_lag_seconds 1\n", "HISTOGRAM"),
+        (
+            "# TYPE tidegate_expiry_lag_seconds gauge\ntidegate_expiry_lag_seconds 1\n",
+            "MetricType::Histogram",
+        ),
     ] {
         for method in ["PUT", "POST"] {
             let push = || gateway.send(method, "/metrics/job/second", &[], body.as_bytes());
@@ -162,19 +168,23 @@ fn protobuf_that_is_not_what_it_says_is_refused() {
     late.timestamp_ms = Some(1);
     let summary = |labels: &[(&str, &str)]| protobuf::Metric {
         gauge: None,
-        summary: Some(protobuf::Summary { sample_count: Some(1), sample_sum: Some(1.0) }),
+        summary: Some(protobuf::Summary {
+            sample_count: Some(1),
+            sample_sum: Some(1.0),
+            ..Default::default()
+        }),
         ..gauge(labels, 0.0)
     };
     let cases = [
-        ("m", COUNTER, gauge(&[], 1.0), "is not a COUNTER"),
-        ("m", HISTOGRAM, gauge(&[], 1.0), "is not a HISTOGRAM"),
-        ("m", GAUGE, two_labels, "two labels"),
-        ("m", GAUGE, grouping_label_twice, "two labels"),
-        ("m", GAUGE, gauge(&[("a-b", "1")], 1.0), "\"a-b\""),
-        ("m", GAUGE, gauge(&[("", "1")], 1.0), "\"\""),
-        ("m", GAUGE, gauge(&[("__x", "1")], 1.0), "\"__x\""),
-        ("m", GAUGE, late, "timestamps"),
-        ("m", SUMMARY, summary(&[("quantile", "1")]), "quantile"),
+        ("m", MetricType::Counter, gauge(&[], 1.0), "is not a MetricType::Counter"),
+        ("m", MetricType::Histogram, gauge(&[], 1.0), "is not a MetricType::Histogram"),
+        ("m", MetricType::Gauge, two_labels, "two labels"),
+        ("m", MetricType::Gauge, grouping_label_twice, "two labels"),
+        ("m", MetricType::Gauge, gauge(&[("a-b", "1")], 1.0), "\"a-b\""),
+        ("m", MetricType::Gauge, gauge(&[("", "1")], 1.0), "\"\""),
+        ("m", MetricType::Gauge, gauge(&[("__x", "1")], 1.0), "\"__x\""),
+        ("m", MetricType::Gauge, late, "timestamps"),
+        ("m", MetricType::Summary, summary(&[("quantile", "1")]), "quantile"),
     ];
     for (name, kind, metric, reason) in cases {
         let body = protobuf::body(&[protobuf::family(name, kind, vec![metric])]);
@@ -197,11 +207,11 @@ fn no_push_can_poison_the_gateway() {
     }
     let headers = [("Content-Type", protobuf::CONTENT_TYPE)];
     for name in ["", "a-b", "1a", "ä", "a b"] {
-        let family = protobuf::family(name, GAUGE, vec![protobuf::gauge(&[], 1.0)]);
+        let family = protobuf::family(name, MetricType::Gauge, vec![protobuf::gauge(&[], 1.0)]);
         let body = protobuf::body(&[family]);
         gateway.send("PUT", "/metrics/job/j", &headers, &body).expect(400);
     }
-    let mut nameless = protobuf::family("", GAUGE, vec![protobuf::gauge(&[], 1.0)]);
+    let mut nameless = protobuf::family("", MetricType::Gauge, vec![protobuf::gauge(&[], 1.0)]);
     nameless.name = None;
     gateway.send("PUT", "/metrics/job/j", &headers, &protobuf::body(&[nameless])).expect(400);
     let after = gateway.scrape();

@@ -8,7 +8,7 @@ use tempfile::TempDir;
 
 use tidegate::time::UnixNanos;
 
-use crate::harness::{Gateway, MILLISECOND, Tidegate, finished, just_below, minutes};
+use support::{Gateway, MILLISECOND, Tidegate, finished, just_below, minutes};
 
 const TEN_MINUTES: &str = "[ttl]\ndefault = '10m'\n";
 const HOUR_MS: i64 = 3_600_000;

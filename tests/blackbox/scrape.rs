@@ -1,6 +1,6 @@
 //! The exposition: one header a family, families in order, compressed or not the same.
 
-use crate::harness::{Exposition, Gateway, gunzip, minutes};
+use support::{Exposition, Gateway, gunzip, minutes};
 
 #[test]
 fn families_of_many_groups_are_merged_under_one_header_and_ordered_by_name() {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 
-use crate::harness::{Client, Process, Tidegate, eventually, finished};
+use support::{Client, Process, Tidegate, eventually, finished};
 
 /// Runs to the end: exit code, standard output, standard error.
 #[track_caller]

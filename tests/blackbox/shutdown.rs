@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use tempfile::TempDir;
 
-use crate::harness::{Connection, Gateway, Tidegate, eventually};
+use support::{Connection, Gateway, Tidegate, eventually};
 
 #[test]
 fn a_push_under_way_is_finished_and_kept() {

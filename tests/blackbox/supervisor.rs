@@ -3,7 +3,7 @@
 use std::os::unix::net::UnixDatagram;
 use std::time::Duration;
 
-use crate::harness::{Tidegate, eventually};
+use support::{Tidegate, eventually};
 
 #[test]
 fn systemd_is_told_of_readiness_life_reloads_and_the_end() {

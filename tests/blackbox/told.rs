@@ -1,6 +1,6 @@
 //! Who is told of what happens: the log, and followers of events.
 
-use crate::harness::{Client, Gateway, Listener, Tidegate, eventually, minutes};
+use support::{Client, Gateway, Listener, Tidegate, eventually, minutes};
 
 const HOUR: &str = "[ttl]\ndefault = '1h'\n";
 
@@ -76,7 +76,7 @@ fn a_follower_that_is_resumed_gets_exactly_what_it_missed() {
     let push = |job: usize| gateway.put(&format!("/metrics/job/j{job}"), "m 1\n").expect(200);
     let mut listener = Listener::new(&gateway, "", None);
     push(0);
-    let (mut last, ..) = listener.next();
+    let (mut last, ..) = listener.event();
     drop(listener);
     // More than are written in one go.
     for job in 1..600 {
@@ -86,7 +86,7 @@ fn a_follower_that_is_resumed_gets_exactly_what_it_missed() {
     for upto in [1, 300, 600] {
         let mut listener = Listener::new(&gateway, "", Some(&last));
         while seen.len() < upto {
-            let (id, name, data) = listener.next();
+            let (id, name, data) = listener.event();
             assert_eq!(name, "pushed");
             let job = data["labels"]["job"].as_str().unwrap().to_owned();
             seen.push(job[1..].parse().unwrap());
@@ -98,7 +98,7 @@ fn a_follower_that_is_resumed_gets_exactly_what_it_missed() {
     // Nothing is left: what comes next is what happens next.
     let mut listener = Listener::new(&gateway, "", Some(&last));
     push(1000);
-    assert_eq!(listener.next().2["labels"]["job"], "j1000");
+    assert_eq!(listener.event().2["labels"]["job"], "j1000");
     gateway.stop();
 }
 
@@ -143,12 +143,12 @@ fn a_follower_of_one_kind_is_told_of_that_kind_however_much_else_happens() {
         client.put(&format!("/metrics/job/j{job}?ttl=10m"), "m 1\n").expect(200);
     }
     gateway.advance(minutes(10));
-    let (_, name, data) = listener.next();
+    let (_, name, data) = listener.event();
     assert_eq!((name.as_str(), &data["labels"]["job"]), ("expired", &"goes".into()));
     eventually("the others", || {
         (gateway.scrape().value("tidegate_expired_groups_total") == "301").then_some(())
     });
     client.put("/metrics/job/goes?ttl=0s", "m 1\n").expect(200);
-    assert_eq!(listener.next().2["ttl"], "0s", "nothing of the others in between");
+    assert_eq!(listener.event().2["ttl"], "0s", "nothing of the others in between");
     gateway.stop();
 }

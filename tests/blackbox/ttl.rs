@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::harness::{Answer, Gateway, MILLISECOND, eventually, just_below, minutes};
+use support::{Answer, Gateway, MILLISECOND, eventually, just_below, minutes};
 
 const HOUR: &str = "[ttl]\ndefault = '1h'\n";
 

@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 
-use crate::harness::{Tidegate, eventually};
+use support::{Tidegate, eventually};
 
 fn settings(default: &str) -> String {
     format!("[ttl]\ndefault = '{default}'\n[config]\nwatch = true\n")

@@ -9,7 +9,7 @@ use hmac::{Hmac, KeyInit as _, Mac as _};
 use serde_json::{Value, json};
 use sha2::Sha256;
 
-use crate::harness::{Client, Gateway, PATIENCE, Tidegate, eventually, minutes};
+use support::{Client, Gateway, PATIENCE, Tidegate, eventually, minutes};
 
 /// Where the gateway sends to: each request waits until the test takes it.
 struct Endpoint(TcpListener);

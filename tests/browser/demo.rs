@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tidegate::time::UnixNanos;
 
-use crate::harness::{Gateway, eventually, minutes};
+use support::{Gateway, eventually, minutes};
 
 /// When the pages are looked at: a Thursday morning.
 const NOW: i64 = 1_773_307_800;

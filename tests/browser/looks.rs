@@ -5,8 +5,8 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::demo;
-use crate::harness::Gateway;
 use crate::script::{run, run_answering};
+use support::Gateway;
 
 /// Where a gateway is.
 pub(crate) fn at(gateway: &Gateway) -> Value {

@@ -16,9 +16,6 @@
 )]
 
 mod demo;
-#[expect(dead_code, unused_imports, reason = "the black-box tests do more with it")]
-#[path = "../blackbox/harness/mod.rs"]
-mod harness;
 mod looks;
 mod many;
 mod places;

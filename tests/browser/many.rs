@@ -6,8 +6,8 @@ use std::net::{SocketAddr, TcpStream};
 use serde_json::json;
 use tempfile::TempDir;
 
-use crate::harness::Tidegate;
 use crate::script::run;
+use support::Tidegate;
 
 const GROUPS: usize = 100_000;
 const CLIENTS: usize = 4;

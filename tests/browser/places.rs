@@ -7,8 +7,8 @@ use std::path::Path;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::harness::{Tidegate, finished};
 use crate::script::run;
+use support::{Tidegate, finished};
 
 /// bob, whose password is "open sesame", at the least cost that there is.
 const USERS: &str = "basic_auth_users:\n  \
@@ -22,7 +22,8 @@ fn tour(web_config: &str, args: &[&str], told: impl FnOnce(SocketAddr) -> Value)
     let file = folder.path().join("web.yml");
     std::fs::write(&file, web_config).unwrap();
     for name in ["server.pem", "server.key"] {
-        let tls = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/differential/tls");
+        let tls =
+            Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/compatibility/differential/tls");
         std::fs::copy(tls.join(name), folder.path().join(name)).unwrap();
     }
     let web_config = format!("--web.config.file={}", file.display());

@@ -7,7 +7,7 @@ use std::sync::{Condvar, Mutex, PoisonError};
 
 use serde_json::{Value, json};
 
-use crate::harness::part;
+use support::part;
 
 /// Set to a folder, the pictures go there.
 const PICTURES_VARIABLE: &str = "TIDEGATE_SCREENSHOTS";

@@ -5,9 +5,9 @@ use std::net::SocketAddr;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::harness::{Gateway, Tidegate};
 use crate::looks::{at, with_demo};
 use crate::script::{run, run_answering};
+use support::{Gateway, Tidegate};
 
 /// Set to a number, the pages stay open for so many seconds while things happen. Ten minutes is the
 /// long mode.

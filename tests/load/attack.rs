@@ -17,9 +17,9 @@ use tempfile::TempDir;
 
 use crate::cgroup::Cgroup;
 use crate::gateway::Gateway;
-use crate::harness::{Client, gzip, snappy_framed, snappy_raw, zstd};
 use crate::streams::{self, Asked, Takes};
 use crate::{alone, figure, groups, pass};
+use support::{Client, gzip, snappy_framed, snappy_raw, zstd};
 
 const MIB: usize = 1 << 20;
 /// What a bomb becomes.

@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use crate::connections::{answers, connect};
 use crate::gateway::{Gateway, Memory, unread};
-use crate::harness::{Client, eventually, gzip, snappy_framed, snappy_raw, zstd};
 use crate::others::{Others, limit_was_reached};
 use crate::{beside_others, figure};
+use support::{Client, eventually, gzip, snappy_framed, snappy_raw, zstd};
 
 const MIB: usize = 1 << 20;
 /// What each bomb would become.

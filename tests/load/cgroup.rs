@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::harness::PATIENCE;
+use support::PATIENCE;
 
 /// Removed when it is dropped; what ran in it has ended by then.
 #[derive(Debug)]

@@ -4,8 +4,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::gateway::{Gateway, number};
-use crate::harness::{Client, eventually};
 use crate::{SECONDS_VARIABLE, alone, figure, pass, variable};
+use support::{Client, eventually};
 
 const SECONDS: u64 = 15;
 const CLIENTS: usize = 4;

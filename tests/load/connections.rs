@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::gateway::Gateway;
-use crate::harness::{PATIENCE, eventually};
 use crate::others::{Others, go_on};
 use crate::{alone, beside_others, figure, pass};
+use support::{PATIENCE, eventually};
 
 const IDLE: usize = 10_000;
 const SLOW: usize = 1000;

@@ -8,7 +8,7 @@ use std::process::Command;
 
 use tempfile::TempDir;
 
-use crate::harness::{Exposition, Tidegate};
+use support::{Exposition, Tidegate};
 
 /// The binary, serving from a folder of its own.
 pub(crate) struct Gateway {

@@ -21,11 +21,9 @@ mod bombs;
 mod cgroup;
 mod churn;
 mod connections;
+mod costs;
 mod gateway;
 mod groups;
-#[expect(dead_code, unused_imports, reason = "the black-box tests do more with it")]
-#[path = "../blackbox/harness/mod.rs"]
-mod harness;
 mod others;
 mod queue;
 mod scrapers;

@@ -6,8 +6,8 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use crate::gateway::Gateway;
-use crate::harness::{Client, eventually};
 use crate::{figure, pass};
+use support::{Client, eventually};
 
 /// Between two requests of one client, so that they do not load the machine themselves.
 const PACE: Duration = Duration::from_millis(5);

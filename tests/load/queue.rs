@@ -12,8 +12,8 @@ use rustix::process::{Pid, Signal, kill_process_group};
 use tempfile::TempDir;
 
 use crate::gateway::number;
-use crate::harness::{PATIENCE, Tidegate, eventually, part};
 use crate::{beside_others, figure};
+use support::{PATIENCE, Tidegate, eventually, part};
 
 /// One batch takes up to 1024 pushes before it goes to the disk; so many more are to find the queue
 /// full.

@@ -6,9 +6,9 @@ use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 use crate::gateway::Gateway;
-use crate::harness::PATIENCE;
 use crate::others::{Others, limit_was_reached};
 use crate::{beside_others, figure, pass};
+use support::PATIENCE;
 
 const SCRAPERS: usize = 50;
 /// More than the buffers of two sockets hold, so that a scraper that does not read has the gateway

@@ -14,7 +14,7 @@ use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio_rustls::TlsConnector;
 
-use crate::harness::PATIENCE;
+use support::PATIENCE;
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
@@ -37,7 +37,7 @@ pub(crate) enum Takes {
 }
 
 fn certificate(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/differential/tls").join(name)
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/compatibility/differential/tls").join(name)
 }
 
 /// Writes a `web.config.file` with TLS into a folder, and returns where it is.

@@ -407,7 +407,8 @@ mod tests {
 
     #[test]
     fn tls_and_what_it_asks_of_clients_stay_too() {
-        let parts = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/differential/tls"));
+        let parts =
+            Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/compatibility/differential/tls"));
         let part = |name: &str| parts.join(name).display().to_string();
         let (cert, key, ca) = (part("server.pem"), part("server.key"), part("ca.pem"));
         let plain = format!("tls_server_config:\n  cert_file: {cert}\n  key_file: {key}\n");

@@ -1,0 +1,12 @@
+//! What is left of what was pushed: after `kill -9`, a full disk, a power cut, damage, and an upgrade.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "whatever a test does not expect fails it"
+)]
+
+mod crash;
+mod damage;
+mod migrations;
+mod power;
