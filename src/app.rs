@@ -124,7 +124,7 @@ impl App {
             config.gateway.names,
             clock.wall(),
             async {
-                // An error means that the sender is gone: that is to stop, too.
+                // An error means that the sender was dropped: that is to stop, too.
                 let _ = server_stopped.await;
             },
             config.shutdown_grace,
@@ -162,7 +162,7 @@ impl App {
         supervisor::stopping();
         if let Err(error) = ended {
             // Nothing that is left can be relied on: the sooner a supervisor starts it again, the
-            // better. What was acknowledged is on disk.
+            // better. Every acknowledged push is on disk.
             readiness.failed(&error.to_string());
             drop(stop_server);
             if served.is_none() {

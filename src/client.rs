@@ -75,7 +75,7 @@ impl Client {
         self.request(Method::PUT, path, (header::CONTENT_TYPE, content_type), body).map(drop)
     }
 
-    /// What `/api/v2` answers: its `data`, or its error.
+    /// The answer of `/api/v2`: its `data`, or its error.
     pub fn api(&self, method: Method, path: &str, body: &[u8]) -> Result<Value, ClientError> {
         let response = self.request(method, path, (header::ACCEPT, "application/json"), body)?;
         let failed = |reason| ClientError { url: self.place(path), reason };

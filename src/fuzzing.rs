@@ -1,4 +1,4 @@
-//! What must hold for any bytes at all, one function for each part that reads what others write:
+//! Properties that hold for any bytes at all, one function for each part that reads what others write:
 //! none panics, what can be read is the same once it is written and read again, and a body takes no
 //! more memory than a number of times its size.
 //!
@@ -19,6 +19,7 @@ use crate::config::Config;
 use crate::exposition::text::{self, LabelBlock};
 use crate::exposition::{Budget, ParseError, ParseLimits, PushFormat, persistence, protobuf};
 use crate::http::in_memory;
+use crate::model::duration::Exact;
 use crate::model::{
     Escaping, GroupingKey, Label, Meter, MetricFamily, NameRules, OverBudget, RuleTtl, Selector,
     TtlRule,
@@ -26,13 +27,13 @@ use crate::model::{
 
 const NAMES: [NameRules; 2] = [NameRules::Legacy, NameRules::Utf8];
 
-/// A body is counted as so many times its bytes at most while it is parsed: an empty label of protobuf, of
-/// two bytes, is the most for its size.
+/// A body is counted as so many times its bytes at most while it is parsed: an empty label of protobuf,
+/// of two bytes, is the most for its size.
 pub const TIMES: usize = 100;
 /// And so many bytes in any case.
 pub const BYTES: usize = 256 << 10;
 
-/// What a body of so many bytes may take.
+/// The memory that a body of so many bytes may take.
 pub fn bytes_max(body: usize) -> usize {
     BYTES + TIMES * body
 }
@@ -153,7 +154,7 @@ pub fn toml(data: &[u8]) {
     let Ok(config) = Config::from_toml(text) else { return };
     let mut written = String::new();
     for setting in &config.in_force {
-        // What is secret is not shown; of a list it cannot be told how it was cut.
+        // Secrets are not shown; of a list it cannot be told how it was cut.
         let is_whole = !setting.shown().contains("<secret>") && !LISTS.contains(&setting.name);
         // Written down, a default would be a choice.
         if !is_whole || setting.origin == "default" {
@@ -171,8 +172,8 @@ pub fn toml(data: &[u8]) {
         write!(written, "[[ttl.rules]]\nmatch = {selector}\nttl = \"{short}\"\n")
             .expect("a string grows as needed");
         if let RuleTtl::Auto(auto) = ttl {
-            let (min, max) = (humantime::format_duration(auto.min), auto.max);
-            let max = humantime::format_duration(max);
+            let (min, max) = (Exact(auto.min), auto.max);
+            let max = Exact(max);
             let missed = auto.missed;
             writeln!(written, "auto = {{ missed = {missed}, min = \"{min}\", max = \"{max}\" }}")
                 .expect("a string grows as needed");

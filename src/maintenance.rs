@@ -11,7 +11,7 @@ use crate::store::salvage::{self, RepairError, Salvaged};
 use crate::store::{OpenError, Options};
 use crate::time::UnixNanos;
 
-/// What was found, and done.
+/// The findings, and the repairs.
 #[derive(Debug)]
 pub struct Report {
     path: PathBuf,
@@ -27,7 +27,7 @@ pub enum MaintenanceError {
     Open(#[from] OpenError),
     #[error(transparent)]
     Repair(#[from] RepairError),
-    #[error("{} is in the way; it may be of a repair that was broken off: move it away", path.display())]
+    #[error("{} exists already, probably from a repair that was interrupted: move it away", path.display())]
     InTheWay { path: PathBuf },
     #[error(
         "the new store is in {}, but cannot be put in place of the old one", new.display()

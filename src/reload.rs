@@ -52,7 +52,7 @@ pub struct Reloading {
     pub requests: mpsc::Receiver<ReloadReply>,
 }
 
-/// What is read again, and what it is read into.
+/// The sources that are read again, and the parts that take them over.
 struct Parts {
     gateway: Gateway,
     load: Load,
@@ -61,14 +61,14 @@ struct Parts {
     web_config: Option<Arc<WebConfig>>,
 }
 
-/// Whether somebody asked for it, or a file has changed.
+/// The cause of a reload: somebody asked for it, or a file has changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Asked {
-    Yes,
-    No,
+enum Trigger {
+    Request,
+    File,
 }
 
-/// What reading the settings again came to.
+/// The outcome of a reload.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Outcome {
     replaced: Vec<&'static str>,
@@ -177,15 +177,15 @@ pub async fn run(gateway: Gateway, reloading: Reloading, mut stop: StopToken) {
     // It may have changed since the start read it, before it was watched.
     if watched.is_some() && !(all.load)(None).is_ok_and(|config| all.settings.are_those_of(&config))
     {
-        let _ = reload(&all, Asked::No).await;
+        let _ = reload(&all, Trigger::File).await;
     }
     loop {
         tokio::select! {
             () = stop.stopped() => return,
             Some(reply) = requests.recv() => {
                 last = watched.as_deref().map(read);
-                // Whoever asked may have gone.
-                let _ = reply.send(reload(&all, Asked::Yes).await);
+                // The client may have left.
+                let _ = reply.send(reload(&all, Trigger::Request).await);
             }
             Some(()) = changes.recv() => {
                 tokio::time::sleep(SETTLE).await;
@@ -196,8 +196,8 @@ pub async fn run(gateway: Gateway, reloading: Reloading, mut stop: StopToken) {
                 let now = watched.as_deref().map(read);
                 if now != last {
                     last = now;
-                    // What came of it is in the log.
-                    let _ = reload(&all, Asked::No).await;
+                    // The log has the outcome.
+                    let _ = reload(&all, Trigger::File).await;
                 }
             }
         }
@@ -254,7 +254,7 @@ impl Watch {
             return;
         }
         if let Some(old) = self.target.take() {
-            // An error means that it is gone.
+            // An error means that it was dropped.
             let _ = self.watcher.unwatch(&old);
         }
         if let Some(new) = target {
@@ -273,9 +273,9 @@ fn folder(file: &Path) -> PathBuf {
     folder.unwrap_or(Path::new(".")).to_owned()
 }
 
-async fn reload(parts: &Parts, asked: Asked) -> Result<String, String> {
+async fn reload(parts: &Parts, trigger: Trigger) -> Result<String, String> {
     supervisor::reloading();
-    let reloaded = replace(parts, asked).await;
+    let reloaded = replace(parts, trigger).await;
     supervisor::ready();
     parts.gateway.reloaded(reloaded.is_ok());
     match &reloaded {
@@ -292,14 +292,14 @@ async fn reload(parts: &Parts, asked: Asked) -> Result<String, String> {
     reloaded.map(|outcome| outcome.text())
 }
 
-async fn replace(parts: &Parts, asked: Asked) -> Result<Outcome, String> {
+async fn replace(parts: &Parts, trigger: Trigger) -> Result<Outcome, String> {
     let Parts { gateway, load, settings, access, web_config } = parts;
     let config = load(None).map_err(|problems| problems.to_string())?;
     let users = web_config.as_ref().is_some_and(|web_config| web_config.has_users());
     config.http.access.check(users).map_err(|error| error.to_string())?;
     let mut needs_restart = None;
-    match asked {
-        Asked::No => {
+    match trigger {
+        Trigger::File => {
             let guards = access.current().guards_beyond(&config.http.access);
             if let Some(what) = guards {
                 return Err(format!(
@@ -309,7 +309,7 @@ async fn replace(parts: &Parts, asked: Asked) -> Result<Outcome, String> {
             }
         }
         // First, as it changes nothing where something is wrong.
-        Asked::Yes => {
+        Trigger::Request => {
             if let Some(web_config) = web_config {
                 needs_restart = web_config.read_again().map_err(|error| error.to_string())?;
             }

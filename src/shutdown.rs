@@ -12,9 +12,9 @@ pub struct Signals {
     hangup: Signal,
 }
 
-/// What a signal asks for.
+/// The request that a signal stands for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Asked {
+pub enum Request {
     /// To stop; with the name of the signal.
     Stop(&'static str),
     Reload,
@@ -31,11 +31,11 @@ impl Signals {
     }
 
     /// Waits for the next one.
-    pub async fn next(&mut self) -> Asked {
+    pub async fn next(&mut self) -> Request {
         tokio::select! {
-            _ = self.interrupt.recv() => Asked::Stop("SIGINT"),
-            _ = self.terminate.recv() => Asked::Stop("SIGTERM"),
-            _ = self.hangup.recv() => Asked::Reload,
+            _ = self.interrupt.recv() => Request::Stop("SIGINT"),
+            _ = self.terminate.recv() => Request::Stop("SIGTERM"),
+            _ = self.hangup.recv() => Request::Reload,
         }
     }
 }

@@ -2,9 +2,9 @@
 //!
 //! Promises
 //! - Departures go out in order and in batches, each until it has arrived or too many wait behind
-//!   it: then the oldest are dropped, which is logged. What is sent again is what was sent before, byte
+//!   it: then the oldest are dropped, which is logged. A batch that is sent again is the same, byte
 //!   by byte.
-//! - What is sent goes to the URL of the settings and nowhere else: a redirection is a failure.
+//! - Batches go to the URL of the settings and nowhere else: a redirection is a failure.
 //! - Nothing else waits for the endpoint.
 //!
 //! Deliberately absent
@@ -20,7 +20,7 @@ use sha2::Sha256;
 use tokio::task::JoinHandle;
 use ureq::Agent;
 
-use crate::gateway::{Gateway, Happened, RemovedGroup};
+use crate::gateway::{EventKind, Gateway, RemovedGroup};
 use crate::http::query::json as api;
 use crate::model::RemovalReason;
 use crate::tasks::StopToken;
@@ -34,7 +34,7 @@ pub struct Options {
     pub secret: Option<String>,
 }
 
-/// What is sent.
+/// A batch as it is sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
     /// `{"version": 1, "groups": […]}`, each group as `/api/v2/expired` has it.
@@ -68,7 +68,7 @@ enum Failure {
     Unsent(String),
 }
 
-/// What is sent in one request.
+/// The groups of one request.
 struct Batch {
     /// So many of the groups that wait longest.
     groups: usize,
@@ -134,11 +134,11 @@ pub fn run(
                         }
                         Err(Failure::Refused(error)) => {
                             batch = None;
-                            let group = queue.pop_front().map(|gone| gone.key.to_string());
-                            tracing::error!(group, %error, "the webhook refuses to be told of a group that is gone");
+                            let group = queue.pop_front().map(|removed| removed.key.to_string());
+                            tracing::error!(group, %error, "the webhook rejects a removed group; dropping it");
                         }
                         Err(Failure::Unsent(error)) => {
-                            tracing::warn!(%error, retry_in = ?back_off, "the webhook was not told of groups that are gone");
+                            tracing::warn!(%error, retry_in = ?back_off, "cannot deliver removed groups to the webhook; will retry");
                             pause = Some(Box::pin(tokio::time::sleep(back_off)));
                             back_off = (back_off * 2).min(BACK_OFF_MAX);
                         }
@@ -164,17 +164,17 @@ fn take(gateway: &Gateway, seen: &mut u64, queue: &mut VecDeque<Arc<RemovedGroup
             return;
         }
         for event in followed.events {
-            if let Happened::Removed(removed) = &event.what {
+            if let EventKind::Removed(removed) = &event.what {
                 queue.push_back(Arc::clone(removed));
             }
         }
-        // What is on its way stays until it is known what came of it.
+        // A batch under way stays until its outcome is known.
         let kept = if begun { QUEUE_MAX + BATCH_MAX } else { QUEUE_MAX };
         if queue.len() > kept {
             let dropped = queue.len() - kept;
             let from = if begun { BATCH_MAX.min(queue.len() - dropped) } else { 0 };
             queue.drain(from..from + dropped);
-            tracing::warn!(dropped, "the webhook is too slow: groups that are gone were not told");
+            tracing::warn!(dropped, "the webhook is too slow: dropping removed groups");
         }
     }
 }
@@ -182,36 +182,37 @@ fn take(gateway: &Gateway, seen: &mut u64, queue: &mut VecDeque<Arc<RemovedGroup
 fn body(gateway: &Gateway, format: Format, batch: &[Arc<RemovedGroup>]) -> Value {
     match format {
         Format::Json => {
-            let groups: Vec<_> = batch.iter().map(|gone| api::removed(gateway, gone)).collect();
+            let groups: Vec<_> =
+                batch.iter().map(|removed| api::removed(gateway, removed)).collect();
             json!({ "version": 1, "groups": groups })
         }
-        Format::Alertmanager => batch.iter().map(|gone| alert(gone)).collect(),
+        Format::Alertmanager => batch.iter().map(|removed| alert(removed)).collect(),
     }
 }
 
 /// An alert as `POST /api/v2/alerts` of Alertmanager takes it. It resolves by itself.
-fn alert(gone: &RemovedGroup) -> Value {
+fn alert(removed: &RemovedGroup) -> Value {
     let mut labels: Map<String, Value> =
-        gone.key.labels().map(|(name, value)| (name.to_owned(), value.into())).collect();
+        removed.key.labels().map(|(name, value)| (name.to_owned(), value.into())).collect();
     labels.insert("alertname".into(), "TidegateGroupGone".into());
-    labels.insert("event".into(), gone.reason.as_str().into());
-    let last_push = gone.state.pushed.map_or_else(|| "never".into(), |at| api::time(Some(at)));
+    labels.insert("event".into(), removed.reason.as_str().into());
+    let last_push = removed.state.pushed.map_or_else(|| "never".into(), |at| api::time(Some(at)));
     let summary = format!(
         "The group {} {}",
-        gone.key,
-        match gone.reason {
-            RemovalReason::Expired => format!("expired: nobody pushed for {}", gone.state.ttl),
+        removed.key,
+        match removed.reason {
+            RemovalReason::Expired => format!("expired: nobody pushed for {}", removed.state.ttl),
             RemovalReason::Deleted => "was deleted".to_owned(),
         }
     );
     json!({
         "labels": labels,
         "annotations": { "summary": summary, "last_push": last_push },
-        "startsAt": api::time(Some(gone.at)),
+        "startsAt": api::time(Some(removed.at)),
     })
 }
 
-/// What sends requests. It follows no redirection: what is sent, and its signature, are for nobody else,
+/// Sends requests. It follows no redirection: the batch and its signature are for nobody else,
 /// and a POST that is followed loses its body.
 fn agent() -> Agent {
     let config = Agent::config_builder().timeout_global(Some(TIMEOUT)).max_redirects(0);

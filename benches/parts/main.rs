@@ -2,7 +2,7 @@
 //!
 //! ```sh
 //! cargo bench --bench parts             # some minutes
-//! cargo bench --bench parts -- --quick  # one, less exact
+//! cargo bench --bench parts -- --quick  # one, less protobuf
 //! cargo bench --bench parts -- judge    # those with this in their name
 //! ```
 //!

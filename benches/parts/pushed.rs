@@ -91,7 +91,7 @@ impl Lines {
 fn line(group: usize, value: f64) -> Rendered {
     let mut text = Vec::new();
     gauge_line(&mut text, "backup_size_bytes", value, &LabelBlock::of_group(&key(group)));
-    Rendered { text: Bytes::from(text), exact: None }
+    Rendered { text: Bytes::from(text), protobuf: None }
 }
 
 fn segments(criterion: &mut Criterion) {

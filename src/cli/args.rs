@@ -12,7 +12,7 @@ use crate::model::Selector;
 use crate::telemetry::build::{BUILD, Build};
 use crate::transfer::Destination;
 
-/// What the command line asks for.
+/// A parsed command line.
 #[derive(Debug)]
 pub(super) enum Args {
     /// Serve, with these settings.
@@ -121,7 +121,7 @@ fn failed(message: &str) -> clap::Error {
     command().error(clap::error::ErrorKind::Io, message)
 }
 
-/// What `--version` prints, in the manner of Prometheus's programs.
+/// The output of `--version`, in the manner of Prometheus's programs.
 fn version() -> String {
     let Build { version, revision, branch, user, date, compiler, os, arch } = BUILD;
     format!(
@@ -255,7 +255,7 @@ fn token() -> Command {
                 .required(true)
                 .value_delimiter(',')
                 .value_parser(Permission::NAMES.map(|(name, _)| name))
-                .help("What it may do"),
+                .help("Its permissions"),
         )
         .arg(
             Arg::new("match")

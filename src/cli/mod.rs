@@ -109,7 +109,7 @@ impl Failure {
             text.push_str(&error.to_string());
             source = error.source();
         }
-        // If standard error is gone there is nobody to tell.
+        // If standard error is closed nobody can be told.
         let _ = writeln!(std::io::stderr(), "{}", printable(&text));
         ExitCode::from(self.code)
     }

@@ -9,7 +9,7 @@ use super::{Ended, Failure, failed};
 use crate::app::App;
 use crate::config::{Config, FlagSettings};
 use crate::reload::Load;
-use crate::shutdown::{Asked, Signals};
+use crate::shutdown::{Request, Signals};
 use crate::telemetry::log;
 use crate::time::SystemClock;
 
@@ -52,12 +52,12 @@ async fn serve(config: Config, flags: FlagSettings) -> Result<Ended, Failure> {
             asked = signals.next() => asked,
         };
         match asked {
-            // What comes of it is in the log. Full: it is about to be done.
-            Asked::Reload => drop(reloads.try_send(tokio::sync::oneshot::channel().0)),
-            Asked::Stop(signal) if stop.take().is_some() => {
+            // The log has the outcome. Full: it is about to be done.
+            Request::Reload => drop(reloads.try_send(tokio::sync::oneshot::channel().0)),
+            Request::Stop(signal) if stop.take().is_some() => {
                 tracing::info!(signal, "stopping; a second signal stops at once");
             }
-            Asked::Stop(signal) => {
+            Request::Stop(signal) => {
                 tracing::warn!(signal, "stopping at once");
                 return Ok(Ended { text: String::new(), well: false });
             }

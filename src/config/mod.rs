@@ -70,7 +70,7 @@ impl Config {
         Ok(Self { file, ..config })
     }
 
-    /// What the settings would be if the file had this text.
+    /// Reads the settings as they would be if the file had this text.
     pub fn load_proposed(flags: &FlagSettings, text: &str) -> Result<Self, Problems> {
         let mut sources = Sources::default();
         let mut problems = Problems::default();

@@ -283,7 +283,7 @@ impl RawRule {
     }
 }
 
-/// What to say of a name that no setting has.
+/// The problem with a name that no setting has.
 fn unknown(name: &str) -> String {
     let last = name.rsplit('.').next().unwrap_or(name);
     let similar = SETTINGS.iter().map(|setting| setting.name).filter(|known| {

@@ -1,5 +1,6 @@
 //! The table of settings: a row has the name, the default, the type, how a value is parsed, what
-//! `--help` says, and the attributes. Flags, environment, TOML keys, `--help`, reloads and the API read it.
+//! `--help` says, and the attributes. Flags, environment, TOML keys, `--help`, reloads and the API read
+//! it.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -21,7 +22,7 @@ pub(super) struct Setting<T> {
     pub(super) parse: fn(&str) -> Result<T, String>,
 }
 
-/// What there is to say of a setting, whatever its type.
+/// A row of the table: all about a setting but its type.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Row {
     /// On the command line `--NAME`, in the TOML file the table and key, in the environment
@@ -282,7 +283,7 @@ settings! {
     ).live();
     TTL_DOWNTIME: Downtime = value(
         "ttl.downtime", "count", "WHAT", values::downtime,
-        "What becomes of deadlines while the gateway is down: count, they come nearer; pause, \
+        "Deadlines while the gateway is down: count, they come nearer; pause, \
          they move by the time that it was down",
     );
     TTL_STARTUP_GRACE: Duration = duration(
@@ -319,7 +320,7 @@ settings! {
     ).secret(Secret::Whole);
     ACCESS_ANONYMOUS: Permission = list(
         "access.anonymous", "", "WHAT", values::permission,
-        "What may be done by whoever shows neither a token of [[access.tokens]] nor a user of \
+        "Permissions of requests with neither a token of [[access.tokens]] nor a user of \
          web.config.file: push, delete, scrape, read, admin",
     ).live();
     ACCESS_ADMIN_FROM: IpNet = list(

@@ -14,7 +14,7 @@ fn the_example_lists_every_setting_with_its_default() {
     let example = include_str!("../../config.example.toml");
     let without_origins = |toml| Config { in_force: vec![], ..Config::from_toml(toml).unwrap() };
     assert_eq!(without_origins(example), without_origins(""));
-    // What is commented out is an example of its own.
+    // A commented-out part is an example of its own.
     let uncommented: String = example
         .lines()
         .map(|line| line.strip_prefix("#: ").unwrap_or(line).to_owned() + "\n")

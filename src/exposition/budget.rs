@@ -1,5 +1,5 @@
-//! What a body may bring, and take: looked at while it is parsed, so that parsing ends where it is too
-//! much.
+//! Bounds of a body, in series and in memory: checked while it is parsed, so that parsing ends where it
+//! is too much.
 
 use std::mem::size_of;
 
@@ -27,7 +27,7 @@ pub struct ParseLimits {
 
 /// So much is counted at a time.
 const STEP: usize = 32 * 1024;
-/// What an allocation takes beside its bytes, about.
+/// The overhead of an allocation beside its bytes, about.
 const ALLOCATION: usize = 16;
 
 impl ParseLimits {

@@ -40,7 +40,7 @@ struct Types {
     by_id: HashMap<i64, Type>,
 }
 
-/// What is left of a message.
+/// The rest of a message.
 #[derive(Clone, Debug)]
 struct Input<'a> {
     rest: &'a [u8],

@@ -14,7 +14,7 @@ pub struct Deflated {
     /// Of what it is when it is decompressed, as is the length.
     crc: u32,
     len: u64,
-    /// What a checksum is multiplied by when so many bytes follow: to find it takes longer than to
+    /// The factor of a checksum when so many bytes follow: to find it takes longer than to
     /// copy the part.
     shift: u32,
 }
@@ -29,7 +29,7 @@ pub struct Member {
 /// No name, no time, unknown system.
 pub const HEADER: [u8; 10] = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 255];
 
-/// What a part is worth.
+/// The effort that a part is worth.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Effort {
     /// It is sent once: the level is the least.

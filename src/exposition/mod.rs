@@ -6,7 +6,7 @@
 //! - Rendering gives the same bytes for the same input.
 //!
 //! Deliberately absent
-//! - No sockets, no store, no clock. What a push changes is none of this module's business.
+//! - No sockets, no store, no clock. The effect of a push is none of this module's business.
 
 pub mod budget;
 pub mod error;
@@ -47,7 +47,7 @@ impl PushFormat {
             if parameter.is_empty() {
                 continue;
             }
-            // What Go cannot read as a media type is none.
+            // A text that Go cannot read as a media type is none.
             let Some((name, value)) = parameter.split_once('=') else { return Self::Text };
             let (name, value) = (name.trim(), value.trim().trim_matches('"'));
             encoding |= name.eq_ignore_ascii_case("encoding") && value == "delimited";

@@ -21,7 +21,7 @@ pub enum Format {
     OpenMetrics(OpenMetricsVersion),
 }
 
-/// A version of OpenMetrics. What is sent differs in its name only.
+/// A version of OpenMetrics. Only the name that is sent differs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum OpenMetricsVersion {
     V0_0_1,

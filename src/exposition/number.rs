@@ -140,7 +140,7 @@ mod tests {
         String::from_utf8(out).unwrap()
     }
 
-    /// What Go's encoder wrote for these numbers.
+    /// The output of Go's encoder for these numbers.
     #[test]
     fn numbers_are_written_as_go_writes_them() {
         for (value, expected) in [

@@ -11,7 +11,7 @@ use crate::model::{
     Escaping, Exemplar, Histogram, Label, MetricFamily, MetricType, MetricValue, Quantile, Summary,
 };
 
-/// What an exposition ends with.
+/// The end of an exposition.
 pub const EOF: &[u8] = b"# EOF\n";
 
 const TOTAL: &str = "_total";
@@ -56,7 +56,7 @@ impl Names {
     }
 }
 
-/// What a family of a type adds to its name (OpenMetrics, "Reserved Suffixes").
+/// The suffixes that a family of a type reserves (OpenMetrics, "Reserved Suffixes").
 fn parts(kind: MetricType, counter: bool) -> &'static [&'static str] {
     match kind {
         MetricType::Counter if counter => &["_total", "_created"],

@@ -19,7 +19,8 @@ pub const BASE64_SUFFIX: &str = "@base64";
 /// The label of a push path that sets the TTL of the group.
 const TTL_LABEL: &str = "__ttl__";
 
-/// Base64 as the Go Pushgateway reads it. Accepts padding and does without, as Go's `RawURLEncoding` does here once padding is cut.
+/// Base64 as the Go Pushgateway reads it. Accepts padding and does without, as Go's `RawURLEncoding`
+/// does here once padding is cut.
 const BASE64: GeneralPurpose = GeneralPurpose::new(
     &URL_SAFE,
     GeneralPurposeConfig::new()
@@ -89,7 +90,7 @@ pub fn is_empty_job(local: &str) -> bool {
     rest.is_some_and(|rest| rest.strip_prefix(BASE64_SUFFIX).unwrap_or(rest) == "/")
 }
 
-/// What follows `/metrics/job`, if that is followed by a job: `/JOB…` or `@base64/JOB…`.
+/// The rest of a path behind `/metrics/job`, if there is a job: `/JOB…` or `@base64/JOB…`.
 pub fn below_job(path: &str) -> Option<&str> {
     let rest = path.strip_prefix(PREFIX)?;
     let job = rest.strip_prefix(BASE64_SUFFIX).unwrap_or(rest).strip_prefix('/')?;

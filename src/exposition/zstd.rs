@@ -9,7 +9,7 @@ const LEVEL: i32 = 3;
 /// Compresses a part, given in pieces, to a frame.
 pub fn frame<'a>(pieces: impl Iterator<Item = &'a [u8]>) -> Bytes {
     let text: Vec<_> = pieces.collect();
-    // An error means that memory ran out. What is sent then is broken, and is seen to be.
+    // An error means that memory ran out. The frame that is sent then is broken, and is seen to be.
     zstd::bulk::compress(&text.concat(), LEVEL).unwrap_or_default().into()
 }
 

@@ -1,4 +1,4 @@
-//! What a store may have: pieces of any bytes, and any bytes within pieces whose checksums are right.
+//! Contents of a store: pieces of any bytes, and any bytes within pieces whose checksums are right.
 
 use std::cell::RefCell;
 use std::sync::Arc;

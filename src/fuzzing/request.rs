@@ -33,7 +33,7 @@ struct Real {
     folder: TempDir,
     clock: ManualClock,
     utf8: bool,
-    /// What the gateway says of itself.
+    /// Self metrics.
     own: HashSet<String>,
     /// Absent only while it is being restarted.
     running: Option<Running>,
@@ -124,7 +124,7 @@ impl Real {
     fn import(&self, file: &[u8]) {
         let Ok(groups) = persistence::read(file) else { return };
         for group in groups {
-            // What cannot be stored is left out.
+            // Pushes that cannot be stored are left out.
             let _ = self.runtime.block_on(self.running().gateway.import(group, true));
         }
     }
@@ -146,7 +146,7 @@ impl Real {
         answer.body
     }
 
-    /// What a scrape shows of what was pushed: families that differ, of series that differ.
+    /// The pushed families in a scrape: families that differ, of series that differ.
     fn scrape(&self) -> Vec<MetricFamily> {
         let body = self.get(TEXT);
         let mut families = text::parse(&body, NameRules::Utf8)
@@ -193,7 +193,7 @@ impl Running {
         let store = Store::open(&store::Options { path, cache_bytes: 1 << 20 });
         let options = GatewayOptions {
             history: HistoryLimits { groups: 4, bytes: 64 << 10 },
-            // What a power cut would leave is not looked at here.
+            // Power cuts are not tested here.
             sync: Sync::Within(Duration::from_hours(1)),
             limits: LIMITS,
             names: if utf8 { NameRules::Utf8 } else { NameRules::Legacy },
@@ -230,7 +230,7 @@ const LIMITS: Limits = Limits {
     queue: 16,
 };
 
-/// What lies between separators.
+/// The parts between separators.
 fn split<'a>(text: &'a [u8], separator: &'a [u8]) -> impl Iterator<Item = &'a [u8]> {
     let ends = memmem::find_iter(text, separator).map(|at| (at, at + separator.len()));
     let ends: Vec<_> = ends.chain([(text.len(), text.len())]).collect();
@@ -242,7 +242,7 @@ fn split<'a>(text: &'a [u8], separator: &'a [u8]) -> impl Iterator<Item = &'a [u
     })
 }
 
-/// What comes before the first separator, and what comes behind it.
+/// The parts before and behind the first separator.
 fn halves<'a>(text: &'a [u8], separator: &[u8]) -> (&'a [u8], &'a [u8]) {
     match memmem::find(text, separator) {
         Some(at) => text.split_at_checked(at).map_or((text, &[]), |(before, rest)| {

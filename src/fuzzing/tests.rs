@@ -29,7 +29,7 @@ enum Edit {
     },
 }
 
-/// What a target begins with.
+/// The prefix of the name of a target.
 struct Inputs {
     corpus: Vec<Vec<u8>>,
     tokens: Vec<Vec<u8>>,
@@ -134,7 +134,7 @@ fn run(name: &str, target: fn(&[u8]), cases: u32) {
     let mut runner = proptest::test_runner::TestRunner::new(config);
     let result = runner.run(&strategy, |(base, edits)| {
         let input = inputs.mutated(base, &edits);
-        // What was found is shown as it goes into the corpus.
+        // A finding is shown as it goes into the corpus.
         let shown = input.escape_ascii().to_string();
         let run = std::panic::catch_unwind(|| target(&input));
         run.map_err(|_| TestCaseError::fail(format!("{name} of \"{shown}\"")))

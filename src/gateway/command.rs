@@ -1,4 +1,4 @@
-//! What the lane is asked to do.
+//! The commands of the lane.
 
 use std::sync::Arc;
 
@@ -106,7 +106,7 @@ pub(super) enum HeldUp<'a> {
     Everybody,
 }
 
-/// What is done to groups.
+/// An operation on groups.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Operation {
     /// Unless it was pushed at this wall time or later.
@@ -143,7 +143,7 @@ impl Command {
         }
     }
 
-    /// What the lane does with it, for the log.
+    /// The name of the command, for the log.
     pub(super) fn as_str(&self) -> &'static str {
         match self {
             Self::Push(..) => "judging a push to",

@@ -35,7 +35,7 @@ impl Deadlines {
         }
     }
 
-    /// A group is gone.
+    /// A group was removed.
     pub(super) fn remove(&mut self, id: GroupId) {
         if let Some(listed) = self.listed.get_mut(id as usize) {
             self.order.remove(&(*listed, id));

@@ -60,14 +60,14 @@ pub enum Refusal {
     )]
     Escaped { family: String, escaped: String, other: String },
     #[error(
-        "collected metric \"push_time_seconds\" of the group {key} was collected before with the same name and label values, in the group {sibling}: a label without a value is none"
+        "collected metric \"push_time_seconds\" of the group {key} was collected before with the same name and label values, in the group {sibling}: a label without a value is no label"
     )]
     Sibling { key: String, sibling: String },
-    /// Of a group that was to be brought back.
-    #[error("the group is there again: it was pushed since")]
+    /// Of a group that was to be restored.
+    #[error("the group exists again: it has been pushed since it was removed")]
     Exists,
     /// The same.
-    #[error("its TTL is 0s, so that it would be gone at once")]
+    #[error("its TTL is 0s: it would expire at once")]
     AtOnce,
     #[error("{what} has {found}, and {setting} is {limit}")]
     TooLong { what: &'static str, setting: Limit, found: u64, limit: u64 },

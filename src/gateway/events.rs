@@ -1,4 +1,4 @@
-//! What has happened lately, for those who follow it: the latest events, in order, each with a
+//! The latest events, for those who follow them: in order, each with a
 //! number by which a follower that was cut off goes on.
 
 use std::collections::VecDeque;
@@ -27,14 +27,14 @@ pub struct Event {
     /// Wall time.
     pub at: UnixNanos,
     pub key: GroupingKey,
-    pub what: Happened,
-    /// What followers are sent, once one has asked.
+    pub what: EventKind,
+    /// The text that followers are sent, once one has asked.
     text: OnceLock<Bytes>,
 }
 
-/// What happened.
+/// The kind of an event, with its details.
 #[derive(Clone, Debug)]
-pub enum Happened {
+pub enum EventKind {
     Pushed { expires: Expires },
     Refused { reason: Arc<str> },
     Removed(Arc<RemovedGroup>),
@@ -58,7 +58,7 @@ struct Kept {
     bytes: usize,
 }
 
-/// What a follower gets.
+/// The events that a follower gets.
 #[derive(Debug)]
 pub struct Followed {
     pub events: Vec<Arc<Event>>,
@@ -69,19 +69,19 @@ pub struct Followed {
 }
 
 impl Event {
-    /// What followers are sent of it: made for the first of them, and the same for all.
+    /// The text that followers are sent: made for the first of them, and the same for all.
     pub fn text(&self, make: impl FnOnce() -> Bytes) -> &Bytes {
         self.text.get_or_init(make)
     }
 
     /// About how much memory it takes, with its text.
     fn bytes(&self) -> usize {
-        let reason = if let Happened::Refused { reason } = &self.what { reason.len() } else { 0 };
+        let reason = if let EventKind::Refused { reason } = &self.what { reason.len() } else { 0 };
         512 + 3 * self.key.as_bytes().len() + 2 * reason
     }
 }
 
-impl Happened {
+impl EventKind {
     /// A push was refused. Of a long reason the begin is told.
     pub fn refused(reason: &str) -> Self {
         Self::Refused { reason: shortened(reason, REASON_CHARS_MAX).into() }
@@ -92,7 +92,7 @@ impl Happened {
         match self {
             Self::Pushed { .. } => "pushed",
             Self::Refused { .. } => "refused",
-            Self::Removed(gone) => gone.reason.as_str(),
+            Self::Removed(group) => group.reason.as_str(),
         }
     }
 }
@@ -109,7 +109,7 @@ impl EventLog {
     }
 
     /// Adds events: when, to which group, what.
-    pub fn add(&self, added: impl IntoIterator<Item = (UnixNanos, GroupingKey, Happened)>) {
+    pub fn add(&self, added: impl IntoIterator<Item = (UnixNanos, GroupingKey, EventKind)>) {
         let mut events = self.lock();
         let before = *self.latest.borrow();
         let mut id = before;
@@ -178,9 +178,9 @@ mod tests {
     use super::*;
     use crate::model::Label;
 
-    fn pushed(job: &str) -> (UnixNanos, GroupingKey, Happened) {
+    fn pushed(job: &str) -> (UnixNanos, GroupingKey, EventKind) {
         let key = GroupingKey::new(vec![Label::new("job", job)]).unwrap();
-        (UnixNanos(0), key, Happened::Pushed { expires: None })
+        (UnixNanos(0), key, EventKind::Pushed { expires: None })
     }
 
     #[test]
@@ -210,13 +210,13 @@ mod tests {
     fn what_is_kept_is_bounded_in_bytes() {
         let log = EventLog::new(UnixNanos(0));
         let key = GroupingKey::new(vec![Label::new("job", "x".repeat(60_000))]).unwrap();
-        let refused = || Happened::refused(&"y".repeat(100_000));
+        let refused = || EventKind::refused(&"y".repeat(100_000));
         log.add((0..EVENTS_MAX).map(|_| (UnixNanos(0), key.clone(), refused())));
         let Followed { events, missed, .. } = log.after(0, usize::MAX);
         assert!(missed && events.len() < 60, "{}", events.len());
         let bytes = events.iter().map(|event| event.bytes()).sum::<usize>();
         assert!(bytes <= BYTES_MAX, "{bytes}");
-        assert!(matches!(&events[0].what, Happened::Refused { reason } if reason.len() < 600));
+        assert!(matches!(&events[0].what, EventKind::Refused { reason } if reason.len() < 600));
     }
 
     /// It was told without end that it had missed some.

@@ -1,6 +1,6 @@
 //! The latest groups that expired or were deleted, and can be restored.
 //!
-//! What was stored of them stays where it is; a tombstone beside it says that the group was removed. So a
+//! Their records stay where they are; a tombstone beside them says that the group was removed. So a
 //! group is removed with one small write, and purged only once there are too many.
 
 use std::collections::VecDeque;

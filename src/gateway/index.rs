@@ -1,5 +1,5 @@
-//! What the lane judges commands against: groups, families, series and deadlines, kept up to date
-//! change by change. Only the lane sees it; it runs ahead of what is published by one batch.
+//! The index that the lane judges commands against: groups, families, series and deadlines, kept up to
+//! date change by change. Only the lane sees it; it runs ahead of what is published by one batch.
 
 use std::mem;
 use std::ops::Range;
@@ -16,7 +16,7 @@ use crate::model::name::is_metric_name;
 use crate::model::{Escaping, GroupState, GroupingKey, MetricType};
 use crate::time::UnixMillis;
 
-/// Number of a family in the index and in the view. Used again once the family is gone.
+/// Number of a family in the index and in the view. Used again once the family is removed.
 pub type FamilyId = u32;
 
 /// All that is stored, without its values.
@@ -28,10 +28,10 @@ pub struct Index {
     families: Slab<Family>,
     by_name: HashMap<Arc<str>, FamilyId>,
     /// Series that have labels beyond their group's, by their hash.
-    extras: HashTable<(u64, GroupId)>,
-    /// What is known of them, for the members that have such. Not in the member: most have none, and
+    own_label_series: HashTable<(u64, GroupId)>,
+    /// Such series, by member. Not in the member: most have none, and
     /// there is one for each family of each group.
-    extras_of: HashMap<(GroupId, FamilyId), Extras>,
+    own_label_series_of: HashMap<(GroupId, FamilyId), OwnLabelSeries>,
     /// Groups whose keys have names that a scraper may have escaped, by the hashes that their labels
     /// have then.
     by_escaped_labels: HashTable<(u64, GroupId)>,
@@ -45,7 +45,7 @@ pub struct Index {
     next_sequence: u64,
 }
 
-/// What is known of a group.
+/// A group in the index.
 #[derive(Debug)]
 pub struct Group {
     pub key: GroupingKey,
@@ -66,7 +66,7 @@ pub struct Group {
 
 /// Series of a member that have labels beyond their group's.
 #[derive(Debug)]
-struct Extras {
+struct OwnLabelSeries {
     series: u32,
     /// More than there are series where names may be escaped.
     hashes: Box<[u64]>,
@@ -83,7 +83,7 @@ pub struct Member {
     pub rendered: u32,
 }
 
-/// What is known of all families of one name.
+/// All families of one name.
 #[derive(Debug)]
 pub struct Family {
     pub name: Arc<str>,
@@ -110,7 +110,7 @@ struct Helps {
     /// The group whose push set what is shown, while that is known.
     latest: Option<GroupId>,
     latest_sequence: u64,
-    /// Whether the group that set what is shown is gone, and others disagree.
+    /// Whether the group whose help text is shown was removed, and others disagree.
     undecided: bool,
     /// Whether another text is shown than was when somebody last asked.
     changed: bool,
@@ -158,8 +158,8 @@ impl Index {
             by_labels: HashTable::new(),
             families: Slab::new(),
             by_name: HashMap::new(),
-            extras: HashTable::new(),
-            extras_of: HashMap::new(),
+            own_label_series: HashTable::new(),
+            own_label_series_of: HashMap::new(),
             by_escaped_labels: HashTable::new(),
             by_escaped_name: HashMap::new(),
             deadlines: Deadlines::default(),
@@ -171,7 +171,7 @@ impl Index {
         }
     }
 
-    /// What series are hashed with.
+    /// Hashes series.
     pub fn hasher(&self) -> SeriesHasher {
         self.hasher
     }
@@ -254,18 +254,24 @@ impl Index {
 
     /// Groups that have this series with labels beyond their own, by the whole hash.
     pub fn with_extra(&self, hash: u64) -> impl Iterator<Item = GroupId> + '_ {
-        self.extras.iter_hash(hash).filter(move |entry| entry.0 == hash).map(|entry| entry.1)
+        self.own_label_series
+            .iter_hash(hash)
+            .filter(move |entry| entry.0 == hash)
+            .map(|entry| entry.1)
     }
 
     /// Whether a group's family has series with labels beyond the group's.
     pub fn has_extras(&self, id: GroupId, member: &Member) -> bool {
-        self.extras_of.contains_key(&(id, member.family))
+        self.own_label_series_of.contains_key(&(id, member.family))
     }
 
     /// Whether one of its series has the labels of the group and no others.
     pub fn has_plain(&self, id: GroupId, member: &Member) -> bool {
-        let extras = self.extras_of.get(&(id, member.family)).map_or(0, |extras| extras.series);
-        member.series > extras
+        let own_label_series = self
+            .own_label_series_of
+            .get(&(id, member.family))
+            .map_or(0, |own_label_series| own_label_series.series);
+        member.series > own_label_series
     }
 
     /// All groups.
@@ -466,15 +472,16 @@ impl Index {
             return (family_id, changed);
         }
         self.release_extras(id, family_id);
-        let RenderedFamily { extras, also, .. } = new.rendered;
-        if !extras.is_empty() {
-            let hashes = extras.iter().map(|extra| extra.hash).chain(also.iter().map(|it| it.0));
+        let RenderedFamily { own_label_series, also, .. } = new.rendered;
+        if !own_label_series.is_empty() {
+            let hashes =
+                own_label_series.iter().map(|extra| extra.hash).chain(also.iter().map(|it| it.0));
             let hashes: Box<[u64]> = hashes.collect();
             for hash in &hashes {
-                self.extras.insert_unique(*hash, (*hash, id), |entry| entry.0);
+                self.own_label_series.insert_unique(*hash, (*hash, id), |entry| entry.0);
             }
-            let series = u32::try_from(extras.len()).unwrap_or(u32::MAX);
-            self.extras_of.insert((id, family_id), Extras { series, hashes });
+            let series = u32::try_from(own_label_series.len()).unwrap_or(u32::MAX);
+            self.own_label_series_of.insert((id, family_id), OwnLabelSeries { series, hashes });
         }
         (family_id, changed)
     }
@@ -507,7 +514,7 @@ impl Index {
         family.is_some_and(|family| mem::take(&mut family.helps.changed))
     }
 
-    /// Decides which help texts count where the groups that gave them are gone and others disagree.
+    /// Decides which help texts count where the groups that gave them were removed and others disagree.
     /// Returns the families that have another than before.
     ///
     /// Looks at every group, once for all families. Called at most once a batch, and only on such a
@@ -573,7 +580,7 @@ impl Index {
         self.release_extras(group, member.family);
         self.release_counts(member);
         let Some(family) = self.families.get_mut(member.family as usize) else { return };
-        family.helps.gone(group);
+        family.helps.remove(group);
         if family.members == 0 {
             let family = self.families.remove(member.family as usize);
             self.by_name.remove(&family.name);
@@ -591,9 +598,13 @@ impl Index {
 
     /// Takes back the series that a group's family claims.
     fn release_extras(&mut self, group: GroupId, family: FamilyId) {
-        let extras = self.extras_of.remove(&(group, family));
-        for hash in extras.map(|extras| extras.hashes).unwrap_or_default() {
-            if let Ok(entry) = self.extras.find_entry(hash, |entry| *entry == (hash, group)) {
+        let own_label_series = self.own_label_series_of.remove(&(group, family));
+        for hash in
+            own_label_series.map(|own_label_series| own_label_series.hashes).unwrap_or_default()
+        {
+            if let Ok(entry) =
+                self.own_label_series.find_entry(hash, |entry| *entry == (hash, group))
+            {
                 entry.remove();
             }
         }
@@ -610,11 +621,12 @@ impl Index {
 
     /// Whether a group's family has these very series beyond those that have the group's labels only.
     pub fn has_same_extras(&self, id: GroupId, family: FamilyId, new: &RenderedFamily) -> bool {
-        let RenderedFamily { extras, also, .. } = new;
-        let hashes = extras.iter().map(|extra| extra.hash).chain(also.iter().map(|it| it.0));
-        match self.extras_of.get(&(id, family)) {
+        let RenderedFamily { own_label_series, also, .. } = new;
+        let hashes =
+            own_label_series.iter().map(|extra| extra.hash).chain(also.iter().map(|it| it.0));
+        match self.own_label_series_of.get(&(id, family)) {
             Some(before) => before.hashes.iter().copied().eq(hashes),
-            None => extras.is_empty(),
+            None => own_label_series.is_empty(),
         }
     }
 }
@@ -686,7 +698,7 @@ impl Helps {
     }
 
     /// A group no longer has the family.
-    fn gone(&mut self, group: GroupId) {
+    fn remove(&mut self, group: GroupId) {
         if self.latest == Some(group) {
             self.latest = None;
             let only_shown = self.texts.len() == 1
@@ -726,8 +738,8 @@ mod tests {
         NewMember { name, kind, native, help, sequence, series: 1, rendered: &RENDERED }
     }
 
-    fn rendered(extras: Vec<ExtraSeries>) -> RenderedFamily {
-        RenderedFamily { lines: Rendered::default(), plain_hash: 0, extras, also: vec![] }
+    fn rendered(own_label_series: Vec<ExtraSeries>) -> RenderedFamily {
+        RenderedFamily { lines: Rendered::default(), plain_hash: 0, own_label_series, also: vec![] }
     }
 
     /// Gives a group one family.

@@ -8,11 +8,10 @@
 //!   changed (`benches/`).
 //!
 //! Deliberately absent
-//! - No HTTP, no settings file, no sled. A verdict of the judge is a function of state, command and time;
-//!   its tests keep the groups in a map.
+//! - No HTTP, no settings file, no sled. A verdict of the judge is a function of state, command and
+//!   time; its tests keep the groups in a map.
 
 pub mod command;
-pub mod condition;
 mod content;
 mod deadlines;
 pub mod error;
@@ -29,6 +28,7 @@ pub mod segment;
 mod shelves;
 pub mod stamps;
 pub mod state;
+pub mod status;
 pub mod view;
 
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -40,10 +40,9 @@ use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
 
 pub use command::{Operation, PushMode};
-pub use condition::Condition;
 pub use content::{FamilyContent, GroupContent};
 pub use error::{Error, Fault, Refusal};
-pub use events::{Event, EventLog, Happened, shortened};
+pub use events::{Event, EventKind, EventLog, shortened};
 pub use history::{HistoryLimits, RemovedGroup};
 pub use lane::{LaneError, LaneHandle, REAPER_SLEEP_MAX};
 pub use options::{Downtime, Limits, Options, Sync};
@@ -51,6 +50,7 @@ pub use scrape::{Exposition, ScrapeCache, ScrapeOptions};
 pub use state::Loaded;
 #[cfg(any(test, fuzzing))]
 pub(crate) use state::try_load;
+pub use status::GroupStatus;
 pub use view::GroupView;
 
 use command::{Command, Origin, Push, Times};
@@ -63,6 +63,7 @@ use view::{Totals, View};
 
 use crate::exposition::persistence::ForeignGroup;
 use crate::exposition::text::LabelBlock;
+use crate::model::duration::Exact;
 use crate::model::{
     GroupingKey, Meter, MetricFamily, NameRules, OverBudget, Policy, Ttl, TtlPolicy, Unmetered,
 };
@@ -82,7 +83,7 @@ pub struct Gateway {
 struct Shared {
     /// To the lane. Bounded.
     queue: Arc<Queue>,
-    /// What is durable. A std lock: scrapes hold it to copy a list of segments, the lane to put a
+    /// The published state. A std lock: scrapes hold it to copy a list of segments, the lane to put a
     /// batch's lines into theirs; nobody renders, compresses, or waits for the disk under it.
     view: Arc<RwLock<View>>,
     store: Arc<Store>,
@@ -94,7 +95,7 @@ struct Shared {
     stuck: Mutex<Option<Fault>>,
     hasher: SeriesHasher,
     options: Options,
-    /// What pushes are prepared with. Held to replace or clone it. The lane has its own.
+    /// The policy with which pushes are prepared. Held to replace or clone it. The lane has its own.
     policy: RwLock<Policy>,
     events: Arc<EventLog>,
     next_deadline: watch::Receiver<UnixMillis>,
@@ -151,7 +152,7 @@ impl Gateway {
             clock.restore_offset_ms(offset);
         }
         if let Some(alive) = store.alive_ms()?.map(UnixMillis) {
-            go_on_from(alive, &store, &*clock, options.downtime)?;
+            resume_clock(alive, &store, &*clock, options.downtime)?;
         }
         let hasher = SeriesHasher::random();
         let now = clock.now();
@@ -255,7 +256,7 @@ impl Gateway {
         mut meter: Box<dyn Meter>,
     ) -> Result<Expires, Error> {
         let shared = &*self.shared;
-        // What a push may bring was looked at when it was parsed. What comes from elsewhere may have
+        // The names in a push were checked when it was parsed. Groups from elsewhere may have
         // names that have to be quoted, or escaped, from now on.
         let is_legacy = || is_legacy_key(&key) && families.iter().all(is_legacy_family);
         if origin.times().is_some() && !is_legacy() {
@@ -264,7 +265,7 @@ impl Gateway {
         let series: usize = families.iter().map(|family| family.metrics.len()).sum();
         let options = &shared.options;
         let rules = Rules { limits: &options.limits, names: options.names, lenient };
-        let families = beside_other_tasks(series > SERIES_INLINE_MAX, || {
+        let families = block_in_place_if(series > SERIES_INLINE_MAX, || {
             prepare::prepare(&key, shared.hasher, rules, families, &mut *meter)
         })?;
         let policy = self.ttl_policy();
@@ -339,7 +340,7 @@ impl Gateway {
 
     /// Restores a removed group, for its TTL from now on.
     pub async fn restore_removed(&self, removed: Arc<RemovedGroup>) -> Result<Expires, Error> {
-        let read = beside_other_tasks(true, || self.read_group(removed.number));
+        let read = block_in_place_if(true, || self.read_group(removed.number));
         let Some(stored) = read.map_err(Fault::from)? else { return Err(Refusal::Exists.into()) };
         let GroupContent { key, created, pushed, failed, families } = stored;
         let own = removed.state.overridden.or(removed.state.asked);
@@ -365,12 +366,12 @@ impl Gateway {
         Ok(())
     }
 
-    /// What groups live by.
+    /// The TTL policy in force.
     pub fn ttl_policy(&self) -> Arc<TtlPolicy> {
         Arc::clone(&self.policy().ttl)
     }
 
-    /// What groups live by, and before when none expires.
+    /// The policy in force, with the time before which no group expires.
     pub fn policy(&self) -> Policy {
         self.shared.policy.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -390,7 +391,7 @@ impl Gateway {
         while let Some(after) = self.view().some_groups(next, GROUPS_AT_ONCE, now, &mut some) {
             next = after;
             some.retain(|group| take(group));
-            // What grows has room for as much again.
+            // A vector that grows has room for as much again.
             meter.take(2 * some.len() * size_of::<GroupView>())?;
             taken.append(&mut some);
         }
@@ -408,7 +409,7 @@ impl Gateway {
                 Ok(Err(_)) | Err(_) => return Err(Fault::Crowded),
             },
         };
-        let result = beside_other_tasks(true, work);
+        let result = block_in_place_if(true, work);
         drop(place);
         Ok(result)
     }
@@ -423,7 +424,7 @@ impl Gateway {
         while self.view().overdue(self.shared.clock.now()).next().is_some() {
             match self.reap().await {
                 Ok(()) => {}
-                // What there was can still be looked at.
+                // The published groups can still be read.
                 Err(Fault::Commit(_)) => break,
                 Err(fault) => return Err(fault),
             }
@@ -431,14 +432,14 @@ impl Gateway {
         Ok(self.view().removed().iter().rev().cloned().collect())
     }
 
-    /// What has happened lately.
+    /// The latest events.
     pub fn events(&self) -> &EventLog {
         &self.shared.events
     }
 
     /// A push was refused before it came here.
     pub fn note_refused(&self, key: GroupingKey, reason: &str) {
-        let what = Happened::refused(reason);
+        let what = EventKind::refused(reason);
         self.shared.events.add([(self.shared.clock.wall(), key, what)]);
     }
 
@@ -521,7 +522,7 @@ impl Gateway {
         Arc::clone(&self.shared.scrape_places).acquire_owned().await.ok()
     }
 
-    /// What can be read off the gateway now.
+    /// The readings of the gateway now.
     pub fn readings(&self) -> Readings {
         let totals = self.view().totals(self.shared.clock.now());
         self.readings_of(totals)
@@ -547,12 +548,12 @@ impl Gateway {
         self.shared.metrics.sample(self.shared.clock.now());
     }
 
-    /// What happened in the last hour, oldest first.
+    /// Samples of the last hour, oldest first.
     pub fn recent(&self) -> Vec<Slice> {
         self.shared.metrics.recent()
     }
 
-    /// What the kernel says of this process.
+    /// The kernel's figures for this process.
     pub fn process_families(&self) -> Vec<MetricFamily> {
         self.shared.metrics.process_families()
     }
@@ -562,12 +563,12 @@ impl Gateway {
         self.shared.options.limits
     }
 
-    /// How much is kept of what is gone.
+    /// How many removed groups are kept.
     pub fn history_limits(&self) -> HistoryLimits {
         self.shared.options.history
     }
 
-    /// How many groups can be brought back, and their bytes.
+    /// How many groups can be restored, and their bytes.
     pub fn history_size(&self) -> (usize, u64) {
         let view = self.view();
         let removed = view.removed();
@@ -610,7 +611,7 @@ impl Gateway {
         Some((next, some.iter().map(|group| group.number).collect()))
     }
 
-    /// Reads a group of [`Gateway::stored_groups`]; `None` if it is gone. Blocks on the store.
+    /// Reads a group of [`Gateway::stored_groups`]; `None` if it was removed. Blocks on the store.
     pub fn read_group(&self, number: u64) -> Result<Option<GroupContent>, ReadError> {
         self.shared.store.read(number)?.map(TryInto::try_into).transpose()
     }
@@ -645,7 +646,7 @@ pub struct Watch {
 pub struct Stuck {
     /// For how many looks it has been.
     pub looks: u32,
-    /// What is being done.
+    /// The work under way.
     pub doing: String,
 }
 
@@ -663,7 +664,7 @@ impl Watch {
 
 /// Decides from when gateway time goes on at a start, and keeps it. It was `alive` when the gateway was
 /// last known to run.
-fn go_on_from(
+fn resume_clock(
     alive: UnixMillis,
     store: &Store,
     clock: &dyn Clock,
@@ -671,8 +672,7 @@ fn go_on_from(
 ) -> Result<(), StartError> {
     let now = clock.now();
     let down = now.saturating_since(alive);
-    let for_people =
-        |time: Duration| humantime::format_duration(Duration::from_secs(time.as_secs()));
+    let for_people = |time: Duration| Exact(Duration::from_secs(time.as_secs()));
     if now < alive {
         // Such as in 1970, before NTP has set the clock: nothing is to live longer for it.
         let behind = for_people(alive.saturating_since(now)).to_string();
@@ -714,7 +714,7 @@ const SERIES_INLINE_MAX: usize = 2000;
 static LONG_WORK: Semaphore = Semaphore::const_new(4);
 
 /// Does work; where it is long and the runtime has other threads, leaves them this one's tasks.
-pub(crate) fn beside_other_tasks<T>(long: bool, work: impl FnOnce() -> T) -> T {
+pub(crate) fn block_in_place_if<T>(long: bool, work: impl FnOnce() -> T) -> T {
     let threads = |handle: &Handle| handle.runtime_flavor() == RuntimeFlavor::MultiThread;
     if long
         && Handle::try_current().is_ok_and(|handle| threads(&handle))

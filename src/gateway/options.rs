@@ -1,4 +1,4 @@
-//! What the gateway has to be told.
+//! Options of the gateway.
 
 use std::time::Duration;
 
@@ -8,14 +8,14 @@ use crate::model::{NameRules, TtlPolicy};
 /// Settings of the gateway.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Options {
-    /// What groups live by at the start; it may be replaced.
+    /// The TTL policy at the start; it may be replaced.
     pub ttl: TtlPolicy,
     pub downtime: Downtime,
     /// Nothing expires before the gateway has run for so long.
     pub startup_grace: Duration,
     /// Whether each group says when it expires.
     pub expose_deadline: bool,
-    /// How much is kept of what is gone.
+    /// How many removed groups are kept.
     pub history: HistoryLimits,
     pub sync: Sync,
     pub limits: Limits,
@@ -26,7 +26,7 @@ pub struct Options {
     pub consistency_check: bool,
 }
 
-/// What becomes of deadlines while the gateway is down.
+/// How deadlines move while the gateway is down.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Downtime {
     /// They come nearer.
@@ -81,9 +81,9 @@ pub struct Limits {
 }
 
 impl Limits {
-    /// What no group may have, whatever the settings: lengths of lines are kept in 32 bits.
+    /// The most bytes of any group, whatever the settings: lengths of lines are kept in 32 bits.
     pub const GROUP_BYTES_MAX: u64 = 1 << 30;
-    /// What the names and values of a grouping key may have between them: each of a group's lines has
+    /// The most bytes of the names and values of a grouping key: each of a group's lines has
     /// them, and so have three that the gateway adds.
     pub const KEY_BYTES_MAX: u64 = 16 << 10;
 

@@ -1,4 +1,4 @@
-//! What can be done with a push before it meets what is stored: checks of the push alone, the
+//! The part of a push that needs nothing that is stored: checks of the push alone, the
 //! rendered lines, the stored form, and the hashes of its series. Runs in parallel, before the
 //! lane.
 
@@ -48,7 +48,7 @@ pub struct RenderedFamily {
     /// Hash of the series that has the labels of the group and no others.
     pub plain_hash: u64,
     /// The series that have labels of their own.
-    pub extras: Vec<ExtraSeries>,
+    pub own_label_series: Vec<ExtraSeries>,
     /// Hashes that series have once their names are escaped, with the places of the metrics. Nearly
     /// always there are none.
     pub also: Vec<(u64, usize)>,
@@ -64,7 +64,7 @@ pub struct ExtraSeries {
     pub metric: usize,
 }
 
-/// What the families of one group are rendered with.
+/// The labels and options with which the families of one group are rendered.
 #[derive(Debug)]
 pub struct GroupRenderer<'a> {
     key: &'a GroupingKey,
@@ -152,7 +152,7 @@ pub fn is_legacy_family(family: &MetricFamily) -> bool {
     is_metric_name(&family.name) && labels.all(|label| is_label_name(&label.name))
 }
 
-/// What a push has to obey by itself.
+/// The rules for a push by itself.
 #[derive(Clone, Copy, Debug)]
 pub struct Rules<'a> {
     pub limits: &'a Limits,
@@ -276,8 +276,8 @@ fn check_alone(
 impl RenderedFamily {
     /// How many bytes it has in a scrape, and is kept in.
     pub fn bytes(&self) -> u64 {
-        let Rendered { text, exact } = &self.lines;
-        (text.len() + exact.as_ref().map_or(0, Bytes::len)) as u64
+        let Rendered { text, protobuf } = &self.lines;
+        (text.len() + protobuf.as_ref().map_or(0, Bytes::len)) as u64
     }
 }
 
@@ -306,16 +306,16 @@ impl<'a> GroupRenderer<'a> {
     fn render_into(&self, lines: &mut Vec<u8>, family: &MetricFamily) -> RenderedFamily {
         text::lines(lines, family, &self.block);
         let plain_hash = series_hash(&family.name, self.labels_hash);
-        let (extras, also) = self.claims(family);
-        let exact = (!family.metrics.iter().all(encode::is_whole_in_text)).then(|| {
-            let mut exact = Vec::with_capacity(256 * family.metrics.len());
+        let (own_label_series, also) = self.claims(family);
+        let protobuf = (!family.metrics.iter().all(encode::is_whole_in_text)).then(|| {
+            let mut protobuf = Vec::with_capacity(256 * family.metrics.len());
             for metric in &family.metrics {
-                encode::metric(&mut exact, metric, self.merged(&metric.labels));
+                encode::metric(&mut protobuf, metric, self.merged(&metric.labels));
             }
-            Bytes::from(exact)
+            Bytes::from(protobuf)
         });
-        let lines = Rendered { text: Bytes::new(), exact };
-        RenderedFamily { lines, plain_hash, extras, also }
+        let lines = Rendered { text: Bytes::new(), protobuf };
+        RenderedFamily { lines, plain_hash, own_label_series, also }
     }
 
     /// The series that could be another group's too, and the hashes that those have beside their own
@@ -324,7 +324,7 @@ impl<'a> GroupRenderer<'a> {
         let legacy = self.legacy && is_metric_name(&family.name);
         let mut encoded = Vec::with_capacity(256);
         let mut also = Vec::new();
-        let extras = family
+        let own_label_series = family
             .metrics
             .iter()
             .enumerate()
@@ -345,7 +345,7 @@ impl<'a> GroupRenderer<'a> {
                 ExtraSeries { hash, labels_hash, metric: at }
             })
             .collect();
-        (extras, also)
+        (own_label_series, also)
     }
 
     /// Prepares a family, but for its lines and its stored metrics, which are appended to the
@@ -466,16 +466,17 @@ impl<'a> GroupRenderer<'a> {
         if family.metrics.len() < 2 {
             return Ok(());
         }
-        if family.metrics.len() - rendered.extras.len() > 1 {
+        if family.metrics.len() - rendered.own_label_series.len() > 1 {
             return Err(duplicate(&[]));
         }
-        let plain = (family.metrics.len() > rendered.extras.len()).then(|| {
+        let plain = (family.metrics.len() > rendered.own_label_series.len()).then(|| {
             (rendered.plain_hash, family.metrics.iter().position(|m| m.labels.is_empty()))
         });
         let plain = plain.and_then(|(hash, at)| Some((hash, at?)));
-        let extras = rendered.extras.iter().map(|extra| (extra.hash, extra.metric));
+        let own_label_series =
+            rendered.own_label_series.iter().map(|extra| (extra.hash, extra.metric));
         let also = rendered.also.iter().copied();
-        let mut hashes: Vec<(u64, usize)> = extras.chain(plain).chain(also).collect();
+        let mut hashes: Vec<(u64, usize)> = own_label_series.chain(plain).chain(also).collect();
         hashes.sort_unstable();
         let own = |at: usize| family.metrics.get(at).map_or(&[][..], |metric| &*metric.labels);
         let pairs = hashes.iter().zip(hashes.iter().skip(1));
@@ -565,7 +566,7 @@ mod tests {
     #[test]
     fn an_empty_instance_of_the_body_is_the_one_that_the_group_gives() {
         let families = prepared(&key(&[("job", "j")]), "m{instance=\"\"} 1\n").unwrap();
-        assert!(families[0].rendered.extras.is_empty());
+        assert!(families[0].rendered.own_label_series.is_empty());
     }
 
     #[test]
@@ -644,7 +645,7 @@ mod tests {
         };
         let wide = families(&key(&[("job", "j")]), "m{instance=\"i\",zone=\"z\"} 1\n");
         let narrow = key(&[("job", "j"), ("instance", "i"), ("zone", "z")]);
-        assert_eq!(wide.extras[0].hash, families(&narrow, "m 1\n").plain_hash);
-        assert_eq!(wide.extras[0].labels_hash, hasher.group(&narrow));
+        assert_eq!(wide.own_label_series[0].hash, families(&narrow, "m 1\n").plain_hash);
+        assert_eq!(wide.own_label_series[0].labels_hash, hasher.group(&narrow));
     }
 }

@@ -1,4 +1,4 @@
-//! What will be, before it is: which groups will have expired at an instant, under the policy in
+//! Which groups will have expired at a given time, under the policy in
 //! force or under another.
 
 use super::view::GroupView;
@@ -6,9 +6,9 @@ use crate::model::{GroupState, Policy};
 use crate::model::{Ttl, TtlSource};
 use crate::time::UnixMillis;
 
-/// What a group lives by, and why.
+/// The TTL and the deadline of a group, and where they come from.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Fate {
+pub struct TtlDecision {
     pub ttl: Ttl,
     pub source: TtlSource,
     /// The rule that matches the group, whether or not its TTL counts: its position, from zero, and
@@ -17,8 +17,8 @@ pub struct Fate {
     pub deadline: UnixMillis,
 }
 
-impl Fate {
-    /// What a group lives by under this policy, if nobody pushes to it.
+impl TtlDecision {
+    /// The decision for a group under this policy, if nobody pushes to it.
     pub fn of(group: &GroupView, policy: &Policy) -> Self {
         let rule = policy.ttl.rule_of(&group.key);
         let mut state = GroupState::clone(&group.state);
@@ -32,7 +32,7 @@ impl Fate {
     }
 
     /// Whether the group will have expired.
-    pub fn is_gone(&self, at: UnixMillis) -> bool {
+    pub fn has_expired(&self, at: UnixMillis) -> bool {
         self.deadline <= at
     }
 }

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 
-/// Number of a group in the index and in the view. Used again once the group is gone.
+/// Number of a group in the index and in the view. Used again once the group is removed.
 pub type GroupId = u32;
 
 /// A new segment is begun rather than let one grow beyond this. Large enough that compressing
@@ -31,17 +31,17 @@ pub struct Segment {
     bytes: Vec<u8>,
     /// The metrics of groups whose lines do not say all of them, in the order of the groups. Mostly
     /// there are none.
-    exact: Vec<(GroupId, Bytes)>,
+    protobuf: Vec<(GroupId, Bytes)>,
     generation: u64,
 }
 
-/// What a group has of one family.
+/// The lines of one family of a group.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Rendered {
     /// The lines of its series.
     pub text: Bytes,
     /// Its metrics in protobuf, where the lines lose something of them.
-    pub exact: Option<Bytes>,
+    pub protobuf: Option<Bytes>,
 }
 
 /// The segments of one family. The groups of a segment come before those of the next.
@@ -65,7 +65,7 @@ impl Segment {
             groups: Vec::new(),
             lens: Vec::new(),
             bytes: Vec::new(),
-            exact: Vec::new(),
+            protobuf: Vec::new(),
             generation: 0,
         }
     }
@@ -82,35 +82,35 @@ impl Segment {
 
     /// The lines of each group, and its metrics where the lines lose something of them.
     pub fn entries(&self) -> impl Iterator<Item = (&[u8], Option<&Bytes>)> {
-        let mut exact = self.exact.iter().peekable();
+        let mut protobuf = self.protobuf.iter().peekable();
         let mut at = 0;
         self.groups.iter().zip(&self.lens).map(move |(group, len)| {
             let end = at + *len as usize;
             let lines = self.bytes.get(at..end).unwrap_or_default();
             at = end;
-            (lines, exact.next_if(|(of, _)| of == group).map(|found| &found.1))
+            (lines, protobuf.next_if(|(of, _)| of == group).map(|found| &found.1))
         })
     }
 
     /// Whether the lines say all that there is to say.
     pub fn is_whole_in_text(&self) -> bool {
-        self.exact.is_empty()
+        self.protobuf.is_empty()
     }
 
-    fn exact_of(&self, group: GroupId) -> Option<&Bytes> {
-        let at = self.exact.binary_search_by_key(&group, |entry| entry.0).ok()?;
-        self.exact.get(at).map(|entry| &entry.1)
+    fn protobuf_of(&self, group: GroupId) -> Option<&Bytes> {
+        let at = self.protobuf.binary_search_by_key(&group, |entry| entry.0).ok()?;
+        self.protobuf.get(at).map(|entry| &entry.1)
     }
 
-    fn put_exact(&mut self, group: GroupId, exact: Option<&Bytes>) {
-        match (self.exact.binary_search_by_key(&group, |entry| entry.0), exact) {
+    fn put_protobuf(&mut self, group: GroupId, protobuf: Option<&Bytes>) {
+        match (self.protobuf.binary_search_by_key(&group, |entry| entry.0), protobuf) {
             (Ok(at), Some(new)) => {
-                if let Some(entry) = self.exact.get_mut(at) {
+                if let Some(entry) = self.protobuf.get_mut(at) {
                     entry.1 = new.clone();
                 }
             }
-            (Ok(at), None) => drop(self.exact.remove(at)),
-            (Err(at), Some(new)) => self.exact.insert(at, (group, new.clone())),
+            (Ok(at), None) => drop(self.protobuf.remove(at)),
+            (Err(at), Some(new)) => self.protobuf.insert(at, (group, new.clone())),
             (Err(_), None) => {}
         }
     }
@@ -142,8 +142,8 @@ impl Segment {
             }
             at = end;
         }
-        let stays = self.exact.iter().filter(|entry| groups.binary_search(&entry.0).is_err());
-        rest.exact = stays.cloned().collect();
+        let stays = self.protobuf.iter().filter(|entry| groups.binary_search(&entry.0).is_err());
+        rest.protobuf = stays.cloned().collect();
         rest
     }
 
@@ -182,9 +182,9 @@ impl Segment {
         &mut self,
         group: GroupId,
         found: Result<(usize, std::ops::Range<usize>), usize>,
-        Rendered { text: lines, exact }: &Rendered,
+        Rendered { text: lines, protobuf }: &Rendered,
     ) {
-        self.put_exact(group, exact.as_ref());
+        self.put_protobuf(group, protobuf.as_ref());
         let len = u32::try_from(lines.len()).expect("the limits keep a push below 4 GiB");
         let before = found.as_ref().map_or(0, |(_, range)| range.len());
         self.make_room(lines.len().saturating_sub(before));
@@ -238,10 +238,10 @@ impl Segment {
         let at = before.count().clamp(1, self.groups.len() - 1);
         let start = self.offset(at);
         let first = self.groups.get(at).copied().unwrap_or(GroupId::MAX);
-        let exact = self.exact.partition_point(|entry| entry.0 < first);
+        let protobuf = self.protobuf.partition_point(|entry| entry.0 < first);
         let rest = Self {
             groups: self.groups.split_off(at),
-            exact: self.exact.split_off(exact),
+            protobuf: self.protobuf.split_off(protobuf),
             lens: self.lens.split_off(at),
             bytes: self.bytes.split_off(start),
             generation: next_generation(),
@@ -255,7 +255,7 @@ impl Segment {
         self.groups.shrink_to_fit();
         self.lens.shrink_to_fit();
         self.bytes.shrink_to_fit();
-        self.exact.shrink_to_fit();
+        self.protobuf.shrink_to_fit();
     }
 }
 
@@ -290,7 +290,7 @@ impl Segments {
         let found = segment.find(group);
         if let Ok((_, range)) = &found
             && segment.bytes.get(range.clone()) == Some(lines)
-            && segment.exact_of(group) == rendered.exact.as_ref()
+            && segment.protobuf_of(group) == rendered.protobuf.as_ref()
         {
             // Unchanged: whoever has compressed this segment need not do it again.
             return;
@@ -354,7 +354,7 @@ impl Segments {
             left.groups.extend_from_slice(&right.groups);
             left.lens.extend_from_slice(&right.lens);
             left.bytes.extend_from_slice(&right.bytes);
-            left.exact.extend_from_slice(&right.exact);
+            left.protobuf.extend_from_slice(&right.protobuf);
             left.generation = next_generation();
             self.list.remove(at + 1);
         }
@@ -374,16 +374,16 @@ mod tests {
     }
 
     fn text(text: &[u8]) -> Rendered {
-        Rendered { text: Bytes::copy_from_slice(text), exact: None }
+        Rendered { text: Bytes::copy_from_slice(text), protobuf: None }
     }
 
-    /// What each group has, as the entries say.
+    /// The lines of each group, as the entries say.
     fn entries(segments: &Segments) -> Vec<(GroupId, Rendered)> {
         let groups = segments.list.iter().flat_map(|segment| segment.groups.iter().copied());
         let entries = segments.list.iter().flat_map(|segment| segment.entries());
-        let rendered = entries.map(|(lines, exact)| Rendered {
+        let rendered = entries.map(|(lines, protobuf)| Rendered {
             text: Bytes::copy_from_slice(lines),
-            exact: exact.cloned(),
+            protobuf: protobuf.cloned(),
         });
         groups.zip(rendered).collect()
     }
@@ -457,7 +457,7 @@ mod tests {
 
     fn ops() -> impl Strategy<Value = Vec<Op>> {
         let put = (0..60_u32, 0..9000_usize, any::<u8>(), any::<bool>())
-            .prop_map(|(group, len, byte, exact)| Op::Put(group, len, byte, exact));
+            .prop_map(|(group, len, byte, protobuf)| Op::Put(group, len, byte, protobuf));
         let remove = prop::collection::btree_set(0..60_u32, 0..20)
             .prop_map(|groups| Op::Remove(groups.into_iter().collect()));
         prop::collection::vec(prop_oneof![4 => put, 1 => remove], 1..120)
@@ -469,9 +469,9 @@ mod tests {
             let (mut segments, mut map) = (Segments::default(), BTreeMap::new());
             for op in ops {
                 match op {
-                    Op::Put(group, len, byte, exact) => {
-                        let exact = exact.then(|| Bytes::from(vec![byte; 3]));
-                        let rendered = Rendered { text: vec![byte; len].into(), exact };
+                    Op::Put(group, len, byte, protobuf) => {
+                        let protobuf = protobuf.then(|| Bytes::from(vec![byte; 3]));
+                        let rendered = Rendered { text: vec![byte; len].into(), protobuf };
                         segments.put(group, &rendered);
                         if len > 0 {
                             map.insert(group, rendered);

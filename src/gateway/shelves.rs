@@ -1,6 +1,6 @@
 //! The families that are shown, in byte order of their names, on shelves of some hundred each.
 //!
-//! A scrape takes the shelves as they are. What changes makes its own shelf anew for the next one that
+//! A scrape takes the shelves as they are. A change makes its own shelf anew for the next one that
 //! asks, and no other: scrapes of one state share all of it, those of two states all that is alike.
 
 use std::collections::BTreeMap;
@@ -23,13 +23,13 @@ pub(super) struct Shelves<K, T> {
 /// Where a name is.
 pub(super) type ShelfId = usize;
 
-/// What a scrape takes of a shelf.
+/// A shelf as a scrape takes it.
 pub(super) type Shown<T> = Arc<[Arc<T>]>;
 
 #[derive(Debug)]
 struct Shelf<K, T> {
     names: Vec<(Arc<str>, K)>,
-    /// What they stand for, once somebody has asked since it changed.
+    /// Their values, once somebody has asked since one changed.
     shown: OnceLock<Shown<T>>,
 }
 
@@ -70,7 +70,7 @@ impl<K: Copy, T> Shelves<K, T> {
         self.order.insert(first, id);
     }
 
-    /// What a name stands for.
+    /// The value of a name.
     pub(super) fn get(&self, name: &str) -> Option<K> {
         let shelf = self.shelves.get(self.find(name))?;
         let at = shelf.names.binary_search_by(|(other, _)| other.as_ref().cmp(name)).ok()?;
@@ -94,7 +94,7 @@ impl<K: Copy, T> Shelves<K, T> {
         }
     }
 
-    /// What a name on this shelf stands for is about to change.
+    /// The value of a name on this shelf is about to change.
     pub(super) fn changed(&mut self, id: ShelfId) {
         if let Some(shelf) = self.shelves.get_mut(id) {
             shelf.shown.take();

@@ -1,5 +1,5 @@
-//! What scrapes and the API read: the groups and the rendered exposition as of the last durable
-//! batch.
+//! The published state, which scrapes and the API read: the groups and the rendered exposition as of
+//! the last durable batch.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::hash::BuildHasher as _;
@@ -57,10 +57,10 @@ pub struct View {
     /// The numbers of the groups by their keys.
     by_key: HashTable<GroupId>,
     hasher: DefaultHashBuilder,
-    /// By number. A family whose last lines are gone keeps its place until its number is used
+    /// By number. A family whose last lines were removed keeps its place until its number is used
     /// again: it may have members without a series, to which the next push gives one.
     families: Vec<Option<Arc<FamilyView>>>,
-    /// What every group has and the index does not list.
+    /// The families that every group has and the index does not list.
     stamps: Vec<Arc<FamilyView>>,
     /// Both by their names.
     shelves: Shelves<FamilyRef, FamilyView>,
@@ -86,7 +86,7 @@ enum FamilyRef {
     Stored(FamilyId),
 }
 
-/// What is known of a group.
+/// A published group.
 #[derive(Clone, Debug)]
 pub struct GroupView {
     /// Its number in the store.
@@ -112,7 +112,7 @@ pub struct FamilyView {
     shelf: ShelfId,
 }
 
-/// What is said of a family once.
+/// The header of a family.
 #[derive(Clone, Debug)]
 pub struct Header {
     pub kind: MetricType,
@@ -239,7 +239,7 @@ impl View {
                 self.put_group(id, group);
                 for (at, text) in stamps.into_iter().enumerate() {
                     if let Some(family) = self.changing(FamilyRef::Stamp(at)) {
-                        family.segments.put(id, &Rendered { text, exact: None });
+                        family.segments.put(id, &Rendered { text, protobuf: None });
                     }
                 }
                 for (family, lines) in lines {
@@ -254,7 +254,7 @@ impl View {
                 if let Some(text) = expiry
                     && let Some(family) = self.changing(last)
                 {
-                    family.segments.put(id, &Rendered { text, exact: None });
+                    family.segments.put(id, &Rendered { text, protobuf: None });
                 }
             }
             Change::MemberRemoved { id, family } => self.remove_lines(family, &[id]),
@@ -288,7 +288,7 @@ impl View {
         self.totals = Totals::default();
     }
 
-    /// What a scrape at `now` serves.
+    /// The state that a scrape at `now` serves.
     pub fn snapshot(&self, now: UnixMillis) -> Snapshot {
         let mut expired: Vec<_> = self.due(now).collect();
         expired.sort_unstable();

@@ -21,7 +21,7 @@ use super::native_buckets::{NativeBucket, native_buckets};
 use super::rejection::Refused;
 use super::reply::{self, ReplyBody, Response};
 use crate::exposition::number::push_float;
-use crate::gateway::{FamilyContent, Gateway, GroupContent, beside_other_tasks};
+use crate::gateway::{FamilyContent, Gateway, GroupContent, block_in_place_if};
 use crate::model::labels::merged;
 use crate::model::{
     GroupingKey, Histogram, Meter as _, Metric, MetricType, MetricValue, PUSH_FAILURE_TIME_HELP,
@@ -33,8 +33,8 @@ use crate::time::UnixNanos;
 
 /// A chunk of the answer has about so many bytes.
 const CHUNK_BYTES: usize = 32 * 1024;
-/// How much memory an answer takes while it is sent: the chunk that is on its way and the next, and as much
-/// again for what the heap keeps of chunks that were sent.
+/// How much memory an answer takes while it is sent: the chunk that is on its way and the next, and as
+/// much again for what the heap keeps of chunks that were sent.
 const SENDING_BYTES: usize = 256 * 1024;
 
 /// All groups, read and written one after another.
@@ -44,7 +44,7 @@ struct GroupsBody {
     groups: vec::IntoIter<u64>,
     /// Where those that follow these begin; `None` if there are none.
     next: Option<usize>,
-    /// What is left to write of the latest of them.
+    /// The rest of the latest of them.
     group: Option<FamiliesText>,
     zone: TimeZone,
     begun: bool,
@@ -62,7 +62,7 @@ pub(super) struct FamiliesText {
     key: GroupingKey,
     zone: TimeZone,
     families: vec::IntoIter<FamilyContent>,
-    /// What is left of the latest of them.
+    /// The rest of the latest of them.
     metrics: Option<(MetricType, vec::IntoIter<Metric>)>,
     /// Whether a family, or a metric of the latest, was written, so that a comma is due.
     family_written: bool,
@@ -71,7 +71,7 @@ pub(super) struct FamiliesText {
 
 /// How much memory it takes to read a group of so many stored bytes.
 pub(super) fn bytes_read(stored: u64) -> usize {
-    /// What is stored is read, put together, and decoded: a label of two short words takes ten times
+    /// A group is read, assembled, and decoded: a label of two short words takes ten times
     /// its bytes.
     const FACTOR: u64 = 12;
     usize::try_from(stored.saturating_mul(FACTOR)).unwrap_or(usize::MAX)
@@ -244,7 +244,7 @@ impl GroupsBody {
                 out.extend_from_slice(b"]}");
                 break;
             };
-            // It may have gone since.
+            // It may have been removed since.
             let Some(stored) = self.gateway.read_group(id)? else { continue };
             if self.written {
                 out.push(b',');
@@ -264,7 +264,7 @@ impl Body for GroupsBody {
         mut self: Pin<&mut Self>,
         _context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, ReadError>>> {
-        let chunk = beside_other_tasks(true, || self.chunk());
+        let chunk = block_in_place_if(true, || self.chunk());
         if let Err(error) = &chunk {
             tracing::error!(%error, "cannot read a group for the API; the answer is cut off");
         }
@@ -333,7 +333,7 @@ fn metric(key: &GroupingKey, kind: MetricType, metric: &Metric) -> Value {
             Map::from_iter([("value".to_owned(), number(*value).into())])
         }
         MetricValue::Summary(summary) => self::summary(summary),
-        // What the Go Pushgateway makes of a gauge histogram.
+        // A gauge histogram as the Go Pushgateway shows it.
         MetricValue::Histogram(_) if kind == MetricType::GaugeHistogram => {
             Map::from_iter([("value".to_owned(), "0".into())])
         }

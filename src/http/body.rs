@@ -14,7 +14,7 @@ use super::Limits;
 use super::bounds::Reservation;
 use super::rejection::Rejection;
 use crate::exposition::{Budget, ParseError, ParseLimits, PushFormat, likely_cause};
-use crate::gateway::beside_other_tasks;
+use crate::gateway::block_in_place_if;
 use crate::model::{Limit, Meter, MetricFamily, NameRules, OverBudget};
 
 /// The body of a request.
@@ -24,7 +24,7 @@ pub(super) type BodyError = Box<dyn std::error::Error + Send + Sync>;
 /// Larger bodies are decompressed and parsed where it does not hold up other requests.
 const INLINE_BYTES_MAX: usize = 128 * 1024;
 
-/// What the name of an encoding stands for.
+/// A content coding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Encoding {
     Identity,
@@ -40,11 +40,11 @@ const SNAPPY_STREAM: &[u8] = b"\xff\x06\x00\x00sNaPpY";
 /// a content coding (RFC 9659). The library's own bound is 128 MiB for each body.
 const ZSTD_WINDOW_LOG_MAX: u32 = 23;
 
-/// What the body of a request may take.
+/// Bounds of the body of a request.
 #[derive(Debug)]
 pub(super) struct Bounds {
     pub(super) limits: Limits,
-    /// What it has taken of what all requests have between them.
+    /// Its share of the memory that all requests have between them.
     pub(super) held: Reservation,
 }
 
@@ -82,14 +82,14 @@ pub(super) async fn parse(
     let mut sent = receive(body, limits, held).await?;
     let received = sent.num_bytes();
     let decoded_max = limits.decoded_bytes;
-    // What is compressed may become a thousand times as much.
+    // A compressed body may become a thousand times as much.
     let inline_max = match encoding {
         Encoding::Identity => INLINE_BYTES_MAX,
         _ => INLINE_BYTES_MAX / 32,
     };
     let is_large = sent.num_bytes() > inline_max;
     let place = if is_large { Some(held.place().await?) } else { None };
-    let families = beside_other_tasks(is_large, || {
+    let families = block_in_place_if(is_large, || {
         if encoding.is_block(&sent) {
             sent = decode(encoding, sent, decoded_max, held)?.into();
             encoding = Encoding::Identity;
@@ -111,7 +111,7 @@ pub(super) async fn parse(
         ended.map_err(|error| parse_rejection(error, cause.flatten()))
     })?;
     drop(place);
-    // What was sent is not there any more.
+    // The body as it was sent has been dropped.
     held.give_back(received);
     Ok(families)
 }
@@ -137,8 +137,8 @@ async fn receive(
     received.ok_or(Rejection::BodyTimeout { seconds })?
 }
 
-/// Refuses what says that it is gzip and does not begin so, of a body that is of no use otherwise: the
-/// Go Pushgateway begins to decode whatever it is asked. The begin is all that is read for it.
+/// Rejects a body labelled gzip without a gzip header where the body is otherwise ignored: the Go
+/// Pushgateway decodes the body of every request. Only the header is read.
 pub(super) async fn check_encoding(
     headers: &HeaderMap,
     body: &mut RequestBody<'_>,
@@ -174,7 +174,7 @@ pub(super) async fn check_encoding(
 
 /// Does work whose time grows with a body. A large one leaves the thread's other tasks to others.
 pub(super) fn working_on<T>(bytes: usize, work: impl FnOnce() -> T) -> T {
-    beside_other_tasks(bytes > INLINE_BYTES_MAX, work)
+    block_in_place_if(bytes > INLINE_BYTES_MAX, work)
 }
 
 fn too_large(limit: usize) -> Rejection {
@@ -197,8 +197,8 @@ struct Parts {
     last: BytesMut,
 }
 
-/// The first of them, where it is not known how much is to come; else one has room for all. What is not
-/// written to takes no memory.
+/// The first of them, where it is not known how much is to come; else one has room for all. Room that
+/// is not written to takes no memory.
 const FIRST_PART_BYTES: usize = 8 * 1024;
 /// The others: all of one size, so that nothing is moved as a body grows, and what a body leaves behind
 /// fits the next.
@@ -337,7 +337,7 @@ fn decode(
         _ => {
             let mut whole = Vec::new();
             decompress(encoding, &mut sent, limit, |chunk| {
-                // What grows is there twice while it does.
+                // A vector is there twice while it grows.
                 held.take(2 * chunk.len())?;
                 whole.extend_from_slice(chunk);
                 Ok(())

@@ -67,7 +67,7 @@ const LEFT: [(usize, usize); 2] = [(256 * 1024, 8), (16 * 1024, 16)];
 /// Who finds no place to parse a large body waits so long for one.
 const PLACE_WAIT: Duration = Duration::from_secs(10);
 
-/// What a request has of a budget. Given back when it is dropped.
+/// The share of a request in a budget. Given back when it is dropped.
 #[derive(Debug)]
 pub(super) struct Reservation {
     budget: Budget,
@@ -206,14 +206,14 @@ impl Drop for Sending {
 
 /// A stream whose other end has to take something now and then of what is sent.
 #[derive(Debug)]
-pub(super) struct Patient<S> {
+pub(super) struct WriteTimeout<S> {
     stream: S,
     patience: Duration,
     /// Since when nothing was taken.
     stalled: Option<Pin<Box<Sleep>>>,
 }
 
-impl<S> Patient<S> {
+impl<S> WriteTimeout<S> {
     pub(super) fn new(stream: S, patience: Duration) -> Self {
         Self { stream, patience, stalled: None }
     }
@@ -237,7 +237,7 @@ impl<S> Patient<S> {
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Patient<S> {
+impl<S: AsyncRead + Unpin> AsyncRead for WriteTimeout<S> {
     fn poll_read(
         self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -247,7 +247,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Patient<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Patient<S> {
+impl<S: AsyncWrite + Unpin> AsyncWrite for WriteTimeout<S> {
     fn poll_write(
         self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -337,7 +337,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn who_takes_nothing_is_given_up() {
         let (near, far) = tokio::io::duplex(8);
-        let mut near = Patient::new(near, Duration::from_secs(3));
+        let mut near = WriteTimeout::new(near, Duration::from_secs(3));
         near.write_all(b"12345678").await.unwrap();
         let error = near.write_all(b"9").await.unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);

@@ -103,7 +103,7 @@ pub(super) enum Place {
     Group,
 }
 
-/// What whoever sends a request needs.
+/// The permission that a request needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Needs {
     /// Nothing, not even a valid password: a probe has no secrets.

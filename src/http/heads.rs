@@ -31,7 +31,7 @@ const TARGET_BYTES_MAX: usize = 65_534;
 const BEHIND_MAX: usize = 1 << 20;
 const READ_BYTES: usize = 8 * 1024;
 
-/// What the library reads in place of a head that is refused.
+/// The head that the library reads in place of one that is refused.
 const IN_PLACE: &[u8] = b"GET / HTTP/1.1\r\nHost: in.place\r\nConnection: close\r\n\r\n";
 
 /// Lines that somebody reads, kept before others where there are too many. The first five say how far
@@ -105,7 +105,7 @@ enum At {
     Behind,
 }
 
-/// What a head comes to.
+/// The verdict on a head.
 enum Judged {
     Partial,
     /// Of so many bytes; what follows; and what it is to be, if it cannot stay as it is.
@@ -423,7 +423,7 @@ fn judge_many(bytes: &[u8]) -> Judged {
     }
 }
 
-/// What a head with these parts comes to. `anew`: it has to be written anew.
+/// The verdict on a head with these parts. `anew`: it has to be written anew.
 fn settle(
     length: usize,
     method: &str,
@@ -468,8 +468,8 @@ fn settle(
     Judged::Good(length, next, Some(head))
 }
 
-/// What follows a head with these lines. As the library has it: it is to find the next head where this
-/// does.
+/// The body behind a head with these lines. As the library has it: it is to find the next head where
+/// this does.
 fn framing(version: u8, lines: &[Header<'_>]) -> Result<At, Rejection> {
     let mut values = [None; 2];
     for line in lines {
@@ -499,7 +499,8 @@ fn framing(version: u8, lines: &[Header<'_>]) -> Result<At, Rejection> {
     }
 }
 
-/// What the library takes for something else than a part of the path or query, or for nothing at all.
+/// Bytes that the library takes for something else than a part of the path or query, or for nothing at
+/// all.
 fn is_escaped(byte: u8) -> bool {
     matches!(byte, b'<' | b'>' | b'`' | b'#')
 }
@@ -568,7 +569,7 @@ mod tests {
         }
     }
 
-    /// What the library reads of this, and which request is refused, and why.
+    /// The bytes that the library reads of this, and which request is refused, and why.
     fn read(bytes: &[u8], piece: usize) -> (String, Option<(u64, String)>) {
         let pieces = bytes.chunks(piece.max(1)).map(<[u8]>::to_vec).collect();
         let (mut heads, refused) = Heads::new(Pieces(pieces));

@@ -29,7 +29,7 @@ pub(crate) struct InMemory {
     service: Service,
 }
 
-/// What was answered.
+/// An answer.
 #[derive(Debug)]
 pub(crate) struct Answer {
     pub(crate) status: u16,
@@ -102,7 +102,7 @@ impl InMemory {
         let status = response.status().as_u16();
         let mut body = Vec::new();
         for _ in 0..FRAMES_MAX {
-            // What has nothing to say at once waits for others.
+            // A body that has nothing to send at once waits for others.
             let next = tokio::time::timeout(Duration::ZERO, response.frame()).await;
             let Ok(Some(frame)) = next else { break };
             let frame = frame.expect("what is stored can be read");

@@ -1,4 +1,4 @@
-//! What is left of the body of a request that was answered without it.
+//! The rest of the body of a request that was answered without it.
 //!
 //! An answer does not wait for a body that nobody wants, and the body is read all the same, within
 //! bounds: a connection that is closed behind an answer, with something unread, may lose it. Where the

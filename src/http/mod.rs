@@ -15,11 +15,11 @@ mod body;
 mod bounds;
 mod endpoint;
 mod heads;
+mod histogram_bounds;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod in_memory;
 mod ingest;
 mod leftover;
-mod native_bounds;
 mod native_buckets;
 mod operations;
 pub mod query;
@@ -51,7 +51,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::model::TtlPolicy;
 
-/// What the server asks of those who know the settings.
+/// Calls from the server to those who know the settings.
 #[derive(Clone)]
 pub struct Hooks {
     /// Has the settings read again.
@@ -99,12 +99,12 @@ pub struct Options {
     pub cors_origins: Vec<String>,
     /// Hosts that are this gateway, beside the host's name and that of the external URL.
     pub allowed_hosts: Vec<String>,
-    /// What the API says of the settings.
+    /// The settings as the API of the Go Pushgateway shows them.
     pub flags: Vec<(String, String)>,
     pub limits: Limits,
 }
 
-/// What is wrong with what the settings say of access that is found only in other files.
+/// Checks the settings of access against the files that they name.
 pub fn check(options: &Options) -> Result<(), BindError> {
     let users = options.web_config.as_deref().map(web_config::check).transpose()?;
     Ok(options.access.check(users.unwrap_or(false))?)
@@ -113,7 +113,7 @@ pub fn check(options: &Options) -> Result<(), BindError> {
 /// Where things are served.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Paths {
-    /// What all paths begin with: nothing, or with one slash in front and none behind.
+    /// The prefix of all paths: nothing, or with one slash in front and none behind.
     pub prefix: String,
     /// Of the exposition, below the prefix.
     pub telemetry: String,

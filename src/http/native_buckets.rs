@@ -1,6 +1,6 @@
 //! The buckets of a native histogram as the API shows them: with bounds and counts.
 
-use super::native_bounds::BOUNDS;
+use super::histogram_bounds::BOUNDS;
 use crate::model::{BucketSpan, Histogram, NativeBuckets};
 
 /// A bucket that is not empty.
@@ -85,7 +85,7 @@ fn indices(spans: &[BucketSpan]) -> impl Iterator<Item = i64> + '_ {
 
 /// The upper bound of the positive bucket of an index.
 fn bound(index: i64, schema: i32) -> f64 {
-    // Two to the power of the index over buckets per doubling. What would be the last bucket is
+    // Two to the power of the index over buckets per doubling. The bound of the last bucket is
     // that of the largest number.
     if schema < 0 {
         let exponent = i32::try_from(index.saturating_mul(1 << -schema)).unwrap_or(i32::MAX);

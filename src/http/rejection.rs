@@ -255,7 +255,7 @@ impl Rejection {
         }
     }
 
-    /// What the client is told. Of a fault, what concerns the client: the log has the rest.
+    /// The message for the client. Of a fault, the part that concerns the client: the log has the rest.
     pub(super) fn public_text(&self) -> String {
         match self {
             // The prefix of the Go Pushgateway, which people and scripts look for.

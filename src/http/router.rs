@@ -40,7 +40,7 @@ pub(super) struct Router {
 const API_V1: &str = "/api/v1";
 const API_V2: &str = "/api/v2";
 
-/// What Go leaves as it is in the path of a URL (`net/url`, `shouldEscape`).
+/// Characters that Go leaves as they are in the path of a URL (`net/url`, `shouldEscape`).
 const PATH: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'-')
     .remove(b'_')

@@ -38,7 +38,7 @@ struct ScrapeBody {
     waits: Option<WaitForPlace>,
     exposition: Exposition,
     began: Instant,
-    /// What is sent next.
+    /// The next frame.
     frame: BufList,
     /// Of what is sent as it is kept.
     left: Option<u64>,
@@ -128,7 +128,7 @@ impl Body for ScrapeBody {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<BufList>, Infallible>>> {
-        // What is sent as it is kept needs none.
+        // Bytes that are sent as they are kept need none.
         let place = if self.ended || self.left.is_some() {
             None
         } else {

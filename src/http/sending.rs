@@ -1,7 +1,7 @@
 //! Answers on their way: each has a time by which it has to be sent, on every protocol.
 //!
-//! What is sent holds on to its time limit itself, until the connection has let go of it: HTTP/2 keeps
-//! what its client has no window for long after the body has ended.
+//! Each part of an answer holds its own time limit, until the connection has let go of it: HTTP/2 keeps
+//! parts for which its client has no window long after the body has ended.
 
 use std::io::IoSlice;
 use std::pin::Pin;

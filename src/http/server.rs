@@ -23,7 +23,7 @@ use tokio_rustls::server::TlsStream;
 
 use super::access::NobodyElse;
 use super::access::cross_origin::Pages;
-use super::bounds::{Budget, HEAD_BYTES_MAX, Patient, SendBy, Slots};
+use super::bounds::{Budget, HEAD_BYTES_MAX, SendBy, Slots, WriteTimeout};
 use super::endpoint::Site;
 use super::heads::{Heads, Refused};
 use super::leftover::{Leftovers, Watched};
@@ -196,7 +196,7 @@ impl Server {
     }
 }
 
-/// What connections are served with.
+/// The means by which connections are served.
 struct Served {
     service: Service,
     is_tls: bool,
@@ -206,9 +206,9 @@ impl Served {
     /// Serves one connection to its end.
     async fn connection(self: Arc<Self>, stream: TcpStream, watcher: Watcher) {
         let limits = self.service.site.options.limits;
-        // One whose other end is gone already is served to nobody.
+        // A connection whose other end has closed already is served to nobody.
         let Ok(from) = stream.peer_addr().map(|address| address.ip()) else { return };
-        let stream = Patient::new(stream, limits.send_timeout);
+        let stream = WriteTimeout::new(stream, limits.send_timeout);
         if !self.is_tls {
             return self.http1(stream, watcher, from).await;
         }
@@ -231,7 +231,7 @@ impl Served {
     ) -> io::Result<TlsStream<S>> {
         let settings = self.service.site.web_config.as_ref().map(|web_config| web_config.current());
         let config = settings.and_then(|settings| settings.tls().map(Arc::clone));
-        let config = config.ok_or_else(|| io::Error::other("web.config.file is of no use"))?;
+        let config = config.ok_or_else(|| io::Error::other("web.config.file is invalid"))?;
         TlsAcceptor::from(config).accept(stream).await
     }
 
@@ -333,7 +333,7 @@ impl Served {
     }
 }
 
-/// What the requests of a connection share.
+/// The state that the requests of a connection share.
 #[derive(Clone, Debug)]
 struct Link {
     from: IpAddr,

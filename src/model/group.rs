@@ -18,11 +18,11 @@ pub struct GroupState {
     /// From when the TTL counts.
     pub renewed: UnixMillis,
     pub rhythm: Rhythm,
-    /// What the last successful push asked for, within the bounds.
+    /// The TTL that the last successful push asked for, within the bounds.
     pub asked: Option<Ttl>,
-    /// What an operator has set.
+    /// The TTL that an operator has set.
     pub overridden: Option<Ttl>,
-    /// What came of it.
+    /// The resulting TTL.
     pub ttl: Ttl,
     pub ttl_source: TtlSource,
     /// When the group expires.
@@ -39,7 +39,7 @@ values! {
     }
 }
 
-/// What TTLs are decided by.
+/// The rules by which TTLs are decided.
 #[derive(Clone, Debug)]
 pub struct Policy {
     pub ttl: Arc<TtlPolicy>,

@@ -4,7 +4,7 @@ use std::fmt;
 
 use thiserror::Error;
 
-/// What counts the memory of one request. All of it is given back when this is dropped.
+/// Counts the memory of one request. All of it is given back when this is dropped.
 pub trait Meter: fmt::Debug + Send {
     /// Counts so many bytes more, or refuses, and then counts none.
     fn take(&mut self, bytes: usize) -> Result<(), OverBudget>;

@@ -1,5 +1,6 @@
-//! What is pushed and kept: values with invariants, no I/O, no async, no clock.
+//! Values that are pushed and kept, with their invariants: no I/O, no async, no clock.
 
+pub mod duration;
 pub mod family;
 pub mod group;
 pub mod grouping_key;
@@ -37,7 +38,7 @@ pub const PUSH_FAILURE_TIME_NAME: &str = "push_failure_time_seconds";
 pub const PUSH_EXPIRY_TIME_NAME: &str = "push_expiry_time_seconds";
 pub const PUSH_EXPIRY_TIME_HELP: &str =
     "Unix time when this group expires unless it is pushed again.";
-/// What the Go Pushgateway says of the other two.
+/// The help texts of the other two, as the Go Pushgateway has them.
 pub const PUSH_TIME_HELP: &str =
     "Last Unix time when changing this group in the Pushgateway succeeded.";
 pub const PUSH_FAILURE_TIME_HELP: &str =

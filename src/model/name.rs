@@ -14,7 +14,7 @@ pub enum NameRules {
     Utf8,
 }
 
-/// What becomes of names beyond the legacy charset on their way out
+/// How names beyond the legacy charset are escaped on their way out
 /// (`model.EscapingScheme` of `prometheus/common`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Escaping {
@@ -182,7 +182,7 @@ fn push_quoted(out: &mut String, character: char) {
         '\x0b' => 'v',
         '\'' => return out.push(character),
         _ => {
-            // What Rust would escape is what is not printable.
+            // Rust escapes characters that are not printable.
             let printable = character.escape_debug().len() == 1;
             return match code {
                 _ if printable => out.push(character),

@@ -41,11 +41,11 @@ pub enum SelectorError {
 /// So many regular expressions a selector may have, and those of one request together.
 pub const REGEXES_MAX: usize = 32;
 
-/// What one may take once it is compiled. The parser lets it take eighty times as much.
+/// The memory that one may take once it is compiled. The parser lets it take eighty times as much.
 const REGEX_BYTES_MAX: usize = 128 << 10;
-/// What one may remember of what it has matched, in each of two directions.
+/// The cache of one for what it has matched, in each of two directions.
 const REGEX_CACHE_BYTES_MAX: usize = 64 << 10;
-/// What one takes in all, at most, also while it is compiled: forwards and backwards, once to look at it
+/// The most memory that one takes, also while it is compiled: forwards and backwards, once to look at it
 /// and once to keep.
 pub const REGEX_MEMORY_MAX: usize = 4 * REGEX_BYTES_MAX + 4 * REGEX_CACHE_BYTES_MAX;
 /// So many matchers a selector may have, and those of one request together: each is looked at for each
@@ -189,7 +189,7 @@ fn without_comments(text: &str) -> &str {
 }
 
 fn check_regex(literal: &str) -> Result<(), SelectorError> {
-    // What is no literal is refused by the parser.
+    // The parser refuses anything but a literal.
     let Ok(text) = unquote_string(literal) else { return Ok(()) };
     match compile(&text) {
         Err(regex::Error::CompiledTooBig(_)) => Err(SelectorError::LargeRegex(text)),
@@ -215,7 +215,7 @@ fn bound_memory(matcher: &mut Matcher) {
     if !matches!(matcher.op, MatchOp::Re(_) | MatchOp::NotRe(_)) {
         return;
     }
-    // What the parser could compile can be compiled.
+    // The parser has compiled it before.
     let Ok(regex) = compile(&matcher.value) else { return };
     matcher.op = match matcher.op {
         MatchOp::Re(_) => MatchOp::Re(regex),

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use thiserror::Error;
 
+use super::duration;
 use super::grouping_key::GroupingKey;
 use super::selector::Selector;
 use crate::time::UnixMillis;
@@ -36,7 +37,7 @@ pub struct TtlRule {
     pub ttl: RuleTtl,
 }
 
-/// What a rule says.
+/// The TTL of a rule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RuleTtl {
     Fixed(Ttl),
@@ -158,21 +159,10 @@ impl AutoTtl {
     }
 }
 
-const DAY_SECONDS: u64 = 24 * 60 * 60;
-
 impl fmt::Display for Ttl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            // In days at the most: months and years are of no certain length.
-            Self::After(duration) => {
-                let days = duration.as_secs() / DAY_SECONDS;
-                let rest = duration.saturating_sub(Duration::from_secs(days * DAY_SECONDS));
-                match (days, rest.is_zero()) {
-                    (0, _) => humantime::format_duration(rest).fmt(f),
-                    (days, true) => write!(f, "{days}d"),
-                    (days, false) => write!(f, "{days}d {}", humantime::format_duration(rest)),
-                }
-            }
+            Self::After(duration) => duration::Exact(*duration).fmt(f),
             Self::Never => f.write_str("never"),
         }
     }
@@ -232,7 +222,7 @@ impl TtlPolicy {
         (ttl, TtlSource::Rule)
     }
 
-    /// What a push gets that asks for a TTL. A TTL of zero is let through: it means to store and
+    /// The TTL of a push that asks for one. A TTL of zero is let through: it means to store and
     /// expire at once, which no bound is about.
     pub fn clamp(&self, asked: Ttl) -> Result<Ttl, Clamped> {
         if asked == Ttl::After(Duration::ZERO) {
@@ -272,7 +262,7 @@ impl Rhythm {
     ///
     /// Pushes in quick succession are those of one run and count as one, unless they go on for as
     /// long as an interval. A long gap is one push that is late; a second one like it, before there
-    /// was calm for as long, is the rhythm. What is in between is smoothed.
+    /// was calm for as long, is the rhythm. Values in between are smoothed.
     pub fn pushed(&mut self, now: UnixMillis) {
         let Some(last) = self.last.replace(now) else { return };
         let (found, known) = (now.0.saturating_sub(last.0), self.interval_ms);

@@ -1,4 +1,5 @@
-//! What every scraper demands of a metric, whatever format it came in and whatever it leaves in.
+//! The rules that every scraper applies to a metric, whatever format it came in and whatever it leaves
+//! in.
 //!
 //! The rules are those of Prometheus (`Histogram.Validate`, `FloatHistogram.Validate` and its
 //! parsers of text, protobuf and OpenMetrics), and of the OpenMetrics specification where a reader of
@@ -168,7 +169,7 @@ fn check_native(histogram: &Histogram) -> Result<(), Invalid> {
         return invalid("the counts of its buckets are more than a count can be");
     };
     let count = histogram.count.unwrap_or(0);
-    // What was observed and is no number is in the count, and in no bucket.
+    // A NaN that was observed is in the count, and in no bucket.
     let has_nan = histogram.sum.is_some_and(f64::is_nan);
     if in_buckets > count || (in_buckets < count && !has_nan) {
         return invalid(format!(

@@ -1,4 +1,4 @@
-//! What can go wrong with a store, by operation.
+//! The errors of a store, by operation.
 
 use std::io;
 use std::path::PathBuf;
@@ -47,7 +47,7 @@ pub enum CommitError {
     Closed,
 }
 
-/// Why a store could not be closed in order. What was synced is safe.
+/// Why a store could not be closed in order. Everything that was synced is safe.
 #[derive(Debug, Error)]
 pub enum CloseError {
     #[error("the store could not be opened again after a commit had failed")]

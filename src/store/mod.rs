@@ -1,9 +1,9 @@
 //! Durable storage of metric groups.
 //!
-//! It is spoken to in groups and families: [`Writer`] stages changes of groups and commits them batch by
-//! batch, [`Store::load`] and [`Store::read`] give groups. Inside, a group is a few chunks, each a
-//! message of `record`; `layout` decides which family lies in which, `catalog` remembers that, and `sled`
-//! keeps chunks as pieces in a file.
+//! It is spoken to in groups and families: [`Writer`] stages changes of groups and commits them batch
+//! by batch, [`Store::load`] and [`Store::read`] give groups. Inside, a group is a few chunks, each a
+//! message of `record`; `layout` decides which family lies in which, `catalog` remembers that, and
+//! `sled` keeps chunks as pieces in a file.
 //!
 //! Promises
 //! - When [`Store::sync`] has returned `Ok`, the batches applied before it survive a crash of this

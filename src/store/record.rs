@@ -1,4 +1,4 @@
-//! What lies on disk: prost messages of their own, apart from the wire's, so that a change of a wire
+//! The records on disk: prost messages of their own, apart from the wire's, so that a change of a wire
 //! format can never be a silent change of what is stored. A change here needs a migration.
 //!
 //! Fields that are set aside for what is to come: of [`GroupRecord`] 22 aggregation, 23 expectation
@@ -46,7 +46,7 @@ pub(crate) struct GroupRecord {
     /// Sum of the checksums of the chunks.
     #[prost(uint64, tag = "10")]
     pub(crate) chunk_sum: u64,
-    /// What the last push asked for, where that is not the TTL that the group has.
+    /// The TTL that the last push asked for, where that is not the TTL that the group has.
     #[prost(message, optional, tag = "11")]
     pub(crate) asked: Option<TtlRecord>,
     /// Gateway time of the last successful push, in milliseconds; absent where the TTL counts from
@@ -58,7 +58,7 @@ pub(crate) struct GroupRecord {
     pub(crate) interval_ms: u64,
     #[prost(uint32, tag = "14")]
     pub(crate) intervals: u32,
-    /// What else is known of the rhythm, as `model::Rhythm` has it.
+    /// The rest of the rhythm, as `model::Rhythm` has it.
     #[prost(uint32, tag = "17")]
     pub(crate) run: u32,
     #[prost(uint64, tag = "18")]
@@ -542,7 +542,7 @@ mod tests {
     }
 
     proptest! {
-        /// What is written by hand is what prost writes.
+        /// The encoding by hand is that of prost.
         #[test]
         fn simple_metrics_are_encoded_as_prost_would(
             labels in prop::collection::vec((".{0,5}", ".{0,200}"), 0..4),

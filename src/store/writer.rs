@@ -42,8 +42,8 @@ pub trait StagedGroups {
     /// Stages that nothing of any group stays, at once.
     fn wipe(&mut self);
 
-    /// Stages that all groups are written anew, and those that were purged or removed go at once: quicker
-    /// where few stay. Where it fails, they go one by one.
+    /// Stages that all groups are written anew, and those that were purged or removed go at once:
+    /// quicker where few stay. Where it fails, they go one by one.
     fn rewrite(&mut self) -> Result<(), ReadError>;
 
     /// A family of a group.

@@ -81,7 +81,7 @@ impl TaskSet {
 impl StopToken {
     /// Completes once the task is to stop.
     pub async fn stopped(&mut self) {
-        // An error means that the set is gone: that is to stop, too.
+        // An error means that the set was dropped: that is to stop, too.
         let _ = self.stop.wait_for(|stop| *stop).await;
     }
 }

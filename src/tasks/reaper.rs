@@ -27,7 +27,7 @@ pub async fn run(gateway: Gateway, clock: Arc<dyn Clock>, mut stop: StopToken) {
         }
         match gateway.reap().await {
             Ok(()) => {}
-            // The lane is gone, which ends the process: not this task's to report.
+            // The lane has ended, which ends the process: not this task's to report.
             Err(Fault::Stopping) => {
                 stop.stopped().await;
                 return;

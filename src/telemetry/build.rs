@@ -1,4 +1,4 @@
-//! What this program was built from, as far as whoever built it said so in the environment:
+//! The origin of this build, as far as the builder said so in the environment:
 //! `TIDEGATE_BUILD_REVISION`, `_BRANCH`, `_USER`, `_DATE` and `_COMPILER`.
 
 /// A build.
@@ -10,7 +10,7 @@ pub struct Build {
     pub user: &'static str,
     pub date: &'static str,
     pub compiler: &'static str,
-    /// What it was built for.
+    /// The platform it was built for.
     pub os: &'static str,
     pub arch: &'static str,
 }

@@ -22,7 +22,7 @@ values! {
 }
 
 values! {
-    /// What served a request, as the Go Pushgateway names it.
+    /// The handler of a request, as the Go Pushgateway names it.
     Handler {
         ApiMetrics = "api/v1/metrics",
         ApiOptions = "api/v1/options",
@@ -73,7 +73,7 @@ values! {
 }
 
 impl Method {
-    /// That of a request. What no standard knows is no name of its own.
+    /// That of a request. A method that no standard knows has no name of its own.
     pub fn of(method: &str) -> Self {
         let known =
             |known: &&Self| **known != Self::Unknown && known.as_str().eq_ignore_ascii_case(method);

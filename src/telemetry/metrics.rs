@@ -275,12 +275,12 @@ impl SelfMetrics {
         });
     }
 
-    /// What happened in the last hour.
+    /// Samples of the last hour.
     pub fn recent(&self) -> Vec<Slice> {
         self.recent.slices()
     }
 
-    /// What the kernel says of this process.
+    /// The kernel's figures for this process.
     pub fn process_families(&self) -> Vec<MetricFamily> {
         self.process.families()
     }

@@ -1,4 +1,4 @@
-//! What the gateway says about itself: logs and self metrics.
+//! Logs and self metrics.
 
 pub mod build;
 pub mod labels;

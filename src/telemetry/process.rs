@@ -14,7 +14,7 @@ pub(super) struct Process {
 }
 
 impl Process {
-    /// What the kernel says. What it does not say is left out.
+    /// The kernel's figures; those that it does not have are left out.
     pub(super) fn families(&self) -> Vec<MetricFamily> {
         self.latest.get(ask)
     }

@@ -21,7 +21,7 @@ pub struct Recent {
     samples: Mutex<VecDeque<Sample>>,
 }
 
-/// What was counted so far, at an instant.
+/// The counts at an instant.
 #[derive(Clone, Debug)]
 pub(super) struct Sample {
     pub(super) at: UnixMillis,
@@ -40,7 +40,7 @@ pub(super) struct Times {
     pub(super) buckets: Vec<(f64, u64)>,
 }
 
-/// What happened between two samples.
+/// The counts between two samples.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Slice {
     /// When it ended.
@@ -70,7 +70,7 @@ impl Recent {
         samples.push_back(sample);
     }
 
-    /// What happened, oldest first.
+    /// All intervals, oldest first.
     pub fn slices(&self) -> Vec<Slice> {
         let samples = self.samples.lock().unwrap_or_else(PoisonError::into_inner);
         let pairs = samples.iter().zip(samples.iter().skip(1));

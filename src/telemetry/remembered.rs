@@ -1,4 +1,4 @@
-//! What the kernel says, asked no more often than it is worth.
+//! A figure that is expensive to get, asked for no more often than it is worth.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -21,7 +21,7 @@ impl<T> Default for Remembered<T> {
 }
 
 impl<T: Clone> Remembered<T> {
-    /// What was answered last, or is now.
+    /// The last answer, or a new one.
     pub fn get(&self, ask: impl FnOnce() -> T) -> T {
         let mut latest = self.latest.lock().unwrap_or_else(PoisonError::into_inner);
         let fresh = latest.take().filter(|(asked, _)| asked.elapsed() < FRESH);

@@ -16,7 +16,7 @@ use crate::store::{ImportState, Store};
 use crate::telemetry::metrics::SelfMetrics;
 use crate::time::SystemClock;
 
-/// What was imported.
+/// The counts of an import.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Imported {
     pub groups: usize,

@@ -15,7 +15,7 @@ use crate::exposition::protobuf;
 use crate::model::{GroupingKey, Label, Metric, MetricFamily, NameRules};
 use crate::time::UnixNanos;
 
-/// What was read.
+/// The groups that were read.
 #[derive(Debug)]
 pub(super) struct Remote {
     pub(super) groups: Vec<ForeignGroup>,

@@ -8,7 +8,7 @@ use crate::exposition::push_path::grouping_key_of;
 use crate::model::NameRules;
 use crate::time::UnixNanos;
 
-/// What a file of requests begins with.
+/// The begin of a file of requests.
 pub(super) const BEGINNING: &[u8] = b"PUT /";
 
 /// When the group was last pushed: other gateways pass over it.

@@ -68,7 +68,7 @@ fn a_group_that_is_there_again_is_not_overwritten() {
     gateway.put("/metrics/job/j", "m 2\n").expect(200);
     let answer = gateway.post(&format!("/api/v2/expired/restore?{}", of_job("j")), "").expect(200);
     let refused = &answer.data()["refused"][0];
-    assert!(refused["error"].as_str().unwrap().contains("there again"), "{refused}");
+    assert!(refused["error"].as_str().unwrap().contains("exists again"), "{refused}");
     gateway.scrape().shows(&["m{instance=\"\",job=\"j\"} 2"]);
     // What another group has taken is not brought back either.
     gateway.put("/metrics/job/k", "# TYPE n gauge\nn 1\n").expect(200);

@@ -33,12 +33,9 @@ fn text_that_contradicts_what_is_stored_is_refused() {
     let gateway = with_families();
     for (body, reason) in [
         ("# TYPE counter gauge\ncounter 1\n", "counter"),
-        ("untyped 1\ncounter 1\n", "should have MetricType::Counter"),
-        (
-            "# TYPE untyped counter\nuntyped 1\n",
-            "has type MetricType::Counter but should have MetricType::Untyped",
-        ),
-        ("# TYPE histogram summary\nhistogram_sum 1\n", "should have MetricType::Histogram"),
+        ("untyped 1\ncounter 1\n", "should have COUNTER"),
+        ("# TYPE untyped counter\nuntyped 1\n", "has type COUNTER but should have UNTYPED"),
+        ("# TYPE histogram summary\nhistogram_sum 1\n", "should have HISTOGRAM"),
         ("gauge{job=\"first\",l=\"1\"} 1 12\n", "pushed metrics must not have timestamps"),
         // Suffixes, the new one last…
         ("summary_count 1\n", "\"summary_count\" collides"),
@@ -50,12 +47,9 @@ fn text_that_contradicts_what_is_stored_is_refused() {
         ("# TYPE taken summary\ntaken_sum 1\n", "collides"),
         ("# TYPE taken histogram\ntaken_sum 1\n", "collides"),
         // The gateway's own families count too.
-        ("# TYPE tidegate_groups counter\ntidegate_groups 1\n", "should have MetricType::Gauge"),
+        ("# TYPE tidegate_groups counter\ntidegate_groups 1\n", "should have GAUGE"),
         ("tidegate_expiry_lag_seconds_count 1\n", "collides"),
-        (
-            "# TYPE tidegate_expiry_lag_seconds gauge\ntidegate_expiry_lag_seconds 1\n",
-            "MetricType::Histogram",
-        ),
+        ("# TYPE tidegate_expiry_lag_seconds gauge\ntidegate_expiry_lag_seconds 1\n", "HISTOGRAM"),
     ] {
         for method in ["PUT", "POST"] {
             let push = || gateway.send(method, "/metrics/job/second", &[], body.as_bytes());
@@ -176,8 +170,8 @@ fn protobuf_that_is_not_what_it_says_is_refused() {
         ..gauge(labels, 0.0)
     };
     let cases = [
-        ("m", MetricType::Counter, gauge(&[], 1.0), "is not a MetricType::Counter"),
-        ("m", MetricType::Histogram, gauge(&[], 1.0), "is not a MetricType::Histogram"),
+        ("m", MetricType::Counter, gauge(&[], 1.0), "is not a COUNTER"),
+        ("m", MetricType::Histogram, gauge(&[], 1.0), "is not a HISTOGRAM"),
         ("m", MetricType::Gauge, two_labels, "two labels"),
         ("m", MetricType::Gauge, grouping_label_twice, "two labels"),
         ("m", MetricType::Gauge, gauge(&[("a-b", "1")], 1.0), "\"a-b\""),

@@ -230,9 +230,9 @@ fn a_redirection_is_a_failure_that_is_repeated_word_by_word() {
         // What has happened since goes into a request of its own.
         come_and_go(&gateway, &[format!("since-{status}")]);
         request.answer(&format!("{status} Elsewhere\r\nLocation: {}", elsewhere.url("/there")));
-        let line = gateway
-            .process()
-            .logs("the redirection", |line| line.contains("was not told").then(|| line.to_owned()));
+        let line = gateway.process().logs("the redirection", |line| {
+            line.contains("cannot deliver removed groups").then(|| line.to_owned())
+        });
         assert!(line.contains(&status.to_string()) && line.contains("/there"), "{line}");
     }
     let request = endpoint.next();

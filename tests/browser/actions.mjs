@@ -130,7 +130,7 @@ async function deletesMany(window) {
   await window.go("/?search=etl-");
   await page.getByRole("button", { name: "Delete all that was found…" }).click();
   const box = page.locator("dialog[open]");
-  await box.getByText("3 groups will be gone").waitFor();
+  await box.getByText("3 groups will be missing").waitFor();
   await type("no")(box);
   assert.ok(await box.isVisible(), "it closes only once the word is right");
   await type("")(box);

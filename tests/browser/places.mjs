@@ -69,6 +69,7 @@ run(async () => {
     await page.getByRole("link", { name, exact: true }).first().click();
     await page.locator(`nav a[aria-current]`, { hasText: name }).waitFor();
     assert.equal(await page.locator("h1").textContent(), name);
+    await page.waitForLoadState("load");
     const styled = await page.evaluate(() => document.styleSheets[0].cssRules.length > 10);
     assert.ok(styled, "it has its style sheet");
   }

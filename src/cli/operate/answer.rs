@@ -1,4 +1,4 @@
-//! What the API answers, as far as tables show it.
+//! Answers of the API, as far as tables show them.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -11,16 +11,16 @@ use serde_json::Value;
 #[derive(Debug, Deserialize, PartialEq, Eq)]
 pub(super) struct Labels(BTreeMap<String, String>);
 
-/// What is listed of `total`.
+/// The listed ones of `total`.
 #[derive(Debug, Deserialize)]
 pub(super) struct Page<T> {
     pub(super) total: usize,
     pub(super) groups: Vec<T>,
 }
 
-/// What a group lives by, and why. Times are RFC 3339, or `never`.
+/// The TTL and the deadline of a group, and where they come from. Times are RFC 3339, or `never`.
 #[derive(Debug, Deserialize)]
-pub(super) struct Fate {
+pub(super) struct TtlDecision {
     pub(super) ttl: String,
     pub(super) ttl_source: String,
     pub(super) rule: Option<Rule>,
@@ -41,11 +41,11 @@ pub(super) struct Group {
     pub(super) last_push: Option<String>,
     pub(super) last_failed_push: Option<String>,
     #[serde(flatten)]
-    pub(super) fate: Fate,
+    pub(super) fate: TtlDecision,
 }
 
 #[derive(Debug, Deserialize)]
-pub(super) struct Departed {
+pub(super) struct Removed {
     pub(super) id: u64,
     pub(super) labels: Labels,
     pub(super) why: String,
@@ -53,7 +53,7 @@ pub(super) struct Departed {
     pub(super) series: u64,
     pub(super) last_push: Option<String>,
     #[serde(flatten)]
-    pub(super) fate: Fate,
+    pub(super) fate: TtlDecision,
 }
 
 #[derive(Debug, Deserialize)]
@@ -70,7 +70,7 @@ pub(super) struct Expiring {
     pub(super) series: u64,
     pub(super) last_push: Option<String>,
     #[serde(flatten)]
-    pub(super) fate: Fate,
+    pub(super) fate: TtlDecision,
 }
 
 #[derive(Debug, Deserialize)]
@@ -94,11 +94,11 @@ pub(super) struct Change {
     pub(super) labels: Labels,
     #[serde(rename = "change")]
     pub(super) effect: String,
-    pub(super) today: Fate,
-    pub(super) proposed: Fate,
+    pub(super) today: TtlDecision,
+    pub(super) proposed: TtlDecision,
 }
 
-/// What has been brought back.
+/// The groups that were restored.
 #[derive(Debug, Deserialize)]
 pub(super) struct Restoration {
     pub(super) restored: Vec<Restored>,

@@ -8,7 +8,7 @@ use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 use crate::http::{sort_names, state_names};
 use crate::model::{Selector, Ttl};
 
-/// What is asked of a running gateway.
+/// A command for a running gateway.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::cli) struct Operate {
     /// URL of the gateway.
@@ -26,7 +26,7 @@ pub(in crate::cli) enum Output {
     Json,
 }
 
-/// What is to be done.
+/// The operation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::cli) enum Action {
     /// List groups; `limit` zero lists all.
@@ -111,7 +111,7 @@ pub(in crate::cli) fn commands() -> [Command; 4] {
     [groups(), ttl(), delete(), expired()]
 }
 
-/// What each of them has.
+/// The arguments that all of them have.
 fn common() -> [Arg; 2] {
     [
         Arg::new("gateway")
@@ -231,7 +231,7 @@ fn delete() -> Command {
         .long_about(
             "Deletes the groups that match a selector, after it has said which and asked. Without \
              a terminal to ask on, --yes is needed. More than one group can be deleted only where \
-             the gateway has web.enable-admin-api. `tidegate expired restore` brings them back.",
+             the gateway has web.enable-admin-api. `tidegate expired restore` restores them.",
         )
         .after_help(
             "Examples:\n  tidegate delete --dry-run '{instance=\"old-host\"}'\n      Say what would be \
@@ -293,7 +293,7 @@ fn ttl() -> Command {
              beside the settings in force. Nothing is changed.",
         )
         .after_help(
-            "Examples:\n  tidegate ttl preview --at=+24h\n      What will be gone tomorrow.\n  \
+            "Examples:\n  tidegate ttl preview --at=+24h\n      The groups that will have expired tomorrow.\n  \
              tidegate ttl preview --config.file=new.toml\n      What the new rules would change.",
         )
         .args(common())
@@ -324,9 +324,9 @@ fn ttl() -> Command {
 
 fn expired() -> Command {
     let restore = Command::new("restore")
-        .about("Bring back groups that have expired or were deleted")
+        .about("Restore groups that expired or were deleted")
         .long_about(
-            "Brings back the latest of what has expired or was deleted under each grouping key that \
+            "Restores the latest group that expired or was deleted under each grouping key that \
              matches, with its data, for its TTL from now on.",
         )
         .after_help("Example:\n  tidegate expired restore '{job=\"backup-db\"}'")

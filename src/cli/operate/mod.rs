@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use thiserror::Error;
 use ureq::http::Method;
 
-use answer::{Comparison, Departed, Group, Labels, Page, Preview, Restoration, read};
+use answer::{Comparison, Group, Labels, Page, Preview, Removed, Restoration, read};
 
 use args::{Action, Operate, Output};
 
@@ -37,7 +37,7 @@ pub(super) enum OperateError {
     File { path: PathBuf, reason: String },
     #[error(transparent)]
     Unconfirmed(#[from] Unconfirmed),
-    /// What was done, and what was not.
+    /// Some of it was done, and some was not.
     #[error("{0}")]
     Partly(String),
 }
@@ -93,7 +93,7 @@ fn run(operate: &Operate, now: UnixNanos) -> Result<String, OperateError> {
                 return print(&found, |_, _| Ok("no group matches".into()));
             }
             agreed(*yes, &said("will be deleted", &keys, LISTED))?;
-            // What was pushed since it was listed is not what was agreed to.
+            // A group that was pushed since it was listed is not one that was agreed to.
             let looked = found.get("pushed_before").and_then(Value::as_str);
             let before = looked.unwrap_or(before);
             print(&delete(before, "false")?, |done, _| {
@@ -122,7 +122,9 @@ fn run(operate: &Operate, now: UnixNanos) -> Result<String, OperateError> {
             let query = [("at", at.as_str()), ("limit", &limit)];
             let Some(file) = proposed else {
                 let found = api.ask(Method::GET, "/ttl/preview", &query, &[])?;
-                return print(&found, |found, now| Ok(table::gone(&read::<Preview>(found)?, now)));
+                return print(&found, |found, now| {
+                    Ok(table::expiring(&read::<Preview>(found)?, now))
+                });
             };
             let body = ttl_table(file)?;
             let found = api.ask(Method::POST, "/ttl/preview", &query, body.as_bytes())?;
@@ -132,7 +134,7 @@ fn run(operate: &Operate, now: UnixNanos) -> Result<String, OperateError> {
             let (why, limit) = (why.as_deref().unwrap_or_default(), limit.to_string());
             let query = [("why", why), ("limit", &limit)];
             let found = api.ask(Method::GET, "/expired", &query, &[])?;
-            print(&found, |found, now| Ok(table::departed(&read::<Page<Departed>>(found)?, now)))
+            print(&found, |found, now| Ok(table::removed(&read::<Page<Removed>>(found)?, now)))
         }
         Action::Restore { id } => {
             let id = id.map(|id| id.to_string()).unwrap_or_default();

@@ -6,7 +6,8 @@ use comfy_table::Table;
 use comfy_table::presets::NOTHING;
 use jiff::Timestamp;
 
-use super::answer::{Comparison, Departed, Fate, Group, Page, Preview, Restoration};
+use super::answer::{Comparison, Group, Page, Preview, Removed, Restoration, TtlDecision};
+use crate::model::duration::Rough;
 use crate::time::UnixNanos;
 
 pub(super) fn groups(page: &Page<Group>, now: UnixNanos) -> String {
@@ -24,7 +25,7 @@ pub(super) fn groups(page: &Page<Group>, now: UnixNanos) -> String {
     shown(&table, page.groups.len(), page.total)
 }
 
-pub(super) fn gone(preview: &Preview, now: UnixNanos) -> String {
+pub(super) fn expiring(preview: &Preview, now: UnixNanos) -> String {
     let mut table = table(&["LABELS", "SERIES", "LAST PUSH", "TTL", "EXPIRES"]);
     for group in &preview.groups {
         table.add_row([
@@ -68,7 +69,7 @@ pub(super) fn comparison(comparison: &Comparison, now: UnixNanos) -> String {
     lines.join("\n")
 }
 
-pub(super) fn departed(page: &Page<Departed>, now: UnixNanos) -> String {
+pub(super) fn removed(page: &Page<Removed>, now: UnixNanos) -> String {
     let mut table = table(&["ID", "LABELS", "SERIES", "LAST PUSH", "TTL", "WHY", "WHEN"]);
     for group in &page.groups {
         table.add_row([
@@ -112,7 +113,7 @@ fn shown(table: &Table, rows: usize, total: usize) -> String {
 }
 
 /// A TTL and where it comes from.
-fn ttl(fate: &Fate) -> String {
+fn ttl(fate: &TtlDecision) -> String {
     // A rule may match, and its TTL not count.
     match fate.rule.as_ref().filter(|_| fate.ttl_source == "rule") {
         Some(rule) => format!("{} (rule {} {})", fate.ttl, rule.position, rule.selector),
@@ -120,20 +121,14 @@ fn ttl(fate: &Fate) -> String {
     }
 }
 
-/// A time as its distance from now; what is none, as `never`, stays as it is.
+/// A time as its distance from now; any other text, such as `never`, stays as it is.
 fn when(time: Option<&str>, now: UnixNanos) -> String {
     let Some(time) = time else { return "-".into() };
     let Ok(at) = time.parse::<Timestamp>() else { return time.to_owned() };
     let away = at.as_nanosecond() - i128::from(now.0);
     let seconds = u64::try_from(away.unsigned_abs() / 1_000_000_000).unwrap_or(u64::MAX);
-    let text = roughly(Duration::from_secs(seconds));
+    let text = Rough(Duration::from_secs(seconds));
     if away > 0 { format!("in {text}") } else { format!("{text} ago") }
-}
-
-/// A duration in its two largest units.
-fn roughly(duration: Duration) -> String {
-    let text = humantime::format_duration(duration).to_string();
-    text.split(' ').take(2).collect::<Vec<_>>().join(" ")
 }
 
 #[cfg(test)]
@@ -146,7 +141,7 @@ mod tests {
         for (time, expected) in [
             (Some("2026-01-02T03:04:05Z"), "0s ago"),
             (Some("2026-01-02T03:03:02.5Z"), "1m 2s ago"),
-            (Some("2026-01-03T05:05:06Z"), "in 1day 2h"),
+            (Some("2026-01-03T05:05:06Z"), "in 1d 2h"),
             (Some("never"), "never"),
             (None, "-"),
         ] {

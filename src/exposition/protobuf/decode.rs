@@ -54,7 +54,7 @@ pub struct ProtobufParser<'b> {
 
 /// Why decoding ends.
 enum Stop {
-    /// What is wrong with the message.
+    /// An error in the message.
     Reason(String),
     /// There is too much.
     Bound(ParseError),
@@ -116,7 +116,7 @@ impl<'b> ProtobufParser<'b> {
 
     fn keep(&mut self, begun: &[u8]) -> Result<(), ParseError> {
         let len = self.begun.len() + begun.len();
-        // What grows is there twice while it does.
+        // A vector is there twice while it grows.
         self.budget.take(2 * len.saturating_sub(self.begun_max))?;
         self.begun_max = self.begun_max.max(len);
         self.begun.extend_from_slice(begun);

@@ -15,7 +15,7 @@ use crate::model::{
 /// The field of a family that each metric is.
 const METRIC: u32 = 4;
 
-/// What a delimited message of this length begins with.
+/// The prefix of a delimited message of this length.
 pub fn length_prefix(len: usize) -> Vec<u8> {
     let mut out = Vec::with_capacity(10);
     encode_varint(len as u64, &mut out);

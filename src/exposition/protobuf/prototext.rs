@@ -46,7 +46,7 @@ pub fn metrics(out: &mut Vec<u8>, layout: Layout, metrics: &[u8]) {
     }
 }
 
-/// What ends a family.
+/// The end of a family.
 pub fn end() -> &'static [u8] {
     b"\n"
 }

@@ -31,7 +31,7 @@ pub fn rendered(mut text: &[u8]) -> impl Iterator<Item = Line<'_>> {
     })
 }
 
-/// What was escaped for quotes, as it was before.
+/// Undoes the escaping for quotes.
 pub fn push_unescaped(out: &mut Vec<u8>, mut escaped: &[u8]) {
     while let Some(at) = memchr(b'\\', escaped) {
         let (before, after) = escaped.split_at(at);
@@ -76,7 +76,7 @@ impl<'a> Line<'a> {
     }
 }
 
-/// What stands in the quotes that a text begins with, and what follows them.
+/// The text in the quotes that a line begins with, and the text behind them.
 fn quoted(text: &[u8]) -> Option<(&[u8], &[u8])> {
     let text = text.strip_prefix(b"\"")?;
     let mut at = 0;

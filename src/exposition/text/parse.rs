@@ -43,7 +43,7 @@ pub struct TextParser<'b> {
     started: bool,
 }
 
-/// What some editors put before a text in UTF-8.
+/// The byte order mark that some editors put before a text.
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 impl<'b> TextParser<'b> {
@@ -86,7 +86,7 @@ impl<'b> TextParser<'b> {
     }
 
     fn keep(&mut self, begun: &[u8]) -> Result<(), ParseError> {
-        // What grows is there twice while it does.
+        // A vector is there twice while it grows.
         self.families.budget.take(2 * begun.len())?;
         self.begun.extend_from_slice(begun);
         Ok(())
@@ -136,7 +136,7 @@ fn without_carriage_returns(lines: &[u8]) -> Vec<u8> {
 
 /// Why parsing ends.
 enum Stop {
-    /// What is wrong with the current line.
+    /// An error in the current line.
     Reason(String),
     /// There is too much.
     Bound(ParseError),
@@ -182,7 +182,7 @@ struct Building {
     typed: bool,
 }
 
-/// What the name of a sample says that it is of its family.
+/// The role of a sample in its family, by its name.
 #[derive(Clone, Copy, PartialEq)]
 enum Part {
     Plain,
@@ -562,7 +562,7 @@ impl<'a> Parser<'a, '_, '_> {
         utf8(what, name).map(Cow::Owned)
     }
 
-    /// What stands up to the closing quote, which is stepped over, behind what came before it. `what`
+    /// The text up to the closing quote, which is stepped over, behind the text before it. `what`
     /// names it in errors.
     fn quoted(&mut self, what: &str, before: Vec<u8>) -> Parsed<Vec<u8>> {
         let mut value = before;

@@ -47,7 +47,7 @@ pub fn lines(out: &mut Vec<u8>, family: &MetricFamily, block: &LabelBlock) {
 }
 
 /// At least so many bytes the lines of a family's metrics have: all but the numbers, and what has to
-/// be escaped. What it says is known before anything is rendered.
+/// be escaped. The answer is known before anything is rendered.
 pub fn least_bytes(family: &MetricFamily, block: &LabelBlock) -> u64 {
     let of_metric = |metric: &Metric| {
         let own = metric.labels.iter().map(|own| own.name.len() + own.value.len() + 4);
@@ -93,7 +93,7 @@ impl LabelBlock {
     }
 }
 
-/// What all samples of one metric have in common.
+/// The parts that all samples of one metric share.
 struct Sample<'a> {
     out: &'a mut Vec<u8>,
     name: &'a str,
@@ -369,7 +369,7 @@ mod tests {
         });
         let value = any::<f64>().prop_filter("NaN equals nothing", |value| !value.is_nan());
         let metric = (labels, value).prop_map(|(labels, value)| Metric::gauge(labels, value));
-        // What ends in a carriage return ends before it.
+        // A line that ends in a carriage return ends before it.
         let help = "[^ \t\r\n].{0,12}[^\r\n]";
         ("[a-z:_]{1,8}", prop::option::of(help), prop::collection::vec(metric, 1..4)).prop_map(
             |(name, help, metrics)| MetricFamily {

@@ -282,15 +282,15 @@ impl<'a> Checked<'a> {
             Some((id, group, group.member(family)?))
         };
         let series = pushed.stored.series() as usize;
-        // What the group has, no other has.
+        // No other group has the series of this one.
         let own = self.own.zip(self.group.and_then(|group| group.member(family)));
         if let Some((id, member)) = own
             && self.index.has_same_extras(id, family, rendered)
-            && (series == rendered.extras.len() || self.index.has_plain(id, member))
+            && (series == rendered.own_label_series.len() || self.index.has_plain(id, member))
         {
             return Ok(());
         }
-        if series > rendered.extras.len() {
+        if series > rendered.own_label_series.len() {
             for (id, group, member) in self.index.with_extra(rendered.plain_hash).filter_map(holder)
             {
                 if self.holds_extra(groups, (id, group, member), key, &[])? {
@@ -299,7 +299,7 @@ impl<'a> Checked<'a> {
             }
         }
         let metrics = LazyCell::new(|| pushed.stored.decode().unwrap_or_default());
-        for extra in &rendered.extras {
+        for extra in &rendered.own_label_series {
             let own = OnceCell::new();
             let own = || -> &[Label] {
                 own.get_or_init(|| {

@@ -726,8 +726,8 @@ pub fn removed_at_once(series: impl Iterator<Item = u32>) -> usize {
     series.take(REMOVED_GROUPS_MAX).take_while(fits).count()
 }
 
-/// Whether it is quicker to write what stays than to remove what goes, and done in a second or so: pushes
-/// wait meanwhile.
+/// Whether it is quicker to write what stays than to remove what goes, and done in a second or so:
+/// pushes wait meanwhile.
 pub fn is_bulk(go: usize, stay: usize, series: u64) -> bool {
     BULK_GROUPS.contains(&go) && stay < go / 4 && series <= BULK_SERIES_MAX
 }

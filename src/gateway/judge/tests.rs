@@ -13,7 +13,7 @@ use crate::time::UnixNanos;
 use PushMode::{Replace, Update};
 
 const TTL_MILLIS: u64 = 1000;
-/// What is gone is gone.
+/// No history: a group that is removed is purged.
 const HISTORY: HistoryLimits = HistoryLimits { groups: 0, bytes: 0 };
 
 struct Bench {
@@ -244,7 +244,7 @@ fn a_push_is_refused_where_the_whole_would_be_inconsistent_and_only_there() {
         // Labels.
         ((&[], Replace, "job=j", "m{__x=\"1\"} 1\n"), Some("label")),
         ((&[], Replace, "job=j", "m 1 1000\n"), Some("timestamp")),
-        // What it says of its own stamps is not looked at.
+        // Its own stamps are ignored.
         ((&[], Replace, "job=j", "# TYPE push_time_seconds counter\npush_time_seconds 1\n"), None),
         ((&[], Replace, "job=j", "# TYPE push_time summary\npush_time_sum 1\n"), None),
     ];
@@ -389,7 +389,7 @@ fn what_has_expired_is_in_no_way_and_goes() {
     }
 }
 
-/// All that had expired went inside one command.
+/// All expired groups were removed inside one command.
 #[test]
 fn no_command_removes_more_than_some_of_what_has_expired() {
     let mut bench = Bench::new();
@@ -438,7 +438,7 @@ fn no_command_removes_more_than_some_of_what_has_expired() {
     bench.now += TTL_MILLIS;
     let at = bench.at();
     let policy = Arc::new(TtlPolicy::new(Ttl::Never));
-    // What has expired stays so, and is not there for the next start to decide anew.
+    // An expired group stays expired, and is not left for the next start to decide anew.
     for (again, removed, left) in [(Some(0), 250, 51), (None, 51, 0)] {
         let mut stage = Stage::default();
         assert_eq!(bench.judge.set_policy(&mut bench.groups, &mut stage, &policy, 0, at), again);

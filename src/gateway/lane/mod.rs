@@ -21,7 +21,7 @@ use tokio::sync::{oneshot, watch};
 
 use crate::gateway::command::{Command, Reply};
 use crate::gateway::error::{Error, Fault};
-use crate::gateway::events::{EventLog, Happened};
+use crate::gateway::events::{EventKind, EventLog};
 use crate::gateway::history::RemovedGroup;
 use crate::gateway::judge::{Judge, Stage, Verdict};
 use crate::gateway::options::Sync;
@@ -45,7 +45,7 @@ const CLOCK_STEP_MS: u64 = 1000;
 /// How often it is kept that the gateway runs, if there is anything to do. Kept with the next batch.
 const ALIVE_INTERVAL: Duration = Duration::from_secs(10);
 
-/// What the lane works with.
+/// The state of the lane.
 #[derive(Debug)]
 pub(super) struct Lane {
     pub(super) judge: Judge,
@@ -58,7 +58,7 @@ pub(super) struct Lane {
     pub(super) committer: Committer,
 }
 
-/// What the committer works with.
+/// The state of the committer.
 #[derive(Debug)]
 pub(super) struct Committer {
     pub(super) store: Arc<Store>,
@@ -70,12 +70,12 @@ pub(super) struct Committer {
     pub(super) pulse: Arc<Pulse>,
 }
 
-/// What has been judged and not yet applied.
+/// Commands that were judged and are not applied yet.
 #[derive(Default)]
 struct Staged {
     stage: Stage,
     /// Pushes, for the events.
-    happened: Vec<(UnixNanos, GroupingKey, Happened)>,
+    happened: Vec<(UnixNanos, GroupingKey, EventKind)>,
     answers: Vec<Answer>,
     /// When its first command was judged.
     began: Option<Instant>,
@@ -89,7 +89,7 @@ struct Staged {
 struct Applied {
     changes: Vec<Change>,
     removed: Vec<Arc<RemovedGroup>>,
-    happened: Vec<(UnixNanos, GroupingKey, Happened)>,
+    happened: Vec<(UnixNanos, GroupingKey, EventKind)>,
     answers: Vec<Answer>,
     began: Instant,
     at: UnixMillis,
@@ -104,7 +104,7 @@ pub struct LaneHandle {
     ended: oneshot::Receiver<Result<(), LaneError>>,
 }
 
-/// Why the lane is gone.
+/// Why the lane has ended.
 #[derive(Debug, thiserror::Error)]
 pub enum LaneError {
     #[error("the gateway was stopped while nothing could be committed")]
@@ -138,7 +138,7 @@ impl Drop for Close {
     }
 }
 
-/// Drops what waits once the lane is gone, however it went.
+/// Drops waiting commands once the lane has ended, however it ended.
 struct Abandon(Arc<Queue>);
 
 impl Drop for Abandon {
@@ -235,7 +235,7 @@ impl Lane {
                         break Err(error);
                     }
                 };
-                // An error means that the committer is gone; it says why when it is joined.
+                // An error means that the committer has ended; it says why when it is joined.
                 if send.send(batch).is_err() || stops {
                     break Ok(());
                 }
@@ -290,11 +290,11 @@ impl Staged {
                         }
                     };
                     let what = match &result {
-                        Ok(deadline) => Happened::Pushed {
+                        Ok(deadline) => EventKind::Pushed {
                             expires: (*deadline != UnixMillis::MAX)
                                 .then(|| deadline.to_wall(offset_ms)),
                         },
-                        Err(error) => Happened::refused(&error.to_string()),
+                        Err(error) => EventKind::refused(&error.to_string()),
                     };
                     self.happened.push((at.wall, key, what));
                     Answer::Push(reply, result, meter)
@@ -345,7 +345,7 @@ impl Staged {
     }
 }
 
-/// What the store has of the clock.
+/// The clock as the store has it.
 #[derive(Debug)]
 struct KeptTime<'a> {
     offset_ms: &'a mut i64,
@@ -381,7 +381,7 @@ fn fail(answers: Vec<Answer>, error: &Arc<CommitError>) {
 }
 
 impl Committer {
-    /// Commits batches until the lane is gone, then syncs a last time. Where that fails, all that the
+    /// Commits batches until the lane has ended, then syncs a last time. Where that fails, all that the
     /// lane has handed over is answered so.
     fn run(&self, applied: &Receiver<Applied>, queue: &Queue) -> Result<(), Arc<CommitError>> {
         let mut pending = Vec::new();
@@ -463,7 +463,7 @@ impl Committer {
         log_expired(&removed);
         let removed = removed
             .into_iter()
-            .map(|removed| (removed.at, removed.key.clone(), Happened::Removed(removed)));
+            .map(|removed| (removed.at, removed.key.clone(), EventKind::Removed(removed)));
         self.events.add(happened.into_iter().chain(removed));
         for answer in answers {
             answer.send();

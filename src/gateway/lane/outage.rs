@@ -1,4 +1,4 @@
-//! What becomes of the lane when a commit has failed: the disk is full, or broken.
+//! The lane after a commit that failed: the disk is full, or broken.
 //!
 //! sled refuses every write after one has failed, until it is opened again. And the judge is ahead
 //! of the store by then: it has judged what will never be there. So once the disk takes writes

@@ -13,7 +13,7 @@ pub(in crate::gateway) struct Pulse {
     doing: Mutex<Doing>,
 }
 
-/// What is being done, and to which group.
+/// The work under way, and the group it is for.
 #[derive(Clone, Debug, Default)]
 struct Doing {
     what: &'static str,
@@ -47,7 +47,7 @@ impl Pulse {
         self.count.load(Ordering::Relaxed)
     }
 
-    /// What is being done, or was done last.
+    /// The work under way, or the last that was.
     pub(in crate::gateway) fn doing(&self) -> String {
         let Doing { what, group } =
             self.doing.lock().unwrap_or_else(PoisonError::into_inner).clone();

@@ -29,8 +29,8 @@ pub(in crate::gateway) struct Queue {
 #[derive(Debug)]
 struct State {
     commands: VecDeque<(Moment, Command)>,
-    /// What waits behind a large push, or has to be judged again later, in the order in which it was
-    /// accepted: the lane takes at most one large push a batch, and others before it.
+    /// Commands that wait behind a large push, or have to be judged again later, in the order in which
+    /// they were accepted: the lane takes at most one large push a batch, and others before it.
     slow: Slow,
     closed: bool,
     /// Why nothing can be committed at present.
@@ -39,7 +39,7 @@ struct State {
     committer_idle: bool,
 }
 
-/// What the lane is to do next.
+/// The next thing for the lane to do.
 pub(in crate::gateway) enum Next {
     /// Judge the commands that were taken.
     Judge,
@@ -148,7 +148,7 @@ impl Queue {
         let mut accepted = self.clock.moment();
         let was_empty = state.len() == 0;
         if matches!(command, Command::Reap(_)) {
-            // What was accepted before a deadline is applied before it.
+            // A command that was accepted before a deadline is applied before it.
             if let Some((oldest, _)) = state.slow.commands.front() {
                 accepted.now = accepted.now.min(oldest.now);
             }
@@ -166,7 +166,7 @@ impl Queue {
     }
 
     /// Has commands wait that were taken, in front of all that is slow: they are to be judged again.
-    /// What has come meanwhile and has to do with them waits behind them.
+    /// Commands on the same groups that have come meanwhile wait behind them.
     pub(in crate::gateway) fn put_back(&self, mut later: Slow) {
         if later.commands.is_empty() {
             return;
@@ -239,7 +239,7 @@ impl Queue {
     /// Waits for what the lane is to do next, when it has staged this many commands. Moves further
     /// commands to `to`, up to `max` in all, and at most one large push a batch, which comes last.
     ///
-    /// What comes while the committer syncs is judged at once, but goes to the store as one batch
+    /// Commands that come while the committer syncs are judged at once, but go to the store as one batch
     /// when that is done: a batch costs the disk the same whatever its size.
     pub(in crate::gateway) fn next(
         &self,
@@ -328,7 +328,7 @@ mod tests {
         queue
     }
 
-    /// What the lane gets as the next batch.
+    /// The commands that the lane gets as the next batch.
     fn batch(queue: &Queue) -> Vec<String> {
         let mut commands = Vec::new();
         if queue.len() > 0 {

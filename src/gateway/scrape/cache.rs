@@ -1,4 +1,4 @@
-//! What earlier scrapes have made of what has not changed since: lines in other formats, and
+//! The work of earlier scrapes on lines that have not changed since: lines in other formats, and
 //! compressed runs.
 
 use std::hash::Hash;
@@ -8,8 +8,8 @@ use bytes::Bytes;
 use hashbrown::HashMap;
 
 use super::Run;
-use super::own::{self, OwnFamily};
 use super::piece::Converted;
+use super::self_metrics::{self, SelfFamily};
 use crate::exposition::gzip::Deflated;
 use crate::exposition::{ContentEncoding, ScrapeFormat};
 use crate::gateway::segment::next_generation;
@@ -29,7 +29,7 @@ struct State {
     kinds: HashMap<Kind, u64>,
     scrapes: u64,
     /// Self metrics of the latest scrape of each format.
-    own: HashMap<ScrapeFormat, Kept<Arc<[OwnFamily]>>>,
+    own: HashMap<ScrapeFormat, Kept<Arc<[SelfFamily]>>>,
     /// By what was converted, and to which format.
     converted: ByPiece,
     /// By the generations of the run's pieces.
@@ -79,10 +79,11 @@ impl ScrapeCache {
     }
 
     /// Self metrics, which are sorted by name, in the format of the scrape.
-    pub(super) fn own(&self, families: Vec<MetricFamily>, ticket: Ticket) -> Arc<[OwnFamily]> {
+    pub(super) fn own(&self, families: Vec<MetricFamily>, ticket: Ticket) -> Arc<[SelfFamily]> {
         let to = ticket.kind.0;
         let before = get(&mut self.lock().own, &to, ticket);
-        let now: Arc<[_]> = own::render(to, families, before.as_deref().unwrap_or_default()).into();
+        let now: Arc<[_]> =
+            self_metrics::render(to, families, before.as_deref().unwrap_or_default()).into();
         self.lock().own.insert(to, Kept { value: Arc::clone(&now), used: ticket });
         now
     }

@@ -1,4 +1,4 @@
-//! What is kept as text, in the other formats.
+//! Conversion of kept text into the other formats.
 
 use bytes::Bytes;
 
@@ -9,7 +9,7 @@ use crate::exposition::{Format, ScrapeFormat, openmetrics};
 use crate::gateway::segment::Segment;
 use crate::model::{Escaping, MetricFamily, MetricType};
 
-/// What a family is called, and is.
+/// The name and the stance of a family.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct FamilyName<'a> {
     pub(super) name: &'a str,
@@ -21,7 +21,7 @@ pub(super) struct FamilyName<'a> {
 }
 
 impl FamilyName<'_> {
-    /// What comes before the metrics; in protobuf without the length of the whole.
+    /// The bytes before the metrics; in protobuf without the length of the whole.
     pub(super) fn header(self, to: ScrapeFormat) -> Bytes {
         let Self { name, help, kind, native, stance } = self;
         let mut out = Vec::new();
@@ -56,7 +56,7 @@ impl FamilyName<'_> {
         out.into()
     }
 
-    /// What comes after the metrics.
+    /// The bytes after the metrics.
     pub(super) fn end(to: ScrapeFormat) -> &'static [u8] {
         match to.format {
             Format::ProtobufText | Format::ProtobufCompact => prototext::end(),
@@ -86,12 +86,14 @@ impl FamilyName<'_> {
             encode::metrics_from_text(out, segment.bytes(), self.kind, escaping);
             return;
         }
-        for (lines, exact) in segment.entries() {
-            match exact {
+        for (lines, protobuf) in segment.entries() {
+            match protobuf {
                 None => encode::metrics_from_text(out, lines, self.kind, escaping),
                 // Nearly always there is nothing to escape.
-                Some(exact) if !line::may_have_quoted_names(lines) => out.extend_from_slice(exact),
-                Some(exact) => encode::push_escaped_metrics(out, exact, escaping),
+                Some(protobuf) if !line::may_have_quoted_names(lines) => {
+                    out.extend_from_slice(protobuf);
+                }
+                Some(protobuf) => encode::push_escaped_metrics(out, protobuf, escaping),
             }
         }
     }

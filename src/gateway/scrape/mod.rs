@@ -1,13 +1,13 @@
 //! The exposition as one scrape streams it: what is stored and what the gateway says of itself,
 //! merged, in runs that are sent, or compressed once and kept.
 //!
-//! What is stored lies there as text. Other formats are made of it segment by segment, once, and
+//! Groups are stored as text. Other formats are made of it segment by segment, once, and
 //! kept for the next scrape of their kind.
 
 mod cache;
 mod convert;
-mod own;
 mod piece;
+mod self_metrics;
 
 use std::collections::VecDeque;
 use std::iter::Peekable;
@@ -17,7 +17,7 @@ use bytes::Bytes;
 
 pub use cache::ScrapeCache;
 
-use super::beside_other_tasks;
+use super::block_in_place_if;
 use super::segment::{GroupId, Segment};
 use super::view::{Families, FamilyView, Header, Snapshot};
 use crate::exposition::gzip::{Effort, Member};
@@ -29,8 +29,8 @@ use crate::model::name::is_metric_name;
 use crate::model::{Escaping, MetricFamily};
 use cache::{Compressed, Ticket};
 use convert::FamilyName;
-use own::OwnFamily;
 use piece::{Converted, Piece};
+use self_metrics::SelfFamily;
 
 /// A run is closed once it has this many bytes.
 const RUN_BYTES: usize = 64 * 1024;
@@ -51,7 +51,7 @@ const INLINE_BYTES: usize = 16 * 1024;
 #[derive(Debug)]
 pub struct Exposition {
     families: Peekable<Families>,
-    own: Arc<[OwnFamily]>,
+    own: Arc<[SelfFamily]>,
     /// Which of those comes next.
     next_own: usize,
     expired: Vec<GroupId>,
@@ -65,9 +65,9 @@ pub struct Exposition {
     pending: VecDeque<Piece>,
     /// The names that there are by now, where families may be in each other's way.
     names: Option<openmetrics::Names>,
-    /// What comes behind all families.
+    /// The end, behind all families.
     end: Option<Piece>,
-    /// What a gzip trailer needs to know; `None` until its header is out.
+    /// The gzip member; `None` until its header is out.
     member: Option<Member>,
     cache: Arc<ScrapeCache>,
     ticket: Ticket,
@@ -198,12 +198,12 @@ impl Exposition {
     fn compressed(&self, run: &Run, encoding: ContentEncoding) -> Compressed {
         self.cache.compressed(run, self.ticket, || match encoding {
             ContentEncoding::Zstd => {
-                Compressed::Zstd(beside_other_tasks(true, || zstd::frame(run.slices())))
+                Compressed::Zstd(block_in_place_if(true, || zstd::frame(run.slices())))
             }
             ContentEncoding::Gzip | ContentEncoding::Identity => {
                 let effort = if run.is_kept() { Effort::Kept } else { Effort::Once };
                 // Half a millisecond for 64 KiB: not where it holds up pushes.
-                let deflated = beside_other_tasks(run.len() > INLINE_BYTES, || {
+                let deflated = block_in_place_if(run.len() > INLINE_BYTES, || {
                     gzip::deflate(effort, run.slices())
                 });
                 Compressed::Gzip(Arc::new(deflated))
@@ -323,8 +323,8 @@ impl Exposition {
         if as_kept {
             return Piece::as_kept(segment, generation);
         }
-        let convert = || beside_other_tasks(true, || family.segment(self.to, &segment));
-        // What a family gives way to may be gone at the next scrape.
+        let convert = || block_in_place_if(true, || family.segment(self.to, &segment));
+        // The family that this one gives way to may have been removed by the next scrape.
         if generation == 0 || family.stance != Stance::Itself {
             return Piece::once(convert());
         }
@@ -341,7 +341,7 @@ fn family_name<'a>(name: &'a str, header: &'a Header, stance: Stance) -> FamilyN
 }
 
 /// How long an exposition is whose segments are sent as they are.
-fn text_len(snapshot: &Snapshot, own: &[OwnFamily]) -> u64 {
+fn text_len(snapshot: &Snapshot, own: &[SelfFamily]) -> u64 {
     // Of a name that both have, only the gateway's header is shown.
     let is_own =
         |family: &FamilyView| own.binary_search_by(|own| own.name().cmp(&family.name)).is_ok();
@@ -349,7 +349,7 @@ fn text_len(snapshot: &Snapshot, own: &[OwnFamily]) -> u64 {
         let header = if is_own(family) { 0 } else { family.header.text.len() };
         header + family.segments().iter().map(|segment| segment.bytes().len()).sum::<usize>()
     });
-    let own = own.iter().map(OwnFamily::len);
+    let own = own.iter().map(SelfFamily::len);
     stored.chain(own).map(|len| len as u64).sum()
 }
 
@@ -359,7 +359,7 @@ impl Run {
         self.bytes
     }
 
-    /// What to send: large pieces as they are, small ones joined.
+    /// The frames to send: large pieces as they are, small ones joined.
     fn into_frames(self) -> impl Iterator<Item = Bytes> {
         let mut frames = Vec::with_capacity(2);
         let mut small = Vec::new();
@@ -384,7 +384,7 @@ impl Run {
         self.pieces.first().is_some_and(|piece| piece.generation != 0)
     }
 
-    /// What tells this run from every other; `None` if it will not come again.
+    /// The identity of this run; `None` if it will not come again.
     fn generations(&self) -> Option<Box<[u64]>> {
         let generations = self.pieces.iter().map(|piece| piece.generation);
         let generations: Box<[u64]> = generations.collect();

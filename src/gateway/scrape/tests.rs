@@ -1,4 +1,4 @@
-//! What is streamed, next to what is rendered from scratch.
+//! The stream of a scrape, next to an exposition that is rendered from scratch.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read as _;
@@ -21,7 +21,7 @@ const STAMPS: [&str; 3] =
     ["push_expiry_time_seconds", "push_failure_time_seconds", "push_time_seconds"];
 /// Names before, between and after the stamps; the gateway has the second itself.
 const NAMES: [&str; 6] = ["a", "own", "n", "push_sum", "x", "z"];
-/// What stays as it is, what changes, and what is no number and so equal to nothing.
+/// A metric that stays as it is, one that changes, and one that is NaN and so equal to nothing.
 const OWN: [&str; 3] = ["b", "own", "zz"];
 
 #[derive(Clone, Debug)]
@@ -249,7 +249,7 @@ impl Bench {
             let before = self.cache.compressed_runs();
             let compressed = exposition.compressed(&run, ContentEncoding::Gzip);
             let Compressed::Gzip(deflated) = compressed else { panic!() };
-            // What will not come again is not kept, and is no hit either.
+            // A run that will not come again is not kept, and is no hit either.
             let kept = run.generations().is_some();
             hits.push(kept && self.cache.compressed_runs() == before);
             bytes.extend(member.join(&deflated));
@@ -285,7 +285,7 @@ impl Extend<Bytes> for Flat<'_> {
 }
 
 fn rendered(lines: &str) -> Rendered {
-    Rendered { text: Bytes::copy_from_slice(lines.as_bytes()), exact: None }
+    Rendered { text: Bytes::copy_from_slice(lines.as_bytes()), protobuf: None }
 }
 
 /// An exposition in text as messages, from scratch.

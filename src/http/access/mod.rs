@@ -40,7 +40,7 @@ pub enum Permission {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Options {
     pub tokens: Vec<Token>,
-    /// What may be done without a token, once there are tokens.
+    /// The permissions without a token, once there are tokens.
     pub anonymous: Vec<Permission>,
     /// From where administration is allowed; empty: from everywhere.
     pub admin_from: Vec<IpNet>,
@@ -59,7 +59,7 @@ pub struct Token {
     pub groups: Option<Arc<Selector>>,
 }
 
-/// What may be done without a token is said, and there is nobody who has to have one.
+/// The settings limit requests without a token, and there is no token.
 #[derive(Debug, Error)]
 #[error(
     "there are neither [[access.tokens]] nor users in web.config.file, so that nobody could do anything \
@@ -77,7 +77,7 @@ pub struct Access {
 /// Who sent a request.
 #[derive(Clone, Debug)]
 pub(super) struct Caller {
-    /// What counted when the request came.
+    /// The settings when the request came.
     access: Arc<Options>,
     /// The name of the token, or of the user of `web.config.file`.
     name: Option<Arc<str>>,
@@ -116,7 +116,7 @@ impl Permission {
 }
 
 impl Token {
-    /// What it may do, by name.
+    /// Its permissions, by name.
     pub fn permissions(&self) -> Vec<&'static str> {
         self.may.iter().map(|permission| permission.as_str()).collect()
     }
@@ -191,7 +191,7 @@ impl Options {
         if nobody_else { Err(NobodyElse) } else { Ok(()) }
     }
 
-    /// What these keep from somebody, and the others do not.
+    /// The first restriction that these have and the others have not.
     pub fn guards_beyond(&self, others: &Self) -> Option<&'static str> {
         let lost = |own: bool, other: bool| own && !other;
         let named = |list: &Self| !list.tokens.is_empty() || !list.anonymous.is_empty();
@@ -284,7 +284,7 @@ impl Caller {
         Rejection::Forbidden(format!("the token {name} is for the groups {groups}, not for {what}"))
     }
 
-    /// What it calls itself.
+    /// Its name.
     pub(super) fn name(&self) -> Option<&str> {
         self.name.as_deref()
     }

@@ -11,7 +11,7 @@ use subtle::ConstantTimeEq as _;
 const SECRET_PREFIX: &str = "tidegate_";
 const HASH_PREFIX: &str = "sha256:";
 
-/// What a client shows: 32 random bytes. In no log.
+/// The secret of a client: 32 random bytes. In no log.
 pub struct Secret(String);
 
 /// The SHA-256 of a secret. It has as many random bits as the hash, so that nothing slower is needed

@@ -14,8 +14,8 @@ use crate::store::ReadError;
 /// A part of an answer has about so many bytes.
 const PART_BYTES: usize = 32 * 1024;
 
-/// How much memory an answer takes while it is sent: the part that is on its way and the next, and as much
-/// again for what the heap keeps of parts that were sent.
+/// How much memory an answer takes while it is sent: the part that is on its way and the next, and as
+/// much again for what the heap keeps of parts that were sent.
 const SENDING_BYTES: usize = 256 * 1024;
 
 /// The data of an answer.
@@ -31,11 +31,11 @@ pub(super) struct List {
     /// The name of the one that is long.
     pub(super) name: &'static str,
     pub(super) items: Items,
-    /// What has counted the memory of the items.
+    /// Has counted the memory of the items.
     pub(super) held: Reservation,
 }
 
-/// What a long member has.
+/// The contents of a long member.
 pub(super) enum Items {
     /// It is an array of these.
     Array(Box<dyn Iterator<Item = Value> + Send + Sync>),

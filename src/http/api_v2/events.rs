@@ -1,4 +1,4 @@
-//! What happens, as server-sent events (HTML Living Standard, 9.2).
+//! Events of the gateway as server-sent events (HTML Living Standard, 9.2).
 
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ use crate::http::rejection::Rejection;
 use crate::http::reply::{ReplyBody, Response};
 use crate::store::ReadError;
 
-/// A line now and then, so that who has gone is noticed and proxies do not give up.
+/// A line now and then, so that a client that has left is noticed and proxies do not give up.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 /// So many events are looked at in one go.
 const EVENTS_AT_ONCE: usize = 256;
@@ -26,7 +26,7 @@ const EVENTS_AT_ONCE: usize = 256;
 const PART_BYTES: usize = 16 * 1024;
 /// How much memory an answer takes: the part that is on its way, and the next.
 const SENDING_BYTES: usize = 2 * PART_BYTES;
-/// What can happen, by [`Happened::as_str`].
+/// The kinds of events, by [`EventKind::as_str`].
 pub(in crate::http) const KINDS: [&str; 4] = ["pushed", "refused", "expired", "deleted"];
 
 /// Follows the events.

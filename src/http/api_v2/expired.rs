@@ -1,4 +1,4 @@
-//! What has expired or was deleted lately, and bringing it back.
+//! Groups that expired or were deleted lately, and restoring them.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -32,20 +32,20 @@ pub(super) async fn list(
     };
     let limit = query.limit(LISTED, LISTED_MAX)?;
     let gateway = &context.gateway;
-    let mut gone = gateway.removed().await?;
-    let takes = |gone: &Arc<RemovedGroup>| {
-        selection.matches(&gone.key) && why.is_none_or(|why| why == gone.reason)
+    let mut removed = gateway.removed().await?;
+    let takes = |removed: &Arc<RemovedGroup>| {
+        selection.matches(&removed.key) && why.is_none_or(|why| why == removed.reason)
     };
-    gateway.look_through(|| gone.retain(takes)).await?;
-    let total = gone.len();
-    gone.truncate(limit);
-    bounds.held.take(gone.len() * size_of::<Arc<RemovedGroup>>())?;
+    gateway.look_through(|| removed.retain(takes)).await?;
+    let total = removed.len();
+    removed.truncate(limit);
+    bounds.held.take(removed.len() * size_of::<Arc<RemovedGroup>>())?;
     let gateway = gateway.clone();
-    let items = gone.into_iter().map(move |gone| render::removed(&gateway, &gone));
+    let items = removed.into_iter().map(move |removed| render::removed(&gateway, &removed));
     Ok(List::array(json!({ "total": total }), "groups", items, bounds.held.hand_over()))
 }
 
-/// Brings back the latest of each grouping key that the selection takes.
+/// Restores the latest removed group of each grouping key that the selection takes.
 pub(super) async fn restore(
     context: &Context<'_>,
     query: &Query<'_>,
@@ -53,17 +53,18 @@ pub(super) async fn restore(
 ) -> Result<Data, QueryError> {
     query.only_selection_and(&["id"])?;
     let id = query.get("id").map(|text| {
-        text.parse::<u64>().map_err(|_| bad(format!("id={text}: expected the id of a departure")))
+        text.parse::<u64>()
+            .map_err(|_| bad(format!("id={text}: expected the id of a removed group")))
     });
     let id = id.transpose()?;
     let selection =
         if id.is_some() { query.selection(bounds)? } else { query.explicit_selection(bounds)? };
     let mut seen = HashSet::new();
     let mut chosen = context.gateway.removed().await?;
-    let takes = |gone: &Arc<RemovedGroup>| {
-        selection.matches(&gone.key)
-            && id.is_none_or(|id| id == gone.sequence)
-            && seen.insert(gone.key.clone())
+    let takes = |removed: &Arc<RemovedGroup>| {
+        selection.matches(&removed.key)
+            && id.is_none_or(|id| id == removed.sequence)
+            && seen.insert(removed.key.clone())
     };
     context.gateway.look_through(|| chosen.retain(takes)).await?;
     if chosen.is_empty() {
@@ -72,9 +73,9 @@ pub(super) async fn restore(
     }
     context.may_change(chosen.len())?;
     let (mut restored, mut refused) = (Vec::new(), Vec::new());
-    for gone in chosen {
-        let labels = render::labels(&gone.key);
-        match context.gateway.restore_removed(gone).await {
+    for removed in chosen {
+        let labels = render::labels(&removed.key);
+        match context.gateway.restore_removed(removed).await {
             Ok(expires) => {
                 let expires = expires.map_or_else(|| "never".into(), |at| render::time(Some(at)));
                 restored.push(json!({ "labels": labels, "expires": expires }));

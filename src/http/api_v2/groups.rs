@@ -69,12 +69,12 @@ pub(super) async fn families(
     let key = GroupingKey::new(labels)
         .map_err(|error| bad(format!("expected grouping labels, as in ?job=backup: {error}")))?;
     let gateway = &context.gateway;
-    let gone = || QueryError::NotFound(format!("there is no group {key}"));
+    let missing = || QueryError::NotFound(format!("there is no group {key}"));
     let group = gateway.group(&key).filter(|group| query.is_in_scope(&group.key));
-    let group = group.ok_or_else(gone)?;
+    let group = group.ok_or_else(missing)?;
     bounds.held.take(api_v1::bytes_read(group.bytes))?;
     let read = gateway.look_through(|| gateway.read_group(group.number)).await?;
-    let stored = read.map_err(Fault::from)?.ok_or_else(gone)?;
+    let stored = read.map_err(Fault::from)?.ok_or_else(missing)?;
     let fields = render::group(gateway, &group);
     let fields = if let Value::Object(fields) = fields { fields } else { Map::new() };
     let mut families = api_v1::FamiliesText::new(stored, TimeZone::UTC);
@@ -96,7 +96,7 @@ async fn selected(
     Ok(groups.into_iter().map(|group| group.key).collect())
 }
 
-/// What was done to which groups.
+/// The groups that an operation was applied to.
 fn listed(fields: Value, name: &'static str, keys: Vec<GroupingKey>, bounds: &mut Bounds) -> Data {
     let items = keys.into_iter().map(|key| render::labels(&key));
     List::array(fields, name, items, bounds.held.hand_over())

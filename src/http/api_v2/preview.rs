@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::answer::{Data, List};
-use crate::gateway::preview::Fate;
+use crate::gateway::preview::TtlDecision;
 use crate::gateway::{Gateway, GroupView};
 use crate::http::body::Bounds;
 use crate::http::query::preview::{Change, Comparison, comparison, table_bytes};
@@ -43,7 +43,7 @@ impl Look {
         let at = instant(gateway, query)?;
         let takes = |group: &GroupView| selection.matches(&group.key);
         let groups = gateway.look_through(|| gateway.groups(&mut bounds.held, takes)).await??;
-        bounds.held.take(groups.len() * 2 * size_of::<Fate>())?;
+        bounds.held.take(groups.len() * 2 * size_of::<TtlDecision>())?;
         Ok(Self { at, groups, limit })
     }
 
@@ -61,19 +61,20 @@ pub(super) async fn preview(
     let look = Look::new(context, query, bounds).await?;
     let gateway = &context.gateway;
     let policy = gateway.policy();
-    let (gone, stay) = gateway
+    let (expired, stay) = gateway
         .look_through(|| {
-            let fates = look.groups.iter().map(|group| (group, Fate::of(group, &policy)));
-            let mut gone: Vec<_> = fates.filter(|(_, fate)| fate.is_gone(look.at)).collect();
-            gone.sort_unstable_by(|a, b| (a.1.deadline, &a.0.key).cmp(&(b.1.deadline, &b.0.key)));
-            let stay = look.groups.len() - gone.len();
-            let gone = gone.into_iter().map(|(group, fate)| (group.clone(), fate));
-            (gone.collect::<Vec<_>>(), stay)
+            let fates = look.groups.iter().map(|group| (group, TtlDecision::of(group, &policy)));
+            let mut expired: Vec<_> = fates.filter(|(_, fate)| fate.has_expired(look.at)).collect();
+            expired
+                .sort_unstable_by(|a, b| (a.1.deadline, &a.0.key).cmp(&(b.1.deadline, &b.0.key)));
+            let stay = look.groups.len() - expired.len();
+            let expired = expired.into_iter().map(|(group, fate)| (group.clone(), fate));
+            (expired.collect::<Vec<_>>(), stay)
         })
         .await?;
-    let fields = json!({ "at": look.time(gateway), "gone": gone.len(), "stay": stay });
+    let fields = json!({ "at": look.time(gateway), "gone": expired.len(), "stay": stay });
     let gateway = gateway.clone();
-    let items = gone.into_iter().take(look.limit).map(move |(group, fate)| {
+    let items = expired.into_iter().take(look.limit).map(move |(group, fate)| {
         let about = json!({
             "labels": render::labels(&group.key),
             "series": group.series,
@@ -96,11 +97,12 @@ pub(super) async fn compare_under(
     let look = Look::new(context, query, bounds).await?;
     bounds.held.take(table_bytes(text)?)?;
     let compared = gateway.look_through(|| comparison(context, &look.groups, look.at, text));
-    let Comparison { gone_today, gone_proposed, changes, unchanged, warnings } = compared.await??;
+    let Comparison { expired_today, expired_proposed, changes, unchanged, warnings } =
+        compared.await??;
     let fields = json!({
         "at": look.time(gateway),
-        "today": { "gone": gone_today },
-        "proposed": { "gone": gone_proposed },
+        "today": { "gone": expired_today },
+        "proposed": { "gone": expired_proposed },
         "changed": changes.len(),
         "unchanged": unchanged,
         "warnings": warnings,

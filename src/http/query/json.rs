@@ -1,11 +1,11 @@
-//! Groups, departures and events in JSON.
+//! Groups, removed groups and events in JSON.
 
 use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 
-use crate::gateway::preview::Fate;
-use crate::gateway::{Event, Gateway, GroupView, Happened, RemovedGroup};
+use crate::gateway::preview::TtlDecision;
+use crate::gateway::{Event, EventKind, Gateway, GroupView, RemovedGroup};
 use crate::model::{GroupingKey, Ttl};
 use crate::time::{UnixMillis, UnixNanos};
 
@@ -40,8 +40,8 @@ fn seconds(ttl: Ttl) -> Value {
     }
 }
 
-/// What a group lives by, and why.
-pub(in crate::http) fn fate(gateway: &Gateway, fate: &Fate) -> Value {
+/// The TTL and the deadline of a group, and where they come from.
+pub(in crate::http) fn fate(gateway: &Gateway, fate: &TtlDecision) -> Value {
     json!({
         "ttl": fate.ttl.to_string(),
         "ttl_seconds": seconds(fate.ttl),
@@ -67,7 +67,7 @@ pub(in crate::http) fn group(gateway: &Gateway, group: &GroupView) -> Value {
         "pushes": state.pushes,
         "interval_seconds": interval.as_ref().map(Duration::as_secs_f64),
     });
-    merged(object, fate(gateway, &Fate::of(group, &gateway.policy())))
+    merged(object, fate(gateway, &TtlDecision::of(group, &gateway.policy())))
 }
 
 /// An object with the members of another.
@@ -100,18 +100,18 @@ pub fn removed(gateway: &Gateway, removed: &RemovedGroup) -> Value {
     })
 }
 
-/// What there is to say of what happened.
+/// An event.
 pub(in crate::http) fn event(gateway: &Gateway, event: &Event) -> Value {
     let (labels, at) = (labels(&event.key), time(Some(event.at)));
     let kind = event.what.as_str();
     match &event.what {
-        Happened::Pushed { expires } => {
+        EventKind::Pushed { expires } => {
             let expires = expires.map_or_else(|| "never".into(), |at| time(Some(at)));
             json!({ "event": kind, "labels": labels, "at": at, "expires": expires })
         }
-        Happened::Refused { reason } => {
+        EventKind::Refused { reason } => {
             json!({ "event": kind, "labels": labels, "at": at, "error": &**reason })
         }
-        Happened::Removed(group) => removed(gateway, group),
+        EventKind::Removed(group) => removed(gateway, group),
     }
 }

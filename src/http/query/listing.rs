@@ -7,7 +7,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 use super::QueryError;
 use super::selection::{Selection, bad};
-use crate::gateway::{Condition, Gateway, GroupView};
+use crate::gateway::{Gateway, GroupStatus, GroupView};
 use crate::http::bounds::Reservation;
 use crate::model::{GroupingKey, Meter as _, OverBudget, Ttl};
 use crate::time::UnixMillis;
@@ -45,7 +45,7 @@ pub(in crate::http) enum State {
     Ok,
     /// It never expires.
     Permanent,
-    Is(Condition),
+    Is(GroupStatus),
 }
 
 /// Which groups are listed.
@@ -57,7 +57,7 @@ pub(in crate::http) struct Filter {
     pub(in crate::http) expires: Option<(UnixMillis, UnixMillis)>,
 }
 
-/// What comes before the page.
+/// The groups before the page.
 #[derive(Debug)]
 pub(in crate::http) enum Skip {
     /// So many groups.
@@ -76,7 +76,7 @@ pub(in crate::http) struct Page {
     pub(in crate::http) groups: Vec<GroupView>,
     /// How many there are on all pages.
     pub(in crate::http) total: usize,
-    /// What the next page comes after.
+    /// The cursor for the next page.
     pub(in crate::http) next: Option<String>,
 }
 
@@ -113,7 +113,7 @@ impl Sort {
             Self::Interval => state.rhythm.interval().map_or(i64::MAX, |interval| {
                 i64::try_from(interval.as_millis()).unwrap_or(i64::MAX)
             }),
-            Self::State => Condition::of(group, now) as i64,
+            Self::State => GroupStatus::of(group, now) as i64,
             Self::Ttl => match state.ttl {
                 Ttl::After(ttl) => i64::try_from(ttl.as_millis()).unwrap_or(i64::MAX),
                 Ttl::Never => i64::MAX,
@@ -166,7 +166,7 @@ impl Cursor {
         format!("{}.{}.{key}", order.to_text(), place.value)
     }
 
-    /// What an answer in the same order had as `next`.
+    /// Parses the `next` of an answer in the same order.
     pub(in crate::http) fn parse(order: Order, text: &str) -> Result<Self, QueryError> {
         let place = text.split_once('.').and_then(|(of, rest)| {
             let (value, key) = rest.split_once('.').filter(|_| of == order.to_text())?;
@@ -183,12 +183,12 @@ impl State {
     /// All of them, by name.
     const NAMES: [(&str, Self); 7] = [
         ("ok", Self::Ok),
-        ("failing", Self::Is(Condition::Refused)),
+        ("failing", Self::Is(GroupStatus::Refused)),
         ("permanent", Self::Permanent),
-        ("refused", Self::Is(Condition::Refused)),
-        ("expiring", Self::Is(Condition::Expiring)),
-        ("late", Self::Is(Condition::Late)),
-        ("fresh", Self::Is(Condition::Fresh)),
+        ("refused", Self::Is(GroupStatus::Refused)),
+        ("expiring", Self::Is(GroupStatus::Expiring)),
+        ("late", Self::Is(GroupStatus::Late)),
+        ("fresh", Self::Is(GroupStatus::Fresh)),
     ];
 
     pub(in crate::http) fn parse(text: &str) -> Result<Self, QueryError> {
@@ -199,9 +199,9 @@ impl State {
 
     fn is_of(self, group: &GroupView, now: UnixMillis) -> bool {
         match self {
-            Self::Ok => Condition::of(group, now) != Condition::Refused,
+            Self::Ok => GroupStatus::of(group, now) != GroupStatus::Refused,
             Self::Permanent => group.state.ttl == Ttl::Never,
-            Self::Is(condition) => Condition::of(group, now) == condition,
+            Self::Is(condition) => GroupStatus::of(group, now) == condition,
         }
     }
 }
@@ -214,7 +214,7 @@ impl Filter {
     }
 }
 
-/// A page of the groups. What it costs grows with how many groups there are, not with how far on the
+/// A page of the groups. Its cost grows with the number of groups, not with how far on the
 /// page is. `held` counts the page, and the list of all groups while there is one.
 pub(in crate::http) fn page(
     gateway: &Gateway,

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::selection::bad;
 use super::{Context, QueryError};
 use crate::gateway::GroupView;
-use crate::gateway::preview::Fate;
+use crate::gateway::preview::TtlDecision;
 use crate::model::selector::{REGEX_MEMORY_MAX, REGEXES_MAX};
 use crate::model::{GroupingKey, Policy};
 use crate::time::UnixMillis;
@@ -14,23 +14,23 @@ use crate::time::UnixMillis;
 /// The largest `[ttl]` table that is compared.
 pub(in crate::http) const TABLE_BYTES_MAX: usize = 64 * 1024;
 
-/// What a proposed table would change.
+/// The effect of a proposed table.
 pub(in crate::http) struct Comparison {
-    pub(in crate::http) gone_today: usize,
-    pub(in crate::http) gone_proposed: usize,
+    pub(in crate::http) expired_today: usize,
+    pub(in crate::http) expired_proposed: usize,
     /// By deadline under the proposed table.
     pub(in crate::http) changes: Vec<Change>,
     pub(in crate::http) unchanged: usize,
     pub(in crate::http) warnings: Vec<String>,
 }
 
-/// What would change for a group.
+/// The effect on a group.
 pub(in crate::http) struct Change {
     pub(in crate::http) key: GroupingKey,
     /// `goes`, `stays`, `later` or `sooner`.
     pub(in crate::http) what: &'static str,
-    pub(in crate::http) today: Fate,
-    pub(in crate::http) proposed: Fate,
+    pub(in crate::http) today: TtlDecision,
+    pub(in crate::http) proposed: TtlDecision,
 }
 
 /// How much memory the rules of a table may take.
@@ -56,12 +56,12 @@ pub(in crate::http) fn comparison(
     let today = context.gateway.policy();
     let proposed = Policy { ttl: Arc::new(proposed), ..today.clone() };
     let mut changes = Vec::new();
-    let (mut gone_today, mut gone_proposed) = (0_usize, 0_usize);
+    let (mut expired_today, mut expired_proposed) = (0_usize, 0_usize);
     for group in groups {
-        let (now, then) = (Fate::of(group, &today), Fate::of(group, &proposed));
-        let (goes_now, goes_then) = (now.is_gone(at), then.is_gone(at));
-        gone_today += usize::from(goes_now);
-        gone_proposed += usize::from(goes_then);
+        let (now, then) = (TtlDecision::of(group, &today), TtlDecision::of(group, &proposed));
+        let (goes_now, goes_then) = (now.has_expired(at), then.has_expired(at));
+        expired_today += usize::from(goes_now);
+        expired_proposed += usize::from(goes_then);
         let what = match (goes_now, goes_then) {
             (false, true) => "goes",
             (true, false) => "stays",
@@ -74,5 +74,5 @@ pub(in crate::http) fn comparison(
     changes
         .sort_unstable_by(|a, b| (a.proposed.deadline, &a.key).cmp(&(b.proposed.deadline, &b.key)));
     let unchanged = groups.len() - changes.len();
-    Ok(Comparison { gone_today, gone_proposed, changes, unchanged, warnings })
+    Ok(Comparison { expired_today, expired_proposed, changes, unchanged, warnings })
 }

@@ -1,10 +1,10 @@
-//! What a person types to find groups: a selector, or words.
+//! The search of a person for groups: a selector, or words.
 
 use std::fmt::Write as _;
 
 use crate::model::{GroupingKey, Selector};
 
-/// What is searched for.
+/// A search.
 #[derive(Debug)]
 pub(super) enum Search {
     Selector(Selector),

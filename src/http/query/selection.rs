@@ -1,4 +1,4 @@
-//! What is asked for in the query of a URL.
+//! The query of a URL.
 
 use std::borrow::Cow;
 use std::collections::HashSet;
@@ -31,8 +31,8 @@ pub(in crate::http) enum At {
     Wall(UnixNanos),
 }
 
-/// Selectors of which a group has to match one, or groups by name, or what somebody searches for;
-/// where nothing is said every group is meant. And the groups that whoever asks has to do with.
+/// Selectors of which a group has to match one, or groups by name, or a search. An empty selection
+/// matches every group. `scope` limits it to the groups that the caller's token covers.
 #[derive(Debug)]
 pub(in crate::http) struct Selection {
     selectors: Vec<Selector>,
@@ -44,12 +44,12 @@ pub(in crate::http) struct Selection {
 const MATCH: &str = "match[]";
 const GROUP: &str = "group";
 const SEARCH: &str = "search";
-/// What a path of a push begins with, and `group` leaves out.
+/// The begin of the path of a push, which `group` leaves out.
 const GROUP_PREFIX: &str = "/metrics/";
-/// What says which groups are meant: selectors, paths as in a push (`job/backup/instance/db1`), or
+/// Parameters that select groups: selectors, paths as in a push (`job/backup/instance/db1`), or
 /// what a person types to find some.
 const SELECTION: [&str; 4] = [MATCH, "match", GROUP, SEARCH];
-/// What may be said more than once.
+/// Parameters that may come more than once.
 const REPEATABLE: [&str; 4] = [MATCH, "match", GROUP, "event"];
 
 impl<'a> Query<'a> {
@@ -64,7 +64,7 @@ impl<'a> Query<'a> {
         self
     }
 
-    /// What is asked, for people.
+    /// The parameters, for people.
     pub(in crate::http) fn to_text(&self) -> String {
         let pairs: Vec<_> = self.pairs().map(|(name, value)| format!("{name}={value}")).collect();
         pairs.join("&")
@@ -219,13 +219,13 @@ impl Selection {
             && self.scope.as_ref().is_none_or(|scope| scope.matches(key))
     }
 
-    /// Whether nothing is said.
+    /// Whether it is empty, and so of every group.
     fn is_of_everything(&self) -> bool {
         self.selectors.is_empty() && self.groups.is_empty() && self.search.is_none()
     }
 }
 
-/// What `group` has to be for this group.
+/// The value of `group` for this group.
 pub(in crate::http) fn group_value(key: &GroupingKey) -> String {
     let mut path = path_of(key);
     path.drain(..GROUP_PREFIX.len());

@@ -1,4 +1,4 @@
-//! What pages are made of besides themselves: a style sheet, an icon, and small ES modules.
+//! Assets of the pages: a style sheet, an icon, and small ES modules.
 
 use hyper::header::{
     CACHE_CONTROL, CONTENT_TYPE, ETAG, HeaderValue, IF_NONE_MATCH, X_CONTENT_TYPE_OPTIONS,

@@ -9,7 +9,7 @@ pub(super) const SHADES: usize = 8;
 
 /// A bar of several parts, from the bottom up.
 pub(super) struct Stack {
-    /// What it stands for, in full, and below it in short.
+    /// Its label, in full, and below it in short.
     pub(super) name: String,
     pub(super) label: Option<String>,
     /// Where it leads.

@@ -1,4 +1,4 @@
-//! `/expired`: what went, when and why, and how to get it back.
+//! `/expired`: removed groups, when and why they were removed, and how to restore them.
 
 use std::sync::Arc;
 
@@ -27,14 +27,14 @@ pub(super) async fn content(
         Err(error) => (None, Some(error)),
     };
     let gateway = context.gateway();
-    let mut gone = gateway.removed().await?;
-    let takes = |gone: &Arc<RemovedGroup>| {
-        selection.as_ref().is_some_and(|selection| selection.matches(&gone.key))
+    let mut removed = gateway.removed().await?;
+    let takes = |removed: &Arc<RemovedGroup>| {
+        selection.as_ref().is_some_and(|selection| selection.matches(&removed.key))
     };
-    gateway.look_through(|| gone.retain(takes)).await?;
+    gateway.look_through(|| removed.retain(takes)).await?;
     let page = query.get("page").and_then(|page| page.parse().ok()).unwrap_or(1_usize).max(1);
-    let pages = gone.len().div_ceil(ROWS);
-    let shown = gone.iter().skip((page - 1).saturating_mul(ROWS)).take(ROWS);
+    let pages = removed.len().div_ceil(ROWS);
+    let shown = removed.iter().skip((page - 1).saturating_mul(ROWS)).take(ROWS);
     let limits = context.gateway().history_limits();
     let main = html! {
         h1 { "Expired" }
@@ -44,17 +44,17 @@ pub(super) async fn content(
         (refused(error.as_ref()))
         div id="expired" data-live {
             p class="summary" {
-                (count(gone.len(), "group", "groups")) @if search.is_empty() && query.get("group").is_none() { "." } @else { " found. " a href="expired" { "Show all" } }
+                (count(removed.len(), "group", "groups")) @if search.is_empty() && query.get("group").is_none() { "." } @else { " found. " a href="expired" { "Show all" } }
             }
-            @if !gone.is_empty() {
-                div class="scroll" tabindex="0" role="region" aria-label="Table of groups that are gone" {
+            @if !removed.is_empty() {
+                div class="scroll" tabindex="0" role="region" aria-label="Table of removed groups" {
                     table class="groups" {
                         thead { tr {
                             th scope="col" { "Group" } th scope="col" { "Went" } th scope="col" { "Why" }
                             th scope="col" class="number aside" { "Series" } th scope="col" class="aside" { "Last push" }
                             @if context.may.change { td class="needs-script" {} }
                         } }
-                        tbody { @for gone in shown { (row(context, gone)) } }
+                        tbody { @for removed in shown { (row(context, removed)) } }
                     }
                 }
                 (pager(page, pages, |page| link("expired", &[("search", search), ("page", &page.to_string())])))
@@ -64,22 +64,22 @@ pub(super) async fn content(
     Ok(Content::new("Expired", main).refreshed(REFRESH_SECONDS).refused(error.as_ref()))
 }
 
-fn row(context: &Context<'_>, gone: &RemovedGroup) -> Markup {
-    let state = &*gone.state;
-    let id = gone.sequence.to_string();
+fn row(context: &Context<'_>, removed: &RemovedGroup) -> Markup {
+    let state = &*removed.state;
+    let id = removed.sequence.to_string();
     html! {
         tr {
-            th scope="row" class="chips" { (chips(&gone.key)) }
-            td { (relative(gone.at, context.now)) }
-            td { (why(gone)) }
-            td class="number aside" { (readable::grouped(u64::from(gone.series))) }
+            th scope="row" class="chips" { (chips(&removed.key)) }
+            td { (relative(removed.at, context.now)) }
+            td { (why(removed)) }
+            td class="number aside" { (readable::grouped(u64::from(removed.series))) }
             td class="aside" { (relative_or_never(state.pushed, context.now)) }
             @if context.may.change {
                 td class="needs-script" {
                     form data-action="POST" data-url=(link("api/v2/expired/restore", &[("id", &id)]))
                         data-done="The group is back, for its TTL from now on." {
                         button type="submit" id=(format!("restore-{id}"))
-                            aria-label=(format!("Restore {}", gone.key)) { "Restore" }
+                            aria-label=(format!("Restore {}", removed.key)) { "Restore" }
                     }
                 }
             }
@@ -87,13 +87,13 @@ fn row(context: &Context<'_>, gone: &RemovedGroup) -> Markup {
     }
 }
 
-fn why(gone: &RemovedGroup) -> Markup {
-    let state = &*gone.state;
+fn why(removed: &RemovedGroup) -> Markup {
+    let state = &*removed.state;
     html! {
-        @if gone.reason == RemovalReason::Deleted { "deleted" } @else {
+        @if removed.reason == RemovalReason::Deleted { "deleted" } @else {
             "expired: TTL " (state.ttl) " "
             small {
-                @match (state.ttl_source, &gone.rule) {
+                @match (state.ttl_source, &removed.rule) {
                     (TtlSource::Rule, Some((at, selector))) => { "rule " (at + 1) " " code { (selector) } }
                     (source, _) => (source.as_str()),
                 }

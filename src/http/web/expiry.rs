@@ -10,7 +10,7 @@ use super::chart::{self, SHADES, Stack};
 use super::layout::{Content, Context, chips, group_link, link, refused, search_box};
 use super::readable::{self, count};
 use crate::gateway::GroupView;
-use crate::gateway::preview::Fate;
+use crate::gateway::preview::TtlDecision;
 use crate::http::access::Permission;
 use crate::http::body::Bounds;
 use crate::http::query::preview::{Comparison, TABLE_BYTES_MAX, comparison, table_bytes};
@@ -189,7 +189,7 @@ impl Picture {
                 }
             })
             .collect();
-        let title = format!("What expires in the next {}", window.name);
+        let title = format!("Groups that expire in the next {}", window.name);
         html! {
             p class="summary" {
                 (count(within as usize, "group", "groups")) " will expire within the next " (window.name)
@@ -242,7 +242,7 @@ fn proposal(
     );
     html! {
         section id="proposal" aria-labelledby="proposal-title" {
-            h2 id="proposal-title" { "What if\u{2026}" }
+            h2 id="proposal-title" { "Try another table" }
             p { "Change the table, and see what that would mean for each group. Nothing is changed by looking." }
             div class="beside" {
                 @if let Some(today) = &today {
@@ -267,14 +267,14 @@ fn proposal(
 }
 
 fn changes(context: &Context<'_>, compared: &Comparison) -> Markup {
-    let Comparison { gone_today, gone_proposed, changes, unchanged, warnings } = compared;
-    debug_assert_eq!(*gone_today, 0, "what has expired is not there");
+    let Comparison { expired_today, expired_proposed, changes, unchanged, warnings } = compared;
+    debug_assert_eq!(*expired_today, 0, "what has expired is not there");
     html! {
         @for warning in warnings { p class="warning" { (warning) } }
         p class="summary" role="status" {
             "Of " (count(changes.len() + unchanged, "group", "groups")) ", "
             (readable::grouped(changes.len() as u64)) " would live longer or shorter"
-            @if *gone_proposed > 0 { ", and " strong { (readable::grouped(*gone_proposed as u64)) " would expire at once" } }
+            @if *expired_proposed > 0 { ", and " strong { (readable::grouped(*expired_proposed as u64)) " would expire at once" } }
             "."
         }
         @if !changes.is_empty() {
@@ -300,7 +300,7 @@ fn changes(context: &Context<'_>, compared: &Comparison) -> Markup {
     }
 }
 
-fn fate(context: &Context<'_>, fate: &Fate) -> Markup {
+fn fate(context: &Context<'_>, fate: &TtlDecision) -> Markup {
     html! {
         (super::groups::ttl(fate)) ", "
         (readable::relative_or_never(context.gateway().to_wall(fate.deadline), context.now))

@@ -7,8 +7,8 @@ use super::layout::{Content, Context, address, chips, link};
 use super::readable::{self, count, relative, relative_or_never};
 use super::{groups, series};
 use crate::exposition::text;
-use crate::gateway::preview::Fate;
-use crate::gateway::{Condition, Fault, GroupContent, GroupView};
+use crate::gateway::preview::TtlDecision;
+use crate::gateway::{Fault, GroupContent, GroupStatus, GroupView};
 use crate::http::api_v1;
 use crate::http::body::Bounds;
 use crate::http::query::{Query, QueryError, bad, group_value};
@@ -41,7 +41,7 @@ pub(super) async fn content(
     };
     let title = key.get("job").unwrap_or("").to_owned();
     let Some((group, stored)) = found else {
-        let main = gone(&key);
+        let main = missing(&key);
         return Ok(Content::new(title, main).with_status(StatusCode::NOT_FOUND));
     };
     let main = html! {
@@ -57,13 +57,13 @@ pub(super) async fn content(
     Ok(if is_quick { content.refreshed(REFRESH_SECONDS) } else { content })
 }
 
-fn gone(key: &GroupingKey) -> Markup {
+fn missing(key: &GroupingKey) -> Markup {
     let path = group_value(key);
     html! {
         h1 class="chips" { (chips(key)) }
         p class="error" role="alert" { "There is no such group: it was never pushed, has expired, or was deleted." }
         p {
-            a href=(link("expired", &[("group", &path)])) { "Look among what went lately" }
+            a href=(link("expired", &[("group", &path)])) { "Look among removed groups" }
             " \u{b7} " a href="./" { "All groups" }
         }
     }
@@ -88,7 +88,7 @@ fn facts(context: &Context<'_>, group: &GroupView) -> Markup {
 
 fn refusal(context: &Context<'_>, group: &GroupView) -> Markup {
     let state = &*group.state;
-    let current = Condition::of(group, context.gateway().now()) == Condition::Refused;
+    let current = GroupStatus::of(group, context.gateway().now()) == GroupStatus::Refused;
     html! {
         @if let Some(at) = state.failed {
             section class=(if current { "refusal current" } else { "refusal" }) aria-label="Last refused push" {
@@ -103,7 +103,7 @@ fn refusal(context: &Context<'_>, group: &GroupView) -> Markup {
 /// Why the group has this TTL.
 fn why(context: &Context<'_>, group: &GroupView) -> Markup {
     let gateway = context.gateway();
-    let fate = Fate::of(group, &gateway.policy());
+    let fate = TtlDecision::of(group, &gateway.policy());
     let state = &*group.state;
     html! {
         section aria-label="Why this TTL" {
@@ -177,7 +177,7 @@ fn actions(context: &Context<'_>, group: &GroupView) -> Markup {
                     data-undo-url=(link("api/v2/expired/restore", &[("group", path)])) data-undo-done="The group is back." {
                     h2 id="delete-title" { "Delete this group?" }
                     p class="chips" { (chips(&group.key)) }
-                    p { "Its " (count(group.series as usize, "series", "series")) " will be gone from the next scrape on." }
+                    p { "Its " (count(group.series as usize, "series", "series")) " will be missing from the next scrape on." }
                     p class="buttons" {
                         button type="submit" class="dangerous" { "Delete" }
                         button type="button" data-close { "Cancel" }
@@ -210,7 +210,7 @@ fn families_link(key: &GroupingKey) -> String {
     address("api/v2/groups/families", key.labels())
 }
 
-/// What scrapers get of it.
+/// The group as scrapers get it.
 fn exposition(stored: GroupContent) -> Markup {
     let block = text::LabelBlock::of_group(&stored.key);
     let (mut out, mut room) = (Vec::new(), SERIES_MAX);

@@ -7,8 +7,8 @@ use maud::{Markup, html};
 use super::chart;
 use super::layout::{Content, Context, chips, group_link, link, pager, refused, search_box};
 use super::readable::{self, count, relative, relative_or_never};
-use crate::gateway::preview::Fate;
-use crate::gateway::{Condition, GroupView};
+use crate::gateway::preview::TtlDecision;
+use crate::gateway::{GroupStatus, GroupView};
 use crate::http::body::Bounds;
 use crate::http::query::listing::{self, Filter, Order, Page, Skip, Sort, State};
 use crate::http::query::{Query, QueryError};
@@ -19,8 +19,8 @@ use crate::time::UnixMillis;
 const ROWS: usize = 50;
 const REFRESH_SECONDS: u32 = 3;
 
-/// What the address says.
-struct Asked<'a> {
+/// The parameters in the address.
+struct Address<'a> {
     search: &'a str,
     state: &'a str,
     sort: &'a str,
@@ -30,7 +30,7 @@ struct Asked<'a> {
     expires: Option<(u64, u64)>,
 }
 
-impl<'a> Asked<'a> {
+impl<'a> Address<'a> {
     fn of<'q: 'a>(query: &'a Query<'q>) -> Self {
         let text = |name| query.get(name).unwrap_or("");
         let number = |name| query.get(name).and_then(|text| text.parse().ok());
@@ -70,7 +70,7 @@ pub(super) async fn content(
     query: &Query<'_>,
     bounds: &mut Bounds,
 ) -> Result<Content, QueryError> {
-    let asked = Asked::of(query);
+    let asked = Address::of(query);
     let gateway = context.gateway();
     let parsed = query.selection(bounds).and_then(|selection| {
         let state = query.get("state").map(State::parse).transpose()?;
@@ -127,7 +127,7 @@ fn wall(context: &Context<'_>, millis: u64) -> Markup {
     }
 }
 
-fn states(asked: &Asked<'_>) -> Markup {
+fn states(asked: &Address<'_>) -> Markup {
     html! {
         label {
             span { "State" }
@@ -157,7 +157,7 @@ const COLUMNS: [(Sort, &str, &str); 7] = [
     (Sort::Deadline, "Expires", ""),
 ];
 
-fn table(context: &Context<'_>, asked: &Asked<'_>, order: Order, groups: &[GroupView]) -> Markup {
+fn table(context: &Context<'_>, asked: &Address<'_>, order: Order, groups: &[GroupView]) -> Markup {
     html! {
         div class="scroll" tabindex="0" role="region" aria-label="Table of groups" {
             table class="groups" {
@@ -190,7 +190,7 @@ fn row(context: &Context<'_>, group: &GroupView) -> Markup {
             td class="aside" { (relative_or_never(state.pushed, context.now)) }
             td class="aside" { (rhythm(group)) }
             td { (condition(group, gateway.now())) }
-            td class="aside" { (ttl(&Fate::of(group, &gateway.policy()))) }
+            td class="aside" { (ttl(&TtlDecision::of(group, &gateway.policy()))) }
             td { (deadline(context, group)) }
         }
     }
@@ -198,14 +198,14 @@ fn row(context: &Context<'_>, group: &GroupView) -> Markup {
 
 /// How a group is, in a word and a colour.
 pub(super) fn condition(group: &GroupView, now: UnixMillis) -> Markup {
-    let condition = Condition::of(group, now);
+    let condition = GroupStatus::of(group, now);
     let why = match condition {
-        Condition::Fresh => "pushed as expected",
-        Condition::Late => {
+        GroupStatus::Fresh => "pushed as expected",
+        GroupStatus::Late => {
             "late by its own rhythm: the last push is more than one and a half intervals ago"
         }
-        Condition::Expiring => "less than a tenth of its TTL is left",
-        Condition::Refused => "the last push was refused",
+        GroupStatus::Expiring => "less than a tenth of its TTL is left",
+        GroupStatus::Refused => "the last push was refused",
     };
     html! { span class=(format!("state {}", condition.as_str())) title=(why) { (condition.as_str()) } }
 }
@@ -228,7 +228,7 @@ pub(super) fn rhythm(group: &GroupView) -> Markup {
 }
 
 /// A TTL, and where it comes from.
-pub(super) fn ttl(fate: &Fate) -> Markup {
+pub(super) fn ttl(fate: &TtlDecision) -> Markup {
     html! {
         (fate.ttl) " "
         small {
@@ -256,8 +256,8 @@ pub(super) fn deadline(context: &Context<'_>, group: &GroupView) -> Markup {
     }
 }
 
-/// What takes away all that was found.
-fn delete_all(context: &Context<'_>, asked: &Asked<'_>, total: usize) -> Markup {
+/// The dialog that deletes all groups that were found.
+fn delete_all(context: &Context<'_>, asked: &Address<'_>, total: usize) -> Markup {
     let groups = count(total, "group", "groups");
     // The API selects by labels: what is narrowed further cannot be named to it.
     let by_labels = asked.state.is_empty() && asked.expires.is_none();
@@ -273,8 +273,8 @@ fn delete_all(context: &Context<'_>, asked: &Asked<'_>, total: usize) -> Markup 
                         form method="dialog" data-action="DELETE" data-url=(url(asked)) data-word="delete"
                             data-done=(format!("Deleted {groups}. Those that can be restored are at Expired.")) {
                             h2 id="delete-all-title" { "Delete " (what) "?" }
-                            p { (groups) " will be gone from the next scrape on. What fits into " code { "history.groups" }
-                                " can be restored." }
+                            p { (groups) " will be missing from the next scrape on. As many as " code { "history.groups" }
+                                " says can be restored." }
                             label { "Type " strong { "delete" } " to go on"
                                 input name="word" autocomplete="off" spellcheck="false" required pattern="delete"; }
                             p class="buttons" {
@@ -289,7 +289,7 @@ fn delete_all(context: &Context<'_>, asked: &Asked<'_>, total: usize) -> Markup 
     }
 }
 
-fn url(asked: &Asked<'_>) -> String {
+fn url(asked: &Address<'_>) -> String {
     if asked.search.is_empty() {
         link("api/v2/groups", &[("match[]", r#"{job=~".+"}"#)])
     } else {

@@ -17,12 +17,12 @@ use crate::model::GroupingKey;
 use crate::telemetry::build::BUILD;
 use crate::time::UnixNanos;
 
-/// What a browser may do with a page: nothing that did not come from here.
+/// The content policy of a page: nothing that did not come from here.
 const CONTENT_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; \
                               img-src 'self'; connect-src 'self'; form-action 'self'; \
                               base-uri 'none'; frame-ancestors 'none'";
 
-/// What whoever looks may do.
+/// The permissions of the viewer.
 #[derive(Clone, Copy, Debug)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a permission of its own")]
 pub(super) struct May {

@@ -6,7 +6,7 @@ use maud::{Markup, html};
 
 use super::layout::{Content, Context, chips, group_link, link, refused, search_box};
 use super::readable::{instant, relative};
-use crate::gateway::{Event, Happened};
+use crate::gateway::{Event, EventKind};
 use crate::http::api_v2::KINDS;
 use crate::http::body::Bounds;
 use crate::http::query::Query;
@@ -71,9 +71,9 @@ fn row(context: &Context<'_>, event: &Event) -> Markup {
             td { a class="chips" href=(group_link(&event.key)) { (chips(&event.key)) } }
             td {
                 @match &event.what {
-                    Happened::Pushed { expires } => (expiry(*expires)),
-                    Happened::Refused { reason } => bdi { (reason) },
-                    Happened::Removed(gone) => { "TTL " (gone.state.ttl) },
+                    EventKind::Pushed { expires } => (expiry(*expires)),
+                    EventKind::Refused { reason } => bdi { (reason) },
+                    EventKind::Removed(group) => { "TTL " (group.state.ttl) },
                 }
             }
         }

@@ -6,32 +6,17 @@ use bytesize::ByteSize;
 use maud::{Markup, html};
 
 use crate::exposition::number::push_float;
+use crate::model::duration::Rough;
 use crate::time::UnixNanos;
 
-/// What is after this, in the name of seconds, is an instant: September 2001.
+/// A number of seconds beyond this is an instant: September 2001.
 const INSTANT_SECONDS_MIN: f64 = 1e9;
 /// And what is before this: the year 5138.
 const INSTANT_SECONDS_MAX: f64 = 1e11;
 
 /// A duration in its two largest units.
 pub(super) fn duration(duration: Duration) -> String {
-    const UNITS: [(&str, u64); 4] = [("d", 86_400), ("h", 3600), ("m", 60), ("s", 1)];
-    let seconds = duration.as_secs();
-    let Some(first) = UNITS.iter().position(|(_, size)| seconds >= *size) else {
-        return if duration.is_zero() {
-            "0s".into()
-        } else {
-            format!("{}ms", duration.as_millis())
-        };
-    };
-    let (mut rest, mut parts) = (seconds, Vec::new());
-    for (unit, size) in UNITS.iter().skip(first).take(2) {
-        if rest >= *size {
-            parts.push(format!("{}{unit}", rest / size));
-        }
-        rest %= size;
-    }
-    parts.join(" ")
+    Rough(duration).to_string()
 }
 
 /// An instant in full.

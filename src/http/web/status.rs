@@ -78,7 +78,7 @@ fn limits(context: &Context<'_>, readings: &Readings) -> Markup {
     let Readings { groups, series, queue_length, .. } = *readings;
     let limits = gateway.limits();
     let history = gateway.history_limits();
-    let (gone, gone_bytes) = gateway.history_size();
+    let (removed, removed_bytes) = gateway.history_size();
     let (held, held_max) = context.api.site.budget.fill();
     let (connections, connections_max) = context.api.site.slots.fill();
     let rows: [Row; 7] = [
@@ -92,8 +92,8 @@ fn limits(context: &Context<'_>, readings: &Readings) -> Markup {
             held as u64,
             held_max as u64,
         ),
-        ("Groups that can be restored", "history.groups", gone as u64, history.groups as u64),
-        ("Bytes of such groups", "history.size", gone_bytes, history.bytes),
+        ("Groups that can be restored", "history.groups", removed as u64, history.groups as u64),
+        ("Bytes of such groups", "history.size", removed_bytes, history.bytes),
     ];
     html! {
         section aria-labelledby="limits-title" {
@@ -166,7 +166,7 @@ fn plots(context: &Context<'_>) -> Markup {
     }
 }
 
-/// The settings in force. What is secret does not leave them.
+/// The settings in force, without secrets.
 fn settings(all: &Value) -> Markup {
     let settings = all.get("settings").and_then(Value::as_object);
     let list = |name: &str| all.get(name).and_then(Value::as_array).cloned().unwrap_or_default();

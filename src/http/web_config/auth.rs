@@ -24,7 +24,7 @@ pub(super) struct Users {
     line: Line,
 }
 
-/// What came of looking at a password.
+/// The verdict on a password.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::http) enum Verdict {
     /// It is that of this user.
@@ -61,7 +61,7 @@ impl Users {
         self.hashes.is_empty()
     }
 
-    /// What is wrong with a hash.
+    /// The problem with a hash.
     pub(super) fn check(&self) -> Result<(), String> {
         for (user, hash) in &self.hashes {
             hash.parse::<bcrypt::HashParts>().map_err(|_| {
@@ -106,14 +106,14 @@ impl Users {
         let mut kept = self.lock();
         if kept.len() >= RIGHT_MAX {
             // Any one: the order of a set is as good as random.
-            let gone = kept.iter().next().cloned();
-            gone.map(|gone| kept.remove(&gone));
+            let oldest = kept.iter().next().cloned();
+            oldest.map(|oldest| kept.remove(&oldest));
         }
         kept.insert(credentials);
         Verdict::Right(name)
     }
 
-    /// What comes of looking at a password, which all share who come with it meanwhile.
+    /// The verdict on a password, shared by all requests that come with it meanwhile.
     fn looked_at(&self, credentials: &Credentials) -> Arc<OnceCell<bool>> {
         let mut looking = self.looking.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(looked) = looking.get(credentials).and_then(Weak::upgrade) {

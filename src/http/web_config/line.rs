@@ -59,7 +59,7 @@ impl Line {
             let Some(next) = self.lock().next() else { return };
             match next.send(self.given()) {
                 Ok(()) => return,
-                // It has gone; its turn must not be passed on twice.
+                // It was dropped; its turn must not be passed on twice.
                 Err(mut turn) => turn.line = None,
             }
         }
@@ -173,12 +173,12 @@ mod tests {
     async fn a_turn_that_nobody_takes_any_more_is_passed_on() {
         let line = Line::default();
         let first = line.turn(address(1)).await.unwrap();
-        let mut gone = Box::pin(line.turn(address(2)));
+        let mut leaves = Box::pin(line.turn(address(2)));
         let mut stays = Box::pin(line.turn(address(3)));
-        assert!(polled(&mut gone).is_pending() && polled(&mut stays).is_pending());
+        assert!(polled(&mut leaves).is_pending() && polled(&mut stays).is_pending());
         drop(first);
         // It has its turn, and goes before it has looked.
-        drop(gone);
+        drop(leaves);
         assert!(matches!(polled(&mut stays), Poll::Ready(Some(_))));
     }
 

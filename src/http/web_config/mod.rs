@@ -53,14 +53,14 @@ struct State {
 
 type Seen = Vec<(PathBuf, Option<Stamp>)>;
 
-/// What tells a file that has changed.
+/// The marks by which a changed file is noticed.
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct Stamp {
     modified: SystemTime,
     bytes: u64,
 }
 
-/// What the file says.
+/// The contents of the file.
 #[derive(Debug)]
 pub(super) struct Settings {
     tls: Option<Arc<ServerConfig>>,
@@ -70,7 +70,7 @@ pub(super) struct Settings {
     limiter: Option<DefaultDirectRateLimiter>,
 }
 
-/// Why the file is of no use.
+/// Why the file is invalid.
 #[derive(Debug, Error)]
 #[error("{} (web.config.file): {reason}", path.display())]
 pub struct WebConfigError {
@@ -78,7 +78,7 @@ pub struct WebConfigError {
     reason: String,
 }
 
-/// What to do where a file does not count by itself.
+/// How to proceed where a file does not count by itself.
 const SAY_SO: &str = "a reload (SIGHUP or /-/reload) or a restart has it count";
 
 impl WebConfig {
@@ -92,8 +92,8 @@ impl WebConfig {
         Ok(Self { path: path.to_owned(), metrics, state })
     }
 
-    /// What counts. Where the files have changed, that is what they say now, if it is of use and asks
-    /// for no less than before.
+    /// The settings in force. Where the files have changed, those of the files as they are now, if they
+    /// are valid and ask for no less than before.
     pub(super) fn current(&self) -> Arc<Settings> {
         let mut state = self.lock();
         if state.has_changed() {
@@ -113,8 +113,8 @@ impl WebConfig {
         self.current().has_users()
     }
 
-    /// Has the file count as it is, as somebody says so: also where it asks for less. What needs a
-    /// restart is named. Where it is of no use, nothing changes.
+    /// Has the file count as it is, as somebody says so: also where it asks for less. A change that
+    /// needs a restart is named. Where it is invalid, nothing changes.
     pub fn read_again(&self) -> Result<Option<&'static str>, WebConfigError> {
         let mut state = self.lock();
         if state.held.is_none() && !state.has_changed() {
@@ -183,7 +183,7 @@ impl Settings {
         self.limiter.as_ref().is_none_or(|limiter| limiter.check().is_ok())
     }
 
-    /// What every answer has.
+    /// The headers of every answer.
     pub(super) fn headers(&self) -> &[(HeaderName, HeaderValue)] {
         &self.headers
     }
@@ -193,7 +193,7 @@ impl Settings {
         self.users.judge(headers.get(AUTHORIZATION), from).await
     }
 
-    /// What others ask of clients and these do not.
+    /// The first check of clients that others make and these do not.
     fn lacks(&self, others: &Self) -> Option<&'static str> {
         if others.has_users() && !self.has_users() {
             Some("basic_auth_users")
@@ -207,7 +207,7 @@ impl Settings {
     }
 }
 
-/// What the file says, for whoever is about to start with it: whether there are users.
+/// Checks the file before a start with it. Returns whether there are users.
 pub(super) fn check(path: &Path) -> Result<bool, WebConfigError> {
     match read(path).0 {
         Ok(settings) => Ok(settings.has_users()),

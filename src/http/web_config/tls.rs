@@ -21,7 +21,7 @@ use x509_parser::prelude::FromDer as _;
 
 use super::file::Tls;
 
-/// What is asked of a client's certificate (Go's `tls.ClientAuthType`).
+/// The checks of a client's certificate (Go's `tls.ClientAuthType`).
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum ClientAuth {
     None,
@@ -31,7 +31,7 @@ enum ClientAuth {
     RequireAndVerify,
 }
 
-/// What a client has to show before it is let in.
+/// The certificate that a client needs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Demands {
     /// A certificate…
@@ -113,7 +113,8 @@ fn certificates(name: &str, pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, 
     }
 }
 
-/// What rustls may use: all that it has, or of that what the file names.
+/// The cipher suites and groups that rustls may use: all that it has, or those of them that the file
+/// names.
 fn provider(tls: &Tls) -> Result<CryptoProvider, String> {
     let mut provider = ring::default_provider();
     if !tls.cipher_suites.is_empty() {

@@ -2,7 +2,7 @@
 //!
 //! sled syncs nothing of what it creates, and refuses to open what it then finds. Nothing was
 //! acknowledged as long as the creation goes on, so that it begins anew: a marker says that it goes
-//! on, durable before sled makes its first file and gone before the store is used.
+//! on, durable before sled makes its first file and removed before the store is used.
 
 use std::fs::{self, File};
 use std::io;

@@ -1,4 +1,4 @@
-//! What has to be done beside sled for its files to be there after a power cut.
+//! The syncs beside sled that its files need to survive a power cut.
 
 use std::fs::{self, DirBuilder, File};
 use std::io;
@@ -8,7 +8,7 @@ use std::path::Path;
 /// Of the folder of a store: for its owner alone.
 const PRIVATE: u32 = 0o700;
 const EVERYBODY: u32 = 0o007;
-/// What there is in the folder of a store; beside it snapshots.
+/// The files in the folder of a store; beside them there are snapshots.
 const OWN: [&str; 12] = [
     "blobs",
     "conf",

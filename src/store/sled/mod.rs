@@ -163,8 +163,8 @@ impl Store {
         })
     }
 
-    /// Opens the store again after a commit has failed: until then sled refuses all others. What was
-    /// synced is there, and of what was not, whole batches or nothing.
+    /// Opens the store again after a commit has failed: until then sled refuses all others. Everything
+    /// that was synced is there, and of what was not, whole batches or nothing.
     ///
     /// `suspect`: what the kernel has of the file may be more than what the disk has, as after a sync
     /// that has failed; the file is then written anew first. As long as there is no room, what is
@@ -281,8 +281,8 @@ impl Store {
         joiner.finish().map(Some).map_err(damaged)
     }
 
-    /// Applies a batch, whole or not at all. Durable after the next [`Store::sync`]. `counts`: the groups
-    /// that there are with it, and those that can be restored; `at`: the wall time.
+    /// Applies a batch, whole or not at all. Durable after the next [`Store::sync`]. `counts`: the
+    /// groups that there are with it, and those that can be restored; `at`: the wall time.
     pub(crate) fn apply(
         &self,
         batch: &Batch,

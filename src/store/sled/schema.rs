@@ -17,7 +17,7 @@ pub const SCHEMA_VERSION: u32 = 4;
 const VERSION_FILE: &str = "schema_version";
 const META_KEY: &str = "schema_version";
 
-/// What a folder says of its version.
+/// The version that a folder has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::store) enum StoredVersion {
     /// There is no store yet.

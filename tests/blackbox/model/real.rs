@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tempfile::TempDir;
-use tidegate::gateway::preview::Fate;
+use tidegate::gateway::preview::TtlDecision;
 use tidegate::gateway::{
     Downtime, Error, Expires, Gateway, LaneHandle, Operation, Options, PushMode, ScrapeOptions,
     Sync,
@@ -100,19 +100,19 @@ impl Real {
     /// Which groups are said to stay for so long.
     pub(crate) fn preview(&self, millis: u64) -> Deadlines {
         let at = self.gateway().now().saturating_add(Duration::from_millis(millis));
-        self.foretold(|fate| !fate.is_gone(at), &self.gateway().policy())
+        self.foretold(|fate| !fate.has_expired(at), &self.gateway().policy())
     }
 
     /// When each group is said to expire under another policy; none that would be gone.
     pub(crate) fn preview_policy(&self, policy: usize) -> Deadlines {
         let now = self.gateway().now();
         let proposed = Policy { ttl: Arc::new(self::policy(policy)), ..self.gateway().policy() };
-        self.foretold(|fate| !fate.is_gone(now), &proposed)
+        self.foretold(|fate| !fate.has_expired(now), &proposed)
     }
 
-    fn foretold(&self, stays: impl Fn(&Fate) -> bool, policy: &Policy) -> Deadlines {
+    fn foretold(&self, stays: impl Fn(&TtlDecision) -> bool, policy: &Policy) -> Deadlines {
         let groups = self.gateway().groups(&mut Unmetered, |_| true).expect("nothing is counted");
-        let fates = groups.iter().map(|group| (group, Fate::of(group, policy)));
+        let fates = groups.iter().map(|group| (group, TtlDecision::of(group, policy)));
         fates
             .filter(|(_, fate)| stays(fate))
             .map(|(group, fate)| {

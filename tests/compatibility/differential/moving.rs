@@ -294,7 +294,7 @@ fn what_no_scraper_could_take_is_left_out_and_said() {
             "its native buckets count 1 observations, and its count is 9",
             "quantile 0.5 comes twice",
             "was collected before with the same name and label values",
-            "a label without a value is none",
+            "a label without a value is no label",
         ] {
             assert!(errors.contains(reason), "{reason}: {errors}");
         }

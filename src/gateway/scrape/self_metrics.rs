@@ -15,7 +15,7 @@ const SAME_MIN: u32 = 4;
 
 /// A self metric, rendered.
 #[derive(Debug)]
-pub(super) struct OwnFamily {
+pub(super) struct SelfFamily {
     family: MetricFamily,
     /// In protobuf without the length of the whole.
     header: Converted,
@@ -28,8 +28,8 @@ pub(super) struct OwnFamily {
 pub(super) fn render(
     to: ScrapeFormat,
     families: Vec<MetricFamily>,
-    before: &[OwnFamily],
-) -> Vec<OwnFamily> {
+    before: &[SelfFamily],
+) -> Vec<SelfFamily> {
     let of_before = |name: &str| {
         let at = before.binary_search_by(|own| own.name().cmp(name)).ok()?;
         before.get(at)
@@ -38,16 +38,16 @@ pub(super) fn render(
         .into_iter()
         .map(|family| {
             let before = of_before(&family.name);
-            OwnFamily::new(to, family, before)
+            SelfFamily::new(to, family, before)
         })
         .collect()
 }
 
-impl OwnFamily {
+impl SelfFamily {
     fn new(to: ScrapeFormat, family: MetricFamily, before: Option<&Self>) -> Self {
         let (header, metrics) = match before {
             Some(own) if own.family == family => (own.header.clone(), own.metrics.clone()),
-            // Numbers that are none are never equal, and always the same text.
+            // NaN never equals itself, but always renders the same.
             _ => (
                 numbered(own_name(&family).header(to), before.map(|own| &own.header)),
                 numbered(own_metrics(to, &family), before.map(|own| &own.metrics)),
@@ -78,8 +78,8 @@ impl OwnFamily {
         self.settled(&self.metrics)
     }
 
-    /// What is likely to change again is there once. Its header with it: fewer and longer runs compress
-    /// better.
+    /// A metric that is likely to change again is not kept, nor is its header: fewer and longer runs
+    /// compress better.
     fn settled(&self, Converted { bytes, generation }: &Converted) -> Converted {
         let generation = if self.same < SAME_MIN { 0 } else { *generation };
         Converted { bytes: bytes.clone(), generation }

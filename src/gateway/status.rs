@@ -8,7 +8,7 @@ use crate::time::UnixMillis;
 
 /// How a group is. Of several that are true the first counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Condition {
+pub enum GroupStatus {
     /// The last push was refused.
     Refused,
     /// Less than a tenth of its TTL is left.
@@ -18,7 +18,7 @@ pub enum Condition {
     Fresh,
 }
 
-impl Condition {
+impl GroupStatus {
     /// How a group is at an instant.
     pub fn of(group: &GroupView, now: UnixMillis) -> Self {
         let state = &*group.state;
@@ -80,21 +80,22 @@ mod tests {
 
     #[test]
     fn a_group_is_fresh_until_it_is_late_or_about_to_expire() {
-        let at = |seconds: u64, group: &GroupView| Condition::of(group, UnixMillis(seconds * 1000));
+        let at =
+            |seconds: u64, group: &GroupView| GroupStatus::of(group, UnixMillis(seconds * 1000));
         let plain = group(|_| {});
-        assert_eq!(at(900, &plain), Condition::Fresh);
-        assert_eq!(at(901, &plain), Condition::Expiring);
+        assert_eq!(at(900, &plain), GroupStatus::Fresh);
+        assert_eq!(at(901, &plain), GroupStatus::Expiring);
         let steady = group(|state| {
             for seconds in [0, 100, 200] {
                 state.rhythm.pushed(UnixMillis(seconds * 1000));
             }
         });
-        assert_eq!(at(350, &steady), Condition::Fresh);
-        assert_eq!(at(351, &steady), Condition::Late);
-        assert_eq!(at(950, &steady), Condition::Expiring);
+        assert_eq!(at(350, &steady), GroupStatus::Fresh);
+        assert_eq!(at(351, &steady), GroupStatus::Late);
+        assert_eq!(at(950, &steady), GroupStatus::Expiring);
         let refused = group(|state| state.failed = state.pushed);
-        assert_eq!(at(0, &refused), Condition::Refused);
+        assert_eq!(at(0, &refused), GroupStatus::Refused);
         let permanent = group(|state| state.ttl = Ttl::Never);
-        assert_eq!(at(999, &permanent), Condition::Fresh);
+        assert_eq!(at(999, &permanent), GroupStatus::Fresh);
     }
 }
