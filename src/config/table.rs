@@ -297,7 +297,7 @@ settings! {
     HISTORY_GROUPS: usize = value(
         "history.groups", "1000", "N", values::number,
         "How many of the latest expired and deleted groups are kept, to be looked at and \
-         brought back; 0 keeps none",
+         restored; 0 keeps none",
     );
     HISTORY_SIZE: u64 = size("history.size", "64MiB", "Most bytes of such groups in the store");
     CONFIG_WATCH: bool = switch(

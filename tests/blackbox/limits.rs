@@ -232,7 +232,7 @@ fn a_restore_that_a_limit_refuses_is_counted() {
 
 /// What a push renders to is known before it is rendered: a few kilobytes may be gigabytes in a scrape.
 #[test]
-fn what_a_push_renders_to_is_bounded() {
+fn the_rendered_lines_of_a_push_are_bounded() {
     let gateway = Gateway::start("[limits]\ngroup-size = '1MiB'\nrendered-size = '3MiB'\n");
     let key = format!("/metrics/job/j/a/{}", "x".repeat(10_000));
     let lines = |range: std::ops::Range<usize>| {
