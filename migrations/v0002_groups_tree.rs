@@ -4,7 +4,7 @@
 //! Before: version 1.
 //!
 //! After: `meta` has `groups_tree`, the name of the tree that has the groups: `groups`, or after
-//! deletions `groups.N`. Other trees of such names are left over from a deletion, and of no use. Also
+//! deletions `groups.N`. Other trees of such names are left over from a deletion, and useless. Also
 //! `meta` may have `import`: `begun` or `done`.
 //!
 //! Running it twice is the same as once: the name is written only where there is none.

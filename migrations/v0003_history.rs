@@ -1,4 +1,4 @@
-//! Version 3: groups that are gone may still be there, to be brought back.
+//! Version 3: removed groups may still be there, to be restored.
 //!
 //! Before: version 2.
 //!
@@ -8,7 +8,7 @@
 //! further fields, which are absent in what was written before.
 //!
 //! Nothing of a store of version 2 is different in this one. The number keeps a build that would
-//! serve what is gone away from it.
+//! serve removed groups.
 
 use super::Migration;
 

@@ -303,7 +303,7 @@ async fn replace(parts: &Parts, trigger: Trigger) -> Result<Outcome, String> {
             let guards = access.current().guards_beyond(&config.http.access);
             if let Some(what) = guards {
                 return Err(format!(
-                    "{what} is gone, and more could be done by anybody: a reload (SIGHUP or \
+                    "{what} was taken out, which lets anybody do more: a reload (SIGHUP or \
                      /-/reload) or a restart has it count"
                 ));
             }

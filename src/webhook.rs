@@ -1,7 +1,7 @@
 //! Tells an HTTP endpoint of groups that expire or are deleted.
 //!
 //! Promises
-//! - Departures go out in order and in batches, each until it has arrived or too many wait behind
+//! - Removed groups go out in order and in batches, each until it has arrived or too many wait behind
 //!   it: then the oldest are dropped, which is logged. A batch that is sent again is the same, byte
 //!   by byte.
 //! - Batches go to the URL of the settings and nowhere else: a redirection is a failure.

@@ -22,7 +22,7 @@ const OWNERS: &[(&str, &[&str], &str)] = &[
     ("tracing_subscriber", &["src/telemetry/"], "set logging up in `telemetry::log`"),
     (
         "std::env",
-        // What it was built for, not where it runs.
+        // The target it was built for, not where it runs.
         &["src/config/", "src/main.rs", "src/telemetry/build.rs"],
         "take a setting from `config`",
     ),
@@ -35,7 +35,7 @@ const OWNERS: &[(&str, &[&str], &str)] = &[
     ("tokio::signal", &["src/shutdown.rs"], "wait for `shutdown::Signals`"),
 ];
 
-/// What is left lying about, in two parts so that this file has none of it.
+/// Leftovers, in two parts so that this file has none of them.
 const LEFTOVERS: &[((&str, &str), &str)] = &[
     (("to", "do!("), "finish it, or open an issue and return an error"),
     (("unimpl", "emented!("), "finish it, or open an issue and return an error"),
@@ -43,6 +43,22 @@ const LEFTOVERS: &[((&str, &str), &str)] = &[
     (("#[ig", "nore"), "repair the test or delete it: one that does not run shows nothing"),
     (("FIX", "ME"), "fix it, or open an issue"),
 ];
+
+/// Words that are not ours, in two parts so that this file has none of them, and ours. One thing has one
+/// word.
+const WORDS: &[((&str, &str), &str)] = &[
+    (("depar", "ted"), "removed, expired or deleted"),
+    (("depar", "ture"), "removed group"),
+    (("of no ", "use"), "invalid, or useless"),
+    (("brought ", "back"), "restored"),
+    (("bring ", "back"), "restore"),
+    (("brings ", "back"), "restores"),
+    (("is ", "gone"), "is removed, expired, deleted, or has ended"),
+    (("are ", "gone"), "are removed, expired, deleted, or have ended"),
+];
+
+/// Members of the API that have kept their names.
+const KEPT_WORDS: &[&str] = &[concat!("\"depar", "ted\"")];
 
 const LINES_MAX: usize = 900;
 
@@ -247,6 +263,34 @@ fn nothing_is_left_lying_about(file: &File) -> Vec<String> {
     problems
 }
 
+/// Sentences name the thing, then the verb, and one thing has one word.
+fn words_are_plain(file: &File) -> Vec<String> {
+    let mut problems = Vec::new();
+    // Before a sentence: the begin of a comment, of a text, or the end of the sentence before.
+    let begins = ["// ", "/// ", "//! ", "\"", ". ", ": ", "| ", "# "];
+    let pronoun = concat!("Wh", "at ");
+    for (line, number) in file.text.lines().zip(1..) {
+        let path = &file.path;
+        let starts = line.match_indices(pronoun).map(|found| line.split_at(found.0).0);
+        if starts
+            .into_iter()
+            .any(|before| before.is_empty() || begins.iter().any(|begin| before.ends_with(begin)))
+        {
+            problems.push(format!(
+                "{path}:{number}: a sentence begins with a pronoun: name the thing, then the verb"
+            ));
+        }
+        let kept = KEPT_WORDS.iter().fold(line.to_owned(), |line, kept| line.replace(kept, ""));
+        for ((one, two), ours) in WORDS {
+            let word = format!("{one}{two}");
+            if kept.to_lowercase().contains(&word) {
+                problems.push(format!("{path}:{number}: `{word}`: we say {ours}"));
+            }
+        }
+    }
+    problems
+}
+
 fn files_are_short(file: &File) -> Vec<String> {
     let lines = file.text.lines().count();
     let problem = || {
@@ -317,6 +361,22 @@ fn rust_files(folders: &[&str]) -> Vec<File> {
     files.into_iter().map(relative).collect()
 }
 
+/// The texts for people, beside the changelog, which is history.
+fn texts() -> Vec<File> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut paths = ["README.md", "CONTRIBUTING.md", "SECURITY.md", "config.example.toml"]
+        .map(|name| root.join(name))
+        .to_vec();
+    let docs = fs::read_dir(root.join("docs")).expect("there are docs");
+    paths.extend(docs.map(|entry| entry.expect("the folder can be read").path()));
+    let read = |path: PathBuf| {
+        let text = fs::read_to_string(&path).expect("our texts are UTF-8");
+        let path = path.strip_prefix(root).expect("it was found under the root");
+        File::new(&path.to_string_lossy(), &text)
+    };
+    paths.into_iter().map(read).collect()
+}
+
 fn walk(folder: &Path, files: &mut Vec<PathBuf>) {
     // A folder that is not there, as benches may be, has no files.
     let Ok(entries) = fs::read_dir(folder) else { return };
@@ -338,6 +398,7 @@ const RULES: &[(Rule, &[&str])] = &[
     (migrations_know_nothing_of_the_crate, &["migrations"]),
     (nothing_is_left_lying_about, &["src", "migrations", "tests", "benches"]),
     (files_are_short, &["src"]),
+    (words_are_plain, &["src", "migrations", "tests", "benches"]),
 ];
 
 #[test]
@@ -349,6 +410,7 @@ fn the_house_is_tidy() {
         problems.extend(files.iter().flat_map(rule));
     }
     problems.extend(no_circle_among_neighbours(&rust_files(&["src"])));
+    problems.extend(texts().iter().flat_map(words_are_plain));
     assert!(problems.is_empty(), "\n{}", problems.join("\n"));
 }
 
@@ -381,6 +443,12 @@ fn each_rule_notices_what_it_forbids() {
         (nothing_is_left_lying_about, "tests/a.rs", &leftover(2), 1),
         (nothing_is_left_lying_about, "tests/a.rs", &leftover(3), 1),
         (nothing_is_left_lying_about, "benches/a.rs", &leftover(4), 1),
+        (words_are_plain, "src/a.rs", concat!("/// Wh", "at is stored."), 1),
+        (words_are_plain, "src/a.rs", concat!("/// It is there. Wh", "at is not is not."), 1),
+        (words_are_plain, "docs/a.md", concat!("| Wh", "at it does |"), 1),
+        (words_are_plain, "src/a.rs", "/// Says what is stored.", 0),
+        (words_are_plain, "src/a.rs", concat!("// The group is go", "ne."), 1),
+        (words_are_plain, "src/a.rs", concat!("json!({ \"depar", "ted\": removed })"), 0),
         (files_are_short, "src/a.rs", &long, 1),
         (files_are_short, "src/a.rs", &long[1..], 0),
     ];

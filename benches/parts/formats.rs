@@ -94,7 +94,7 @@ fn delimited(families: &[MetricFamily]) -> Vec<u8> {
     out
 }
 
-/// What a scrape in protobuf makes of each segment that has changed.
+/// The conversion of each segment that has changed, in a scrape in protobuf.
 fn protobuf_of_lines(criterion: &mut Criterion) -> Result<()> {
     let text = family_lines(SEGMENT_BYTES)?;
     let convert = |out: &mut Vec<u8>, text: &[u8]| {
@@ -146,7 +146,7 @@ fn compression(criterion: &mut Criterion) -> Result<()> {
     Ok(())
 }
 
-/// What is sent, in pieces.
+/// The bytes that are sent, in pieces.
 fn join(parts: &[Deflated]) -> Vec<bytes::Bytes> {
     let mut member = Member::default();
     let mut pieces = Vec::with_capacity(parts.len() + 1);

@@ -1,4 +1,4 @@
-//! What the parts of a push, of a scrape and of a restart cost, each by itself.
+//! The cost of the parts of a push, of a scrape and of a restart, each by itself.
 //!
 //! ```sh
 //! cargo bench --bench parts             # some minutes
@@ -6,7 +6,7 @@
 //! cargo bench --bench parts -- judge    # those with this in their name
 //! ```
 //!
-//! Each asserts what it is about to measure. What Criterion finds is compared with its last run.
+//! Each asserts what it is about to measure. Criterion compares each result with its last run.
 
 #![expect(clippy::print_stderr, reason = "an error is for people")]
 

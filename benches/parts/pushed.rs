@@ -1,4 +1,4 @@
-//! What a push has done to it outside the lane: it is prepared before, its lines are published after.
+//! The work on a push outside the lane: it is prepared before, its lines are published after.
 
 use std::hint::black_box;
 
@@ -13,7 +13,7 @@ use tidegate::model::{NameRules, Unmetered};
 use crate::running::Result;
 use crate::samples::{key, samples};
 
-/// What a push has to obey by itself.
+/// The rules for a push by itself.
 pub(crate) const RULES: Rules<'_> =
     Rules { limits: &Limits::UNLIMITED, names: NameRules::Legacy, lenient: false };
 

@@ -1,4 +1,4 @@
-//! What is pushed in the benches.
+//! Pushes of the benches.
 
 use std::fmt::Write as _;
 
@@ -16,7 +16,7 @@ pub(crate) struct Sample {
     pub(crate) series: usize,
 }
 
-/// What a cron job pushes, and what a batch of a service's own metrics looks like.
+/// A push of a cron job, and one of a batch of a service's own metrics.
 pub(crate) fn samples() -> Result<[Sample; 2]> {
     let small = Sample::new("ten series", body(1, 1))?;
     let large = Sample::new("a thousand series", large())?;

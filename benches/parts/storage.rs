@@ -99,7 +99,7 @@ fn timed(
     mut iteration: impl FnMut() -> Result<Duration>,
 ) {
     let mut group = criterion.benchmark_group("gateway");
-    // What is not timed takes many times as long as what is.
+    // The part that is not timed takes many times as long as the timed one.
     group.sample_size(10).sampling_mode(SamplingMode::Flat);
     group.warm_up_time(Duration::from_secs(1)).measurement_time(Duration::from_secs(1));
     group.throughput(Throughput::Elements(series as u64));
@@ -137,7 +137,7 @@ fn reap(criterion: &mut Criterion, runtime: &Runtime) -> Result<()> {
     };
     runtime.block_on(expiring())?;
     let stored = gateway.groups(&mut Unmetered, |_| true)?.len();
-    assert_eq!(stored, GROUPS, "all that expired is gone, and nothing else");
+    assert_eq!(stored, GROUPS, "all that expired is removed, and nothing else");
     let mut text = Vec::new();
     runtime.block_on(scrape(gateway, ScrapeOptions::default(), |frame| text.extend(frame)));
     assert_eq!(running::totals(&text), Some((GROUPS, 10 * GROUPS)));

@@ -1,4 +1,4 @@
-//! What a push, a scrape, a restart and a wipe cost with a thousand stored series and with a million,
+//! The cost of a push, a scrape, a restart and a wipe with a thousand stored series and with a million,
 //! without HTTP: the ratios say that cost grows with what is done, not with what is stored.
 //!
 //! ```sh

@@ -15,7 +15,7 @@ use crate::running::{self, Push, Result, Running, push_all, scrape};
 
 pub(crate) const SERIES_PER_GROUP: usize = 10;
 
-/// What is measured, in seconds.
+/// The measured time, in seconds.
 pub(crate) const COSTS: [&str; 6] = [
     "a push",
     "a byte of a scrape",

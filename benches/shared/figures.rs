@@ -1,4 +1,4 @@
-//! What was measured, for people.
+//! Figures for people.
 
 /// A number with as many digits as it deserves.
 pub(crate) fn number(value: f64) -> String {

@@ -28,14 +28,14 @@ pub(crate) const TTL: Ttl = Ttl::After(Duration::from_hours(24));
 /// A running gateway.
 pub(crate) struct Running {
     pub(crate) gateway: Gateway,
-    /// What was there when it started.
+    /// The groups that were there when it started.
     #[allow(dead_code, reason = "one bench of two reads it")]
     pub(crate) loaded: Loaded,
     lane: LaneHandle,
     folder: PathBuf,
 }
 
-/// What a request would bring: ten one-sample families of a group.
+/// The families of a request: ten one-sample families of a group.
 pub(crate) struct Push {
     pub(crate) key: GroupingKey,
     pub(crate) families: Vec<MetricFamily>,

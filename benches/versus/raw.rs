@@ -1,5 +1,5 @@
 //! The limit of durable pushes: a bare hyper server behind which one thread stores the bodies as they
-//! are, with group commit, in the same store. What Tidegate does beyond that is parsing, checking,
+//! are, with group commit, in the same store. Beyond that Tidegate does the parsing, checking,
 //! indexing and rendering.
 
 use std::convert::Infallible;
@@ -46,7 +46,7 @@ async fn answer(
     {
         let (done, stored) = oneshot::channel();
         if send.send((hasher.finish(), body, done)).is_ok() {
-            // The lane is gone only if the process is.
+            // The lane ends only with the process.
             let _ = stored.await;
         }
     }

@@ -50,7 +50,7 @@ pub(crate) fn run(short: bool) -> Result<()> {
     Ok(())
 }
 
-/// What was compared, and how.
+/// The programs that were compared, and how.
 fn settings(short: bool) -> Result<String> {
     let cpu = fs::read_to_string("/proc/cpuinfo")?;
     let model = cpu.lines().find_map(|line| line.strip_prefix("model name\t: ")).unwrap_or("?");
@@ -381,7 +381,7 @@ impl Run {
         Ok(())
     }
 
-    /// What the API does with all groups of a store.
+    /// Operations of the API on all groups of a store.
     fn many_at_once(&mut self) -> Result<()> {
         const SELECTOR: &str = "match[]=%7Bjob%3D%22backup%22%7D";
         let groups = if self.short { 10_000 } else { 100_000 };

@@ -45,7 +45,7 @@ struct Shape {
     connections: usize,
     method: &'static str,
     content_type: &'static str,
-    /// What each group has before: nothing but what a push brings, unless this says more.
+    /// The families that each group has before: those of a push, unless this says more.
     stored: Option<Body>,
     pushed: Body,
 }
@@ -148,7 +148,7 @@ impl Side {
     }
 }
 
-/// What the threads of a process have taken since an earlier look.
+/// The processor time of the threads of a process since an earlier look.
 fn since(before: &HashMap<u64, Duration>, now: &HashMap<u64, Duration>) -> Duration {
     let thread = |(id, time): (&u64, &Duration)| {
         time.saturating_sub(before.get(id).copied().unwrap_or_default())
@@ -266,7 +266,7 @@ pub(crate) fn family(name: &str, series: usize, round: usize) -> String {
     text
 }
 
-/// What a batch job says of itself: how long its stages took and how much they moved, by stage.
+/// The metrics of a batch job: how long its stages took and how much they moved, by stage.
 fn batch(group: usize, round: usize) -> String {
     const STAGES: [&str; 5] = ["fetch", "parse", "join", "write", "clean"];
     const BOUNDS: [&str; 11] =
@@ -331,7 +331,7 @@ fn native_histograms(group: usize, round: usize) -> Vec<u8> {
     protobuf::body(&families.collect::<Vec<_>>())
 }
 
-/// What a real node exporter says, with as many labelled series as a larger machine has: where this
+/// The metrics of a real node exporter, with as many labelled series as a larger machine has: where this
 /// one has fewer, those that there are come again with another value of their last label.
 struct NodeExporter {
     lines: Vec<Line>,

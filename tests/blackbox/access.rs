@@ -61,7 +61,7 @@ fn a_token_does_what_it_may_to_its_groups_and_no_more() {
     ask(&gateway, &team, "GET", "/metrics").expect(403).says("may not scrape");
     ask(&gateway, &scraper, "GET", "/metrics").expect(200).says("job=\"db\"");
     ask(&gateway, &scraper, "PUT", "/metrics/job/ci").expect(403);
-    // What it reads and changes is its own.
+    // It reads and changes its own groups only.
     let jobs = |secret: &str| {
         let data = ask(&gateway, secret, "GET", "/api/v2/groups").expect(200).data();
         let groups = data["groups"].as_array().unwrap().clone();

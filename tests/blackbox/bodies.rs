@@ -1,4 +1,4 @@
-//! What a body may be: text, protobuf, compressed or not; and what is said of one that cannot be
+//! Bodies: text, protobuf, compressed or not; and the errors for one that cannot be
 //! read.
 
 use support::protobuf::{self, Histogram, Metric, MetricType};
@@ -136,7 +136,7 @@ fn an_encoding_that_is_not_known_is_refused_by_name() {
     gateway.stop();
 }
 
-/// What a client sends by mistake is told apart, with what to do.
+/// Typical mistakes of clients are recognized, with a remedy.
 #[test]
 fn what_a_body_seems_to_be_is_said() {
     let gateway = Gateway::start("");

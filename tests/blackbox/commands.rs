@@ -1,4 +1,4 @@
-//! What an operator asks of a running gateway on the command line.
+//! Commands of an operator for a running gateway.
 
 use std::io::{Read as _, Write as _};
 use std::process::{Command, Stdio};
@@ -9,7 +9,7 @@ use support::{Client, Gateway, MILLISECOND, Tidegate, finished, minutes};
 
 const ADMIN: &str = "[ttl]\ndefault = '1h'\n[web]\nenable-admin-api = true\n";
 
-/// What a command printed to standard output and to standard error, and its exit code.
+/// The output of a command, its errors, and its exit code.
 struct Printed {
     output: String,
     error: String,
@@ -100,7 +100,7 @@ fn nothing_is_deleted_that_nobody_agreed_to() {
     assert_eq!(code, 0, "{screen}");
     assert!(screen.contains("1 group will be deleted"), "{screen}");
     assert!(!shows(&gateway, "run=\"1\"") && shows(&gateway, "run=\"2\""));
-    // What was pushed since stays.
+    // A group that was pushed since stays.
     let before = "--pushed-before=2001-01-01T00:00:00Z";
     assert_eq!(done(&["delete", "--yes", before, ci], &gateway), "no group matches\n");
     assert_eq!(done_json(&["delete", "--yes", ci], &gateway)["count"], 1);
@@ -311,7 +311,7 @@ fn what_is_gone_is_looked_at_and_brought_back() {
     let back = done(&["expired", "restore", "--id", &id], &gateway);
     assert!(back.starts_with(&format!("restored {RUN_2}, expires ")), "{back}");
     assert!(shows(&gateway, "run=\"2\""));
-    // What is there is not overwritten, and that is no success.
+    // A group that exists is not overwritten, and that is no success.
     gateway.put("/metrics/job/b", "new 1\n").expect(200);
     let refused = command(&["expired", "restore", r#"{job=~".+"}"#], &gateway);
     assert_eq!(refused.code, 1);
@@ -338,7 +338,7 @@ fn what_goes_wrong_is_said_with_an_exit_code() {
     assert!(nobody.error.contains(&address.to_string()), "{}", nobody.error);
 }
 
-/// What a server says is shown, and does nothing to the terminal.
+/// The text of a server is shown, and does nothing to the terminal.
 #[test]
 fn the_words_of_a_server_control_no_terminal() {
     use std::io::{BufRead as _, BufReader};

@@ -39,7 +39,7 @@ fn mentions(gateway: &Gateway, (path, headers): (&str, &[(&str, &str)]), text: &
 fn no_answer_shows_a_group_from_its_deadline_on() {
     let gateway = Gateway::start("[web]\nenable-openmetrics = true\n");
     for answer in ANSWERS {
-        // The status page is about the gateway: it may list groups or not, but none that is gone.
+        // The status page is about the gateway: it may list groups or not, but no removed one.
         let lists = answer.0 != "/status";
         gateway.put("/metrics/job/vanishing?ttl=10m", "m 1\n").expect(200);
         gateway.put("/metrics/job/failing/of/vanishing", "m{job=\"x\"} 1 1\n").expect(400);
@@ -143,7 +143,7 @@ fn thousands_expire_in_one_instant_while_others_are_pushed() {
     gateway.advance(minutes(10));
     let scrape = gateway.scrape();
     assert_eq!(scrape.pushed(), "", "the scrape right after");
-    // New ones, and some of those that have expired: what they had is gone.
+    // New ones, and some of those that have expired: their series are removed.
     std::thread::scope(|scope| {
         let client: &Client = &gateway;
         scope.spawn(|| push_many(client, EXPIRE..EXPIRE + 200, ""));
@@ -258,7 +258,7 @@ fn the_ttl_gauges_of_two_groups_go_together_with_and_without_a_type() {
     let typed = "# TYPE push_ttl_seconds gauge\npush_ttl_seconds 60\n";
     let protobuf = body(&[family("push_ttl_seconds", 1, vec![gauge(&[], 60.0)])]);
     for (first, second) in [(untyped, typed), (typed, untyped)] {
-        // What else the push says of its TTL changes nothing of that.
+        // The other TTLs in the push change nothing of that.
         for query in ["", "?ttl=2m"] {
             let gateway = Gateway::start("");
             gateway.put(&format!("/metrics/job/a{query}"), first).expect(200);

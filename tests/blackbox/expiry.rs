@@ -152,7 +152,7 @@ fn the_first_rule_that_matches_the_grouping_labels_gives_the_ttl() {
     ] {
         let answer = gateway.put(path, "m 1\n").expect(200);
         assert_eq!(expires_in(&gateway, &answer), minutes(expected), "{path}");
-        // What the push says counts over every rule.
+        // The TTL of the push counts over every rule.
         let answer = push_with_ttl(&gateway, path, "5m").expect(200);
         assert_eq!(expires_in(&gateway, &answer), minutes(5), "{path}");
     }
@@ -176,7 +176,7 @@ fn setting_the_host_clock_neither_expires_a_group_nor_keeps_it() {
         gateway.advance(MILLISECOND);
         assert_eq!(gateway.scrape().pushed(), "", "step by {step} ms");
 
-        // What people read follows the host clock.
+        // Times for people follow the host clock.
         let answer = gateway.put("/metrics/job/j", "m 2\n").expect(200);
         assert_eq!(expires_in(&gateway, &answer), minutes(10), "step by {step} ms");
         let pushed =
@@ -217,7 +217,7 @@ fn the_help_of_an_expired_group_is_forgotten() {
         .expect(200);
     gateway.scrape().shows(&["# HELP m Goes."]);
     gateway.advance(minutes(1));
-    // The header may wait for the reaper, but not the group: time stands still until both are gone.
+    // The header may wait for the reaper, but not the group: time stands still until both are removed.
     eventually("the help of the group that is left", || {
         let scrape = gateway.scrape();
         scrape.lacks("job=\"goes\"");

@@ -154,7 +154,7 @@ fn unchecked_pushes_are_taken_without_what_contradicts() {
     let stamp = |name: &str, job: &str| {
         scrape.value(&format!("{name}{{instance=\"\",job=\"{job}\"}}")).to_owned()
     };
-    // What was left out shows as a failure at the time of the push.
+    // The families that were left out show as a failure at the time of the push.
     assert_eq!(stamp("push_failure_time_seconds", "a"), "0");
     assert_eq!(stamp("push_failure_time_seconds", "b"), stamp("push_time_seconds", "b"));
     assert_ne!(stamp("push_failure_time_seconds", "c"), "0");

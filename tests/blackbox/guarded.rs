@@ -1,4 +1,4 @@
-//! What outsiders, pages of other sites, and files that are being written do not get done: users in
+//! Outsiders, pages of other sites, and files that are being written change nothing: users in
 //! `web.config.file`, origins, and what a refusal tells.
 
 use std::path::Path;
@@ -230,7 +230,7 @@ fn a_settings_file_that_loses_its_tokens_opens_nothing_until_somebody_says_so() 
     let mut gateway = Tidegate::serve(&folder.path().join("store"), &args);
     delete(&gateway).expect(401);
     std::fs::write(&file, "").unwrap();
-    gateway.process().logs("what is gone", |line| {
+    gateway.process().logs("the missing tokens", |line| {
         (line.contains("the settings stay") && line.contains("[[access.tokens]]")).then_some(())
     });
     delete(&gateway).expect(401);

@@ -1,4 +1,4 @@
-//! What is gone: looked at, brought back, and told to those who listen.
+//! Removed groups: listed, restored, and reported to those who listen.
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpListener;
@@ -70,13 +70,13 @@ fn a_group_that_is_there_again_is_not_overwritten() {
     let refused = &answer.data()["refused"][0];
     assert!(refused["error"].as_str().unwrap().contains("exists again"), "{refused}");
     gateway.scrape().shows(&["m{instance=\"\",job=\"j\"} 2"]);
-    // What another group has taken is not brought back either.
+    // A group whose series another group has taken is not restored either.
     gateway.put("/metrics/job/k", "# TYPE n gauge\nn 1\n").expect(200);
     gateway.delete("/metrics/job/k").expect(202);
     gateway.put("/metrics/job/l", "# TYPE n counter\nn 1\n").expect(200);
     let answer = gateway.post(&format!("/api/v2/expired/restore?{}", of_job("k")), "").expect(200);
     assert_eq!(answer.data()["refused"].as_array().unwrap().len(), 1);
-    assert_eq!(gone(&gateway).len(), 2, "they can still be brought back later");
+    assert_eq!(gone(&gateway).len(), 2, "they can still be restored later");
     gateway.post("/api/v2/expired/restore?match[]=%7Bjob%3D%22none%22%7D", "").expect(404);
     gateway.stop();
 }
@@ -122,7 +122,7 @@ fn groups_are_deleted_by_selector() {
     let would = gateway.delete(&format!("{path}&dry_run=true")).expect(200).data();
     assert_eq!((&would["count"], &would["dry_run"]), (&json!(2), &json!(true)));
     gateway.scrape().shows(&["m{instance=\"\",job=\"a1\"} 1"]);
-    // What is pushed in the meantime stays.
+    // A group that is pushed in the meantime stays.
     let before = humantime::format_rfc3339_nanos(gateway.wall().to_system_time()).to_string();
     gateway.advance(MILLISECOND);
     gateway.put("/metrics/job/a2", "m 2\n").expect(200);

@@ -1,4 +1,4 @@
-//! What is kept of groups that are gone is bounded by both settings, whichever is reached first.
+//! The removed groups that are kept are bounded by both settings, whichever is reached first.
 
 use serde_json::Value;
 
@@ -40,7 +40,7 @@ fn the_bytes_of_what_is_gone_are_bounded_and_the_latest_kept() {
     // One that is too large by itself pushes no other out.
     come_and_go(&gateway, "large", 30_000);
     assert_eq!(kept(&gateway).0, jobs);
-    // What is pushed out is gone from the store.
+    // A group that is pushed out is purged from the store.
     gateway.post("/api/v2/expired/restore?match[]=%7Bjob%3D%22j0%22%7D", "").expect(404);
     // A bound that is lower from now on, though nothing more goes.
     let gateway = lower(gateway, "size = '5KiB'", |bytes, _| bytes <= 5 * 1024);
@@ -49,7 +49,7 @@ fn the_bytes_of_what_is_gone_are_bounded_and_the_latest_kept() {
     let gateway = lower(gateway, "groups = 1", |_, groups| groups == 1);
     let gateway = lower(gateway, "groups = 0", |_, groups| groups == 0);
     let gateway = gateway.stop().start_with("");
-    assert_eq!(kept(&gateway).0, [""; 0], "it is gone from the store");
+    assert_eq!(kept(&gateway).0, [""; 0], "it is purged from the store");
     gateway.stop();
 }
 
@@ -73,7 +73,7 @@ fn whichever_of_number_and_bytes_is_reached_first_counts() {
     }
     assert_eq!(kept(&gateway).0, ["j9", "j8", "j7", "j6"]);
     gateway.stop();
-    // What is not kept leaves nothing behind, whether it expires or is deleted.
+    // A group that is not kept leaves nothing behind, whether it expires or is deleted.
     for none in ["groups = 0", "size = '0B'"] {
         let gateway = Gateway::start(&format!("[ttl]\ndefault = '10m'\n[history]\n{none}\n"));
         gateway.put("/metrics/job/expires", "m 1\n").expect(200);

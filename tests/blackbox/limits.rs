@@ -1,5 +1,5 @@
-//! What a client may take is bounded, and what is too much is refused with the setting that says
-//! so, and changes nothing.
+//! Everything that a client may take is bounded, and a request that takes too much is refused with the
+//! setting that says so, and changes nothing.
 
 use std::time::Duration;
 
@@ -230,7 +230,8 @@ fn a_restore_that_a_limit_refuses_is_counted() {
     gateway.stop();
 }
 
-/// What a push renders to is known before it is rendered: a few kilobytes may be gigabytes in a scrape.
+/// The size of a rendered push is known before it is rendered: a few kilobytes may be gigabytes in a
+/// scrape.
 #[test]
 fn the_rendered_lines_of_a_push_are_bounded() {
     let gateway = Gateway::start("[limits]\ngroup-size = '1MiB'\nrendered-size = '3MiB'\n");

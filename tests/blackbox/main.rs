@@ -1,4 +1,4 @@
-//! What a client, an operator and a Prometheus see of the gateway: HTTP, settings, exit codes.
+//! The gateway as a client, an operator and a Prometheus see it: HTTP, settings, exit codes.
 //!
 //! Nothing here waits for a TTL: tests move the clock of a gateway in this process, or look at the
 //! real binary where the clock does not matter. Waits are on a state, with a deadline.

@@ -122,7 +122,7 @@ fn prometheus_sees_what_was_pushed_until_it_expires() {
     let body = "# TYPE last_size gauge\nlast_size{disk=\"a\"} 43\n";
     gateway.put("/metrics/job/backup", body).expect(200);
     eventually("the series again", || query("last_size").contains(",\"43\"]").then_some(()));
-    // Because it is gone, not because nothing was scraped.
+    // Because it expired, not because nothing was scraped.
     assert!(query("kept").contains("\"job\":\"kept\""), "{}", query("kept"));
     let up = query("up");
     assert!(up.contains(",\"1\"]"), "{up}");

@@ -1,4 +1,4 @@
-//! What is refused, why, and that a refused push changes nothing but the time of the failure.
+//! Refused pushes, the reasons, and that they change nothing but the time of the failure.
 
 use support::protobuf::{self, MetricType};
 use support::{Answer, Gateway};

@@ -1,4 +1,4 @@
-//! What was acknowledged is there after a restart, deadlines included; and a folder that cannot be
+//! Acknowledged pushes are there after a restart, deadlines included; and a folder that cannot be
 //! used is left as it is.
 
 use std::collections::BTreeMap;

@@ -122,7 +122,7 @@ fn problems_of_flags_and_environment_are_named_as_they_were_given() {
     }
 }
 
-/// What a gateway answers when one of its groups expires; `None` for never.
+/// The header with the time when a group expires; `None` for never.
 fn ttl_in_force(gateway: &Tidegate) -> Option<Duration> {
     let answer = gateway.put("/metrics/job/j", "m 1\n").expect(200);
     let expires = answer.header("tidegate-expires").unwrap();

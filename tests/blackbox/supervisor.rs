@@ -1,4 +1,4 @@
-//! What a supervisor is told: systemd's notifications.
+//! Notifications of a supervisor: systemd.
 
 use std::os::unix::net::UnixDatagram;
 use std::time::Duration;

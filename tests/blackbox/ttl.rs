@@ -334,7 +334,7 @@ fn groups_say_when_they_expire_where_that_is_wanted() {
         let series = format!("push_expiry_time_seconds{{instance=\"\",job=\"{job}\"}}");
         exposition.value(&series).to_owned()
     };
-    // What it says there always counts, as with the other two.
+    // The TTL there always counts, as with the other two.
     gateway.put("/metrics/job/j?ttl=1h", "m 1\npush_expiry_time_seconds 5\n").expect(200);
     gateway.put("/metrics/job/never?ttl=never", "m 1\n").expect(200);
     gateway.put("/metrics/job/default", "m 1\n").expect(200);

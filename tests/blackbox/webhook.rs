@@ -60,7 +60,7 @@ impl Endpoint {
         request
     }
 
-    /// What arrives until this many groups were told of, each request answered by its jobs.
+    /// The requests that arrive until this many groups were delivered, each answered by its jobs.
     #[track_caller]
     fn told(&self, count: usize, status: impl Fn(&[String]) -> &'static str) -> Vec<Vec<String>> {
         let mut told = Vec::new();
@@ -227,7 +227,7 @@ fn a_redirection_is_a_failure_that_is_repeated_word_by_word() {
         assert!(request.head.starts_with("POST / "), "{}", request.head);
         let told = (request.body.clone(), request.header("tidegate-signature"));
         assert_eq!(first.get_or_insert_with(|| told.clone()), &told, "as before");
-        // What has happened since goes into a request of its own.
+        // Later events go into a request of their own.
         come_and_go(&gateway, &[format!("since-{status}")]);
         request.answer(&format!("{status} Elsewhere\r\nLocation: {}", elsewhere.url("/there")));
         let line = gateway.process().logs("the redirection", |line| {

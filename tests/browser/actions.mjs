@@ -1,4 +1,4 @@
-// What a page does to groups, and how that is taken back.
+// Actions of a page on groups, and how they are undone.
 import assert from "node:assert/strict";
 import { open, push, run, send, shows } from "./lib/browser.mjs";
 import { isAccessible, texts } from "./lib/checks.mjs";

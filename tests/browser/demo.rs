@@ -33,7 +33,7 @@ match = '{job="inventory"}'
 ttl = "never"
 "#;
 
-/// What an operator who may do everything sets besides.
+/// Further settings of an operator who may do everything.
 pub(crate) const ADMIN: &str = "[web]\nenable-admin-api = true\n";
 
 const HOSTS: [&str; 5] = ["db1.example.org", "db2.example.org", "files", "mail", "web1"];
@@ -42,13 +42,13 @@ const STEP: u64 = 15;
 /// How many groups there are in the end.
 pub(crate) const GROUPS: usize = 17;
 
-/// Days pass, and jobs push. What there is in the end:
+/// Days pass, and jobs push. In the end there are:
 ///
 /// - `backup` of five hosts, once a day; that of `db2.example.org` is late,
 /// - `certbot` on two, twice a day,
 /// - `etl-orders`, `etl-invoices` and `etl-stock`, every quarter of an hour; `etl-stock` has stopped
 ///   and is about to expire,
-/// - `ci-deploy` of runners that never come back, each for two hours; most are gone,
+/// - `ci-deploy` of runners that never come back, each for two hours; most have expired,
 /// - `inventory` of two sites, which stays for ever,
 /// - `reports`, whose latest push was refused,
 /// - `loadtest`, which somebody has set a TTL for, `newsletter`, which asked for one, and

@@ -1,4 +1,4 @@
-// What expires when, and what another table would change.
+// When groups expire, and the effect of another table.
 import assert from "node:assert/strict";
 import { open, run, shows } from "./lib/browser.mjs";
 import { texts } from "./lib/checks.mjs";

@@ -17,7 +17,7 @@ async function take(name, options, picture) {
   await window.page.getByText(expects).first().waitFor();
   const file = `${told.pictures}/${picture}.png`;
   shows(file);
-  // What is below is cut off: a page may be long.
+  // The part below is cut off: a page may be long.
   await window.page.screenshot({ path: file, clip: { x: 0, y: 0, ...options.viewport } });
   assert.ok(statSync(file).size < BYTES_MAX, `${file}: ${statSync(file).size} bytes`);
   await window.close();

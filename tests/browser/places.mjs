@@ -14,7 +14,7 @@ async function push(path) {
   assert.equal(response.status, 200, await response.text());
 }
 
-// What changes something, if it may be used.
+// Actions that change something, if they are allowed.
 const actions = "button[data-dialog], form[data-action], dialog, button.dangerous";
 
 async function readsOnly(window) {

@@ -87,7 +87,7 @@ fn forward(mut client: TcpStream, to: SocketAddr) -> Option<()> {
     gateway.write_all(format!("{lines}\r\nConnection: close\r\n\r\n").as_bytes()).ok()?;
     let (mut from, mut into) = (client.try_clone().ok()?, gateway.try_clone().ok()?);
     std::thread::spawn(move || {
-        // The body, and that the client is gone.
+        // The body, and that the client has left.
         let _ = std::io::copy(&mut from, &mut into);
         let _ = into.shutdown(Shutdown::Both);
     });

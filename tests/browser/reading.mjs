@@ -5,7 +5,7 @@ import { PHONE, open, run, shows } from "./lib/browser.mjs";
 import { fits, texts } from "./lib/checks.mjs";
 import { PAGES, PROPOSED } from "./lib/pages.mjs";
 
-// What only scripts could do something with, and yet can be seen.
+// Controls that need scripts, and yet can be seen.
 function useless(page) {
   return page.evaluate(() => {
     const seen = (element) => element.checkVisibility();

@@ -37,12 +37,12 @@ impl Drop for Browser {
     }
 }
 
-/// A script on its way. Killed with its browser, which notices that it is gone, when it is dropped.
+/// A script on its way. Killed with its browser, which notices its end, when it is dropped.
 struct Running(Child);
 
 impl Drop for Running {
     fn drop(&mut self) {
-        // An error means that it is gone already.
+        // An error means that it has ended already.
         let _ = self.0.kill();
         let _ = self.0.wait();
     }

@@ -1,4 +1,4 @@
-// What was pushed is shown as it is, whatever is in it, and nothing of it is carried out.
+// Pushed text is shown as it is, whatever is in it, and nothing of it is executed.
 import assert from "node:assert/strict";
 import { open, run, send, shows } from "./lib/browser.mjs";
 import { chips, fits, isAccessible, texts } from "./lib/checks.mjs";

@@ -1,4 +1,4 @@
-//! What is done with the pages, and what goes on while they are open.
+//! Uses of the pages, and changes while they are open.
 
 use std::net::SocketAddr;
 

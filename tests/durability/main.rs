@@ -1,4 +1,4 @@
-//! What is left of what was pushed: after `kill -9`, a full disk, a power cut, damage, and an upgrade.
+//! Pushes survive `kill -9`, a full disk, a power cut, damage, and an upgrade.
 
 #![expect(
     clippy::unwrap_used,

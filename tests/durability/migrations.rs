@@ -133,12 +133,12 @@ impl Running {
         self.runtime.block_on(self.gateway.delete(key(labels))).expect("the store can be written");
     }
 
-    /// The groups that are gone and can be brought back.
-    fn departed(&self) -> Vec<Arc<RemovedGroup>> {
+    /// The removed groups that can be restored.
+    fn removed(&self) -> Vec<Arc<RemovedGroup>> {
         self.runtime.block_on(self.gateway.removed()).expect("the gateway runs")
     }
 
-    /// What was pushed, without what the gateway says of itself.
+    /// The pushed families, without self metrics.
     fn exposition(&self) -> String {
         let mut exposition = self.runtime.block_on(self.gateway.scrape(ScrapeOptions::default()));
         let mut frames: Vec<bytes::Bytes> = Vec::new();
@@ -204,7 +204,7 @@ fn lines(count: usize, line: impl Fn(usize) -> String) -> String {
     (0..count).map(line).collect::<Vec<_>>().concat()
 }
 
-/// What only protobuf can say.
+/// Families that only protobuf can express.
 fn native() -> MetricFamily {
     let created = Some(Timestamp { seconds: 1_600_000_000, nanos: 5 });
     let exemplar = Exemplar { labels: vec![Label::new("t", "x")], value: 0.5, timestamp: created };
@@ -273,9 +273,9 @@ fn a_store_of_each_version_is_read_as_it_was_written() {
         let gateway = Running::start(folder.path(), reading());
         let exposition = gateway.exposition();
         assert!(exposition == read(&expected), "{}, but read:\n{exposition}", expected.display());
-        let departed = gateway.departed();
-        assert_eq!(departed.len(), usize::from(version >= 3), "version {version}");
-        for gone in departed {
+        let removed = gateway.removed();
+        assert_eq!(removed.len(), usize::from(version >= 3), "version {version}");
+        for gone in removed {
             assert_eq!((gone.reason, gone.key.get("job")), (RemovalReason::Deleted, Some("gone")));
             gateway
                 .runtime

@@ -1,7 +1,7 @@
 //! One ceiling of memory: whatever many clients send at once, to every endpoint and in every format, a
 //! gateway takes what it has stored, the budget of requests under way, and a fixed part.
 //!
-//! The attackers take whatever answer they get. What counts is the memory of the process, that it
+//! The attackers take whatever answer they get. Only the memory of the process counts, that it
 //! lives, and that an ordinary client beside them is answered.
 
 use std::io::{Read as _, Write as _};
@@ -22,9 +22,9 @@ use crate::{alone, figure, groups, pass};
 use support::{Client, gzip, snappy_framed, snappy_raw, zstd};
 
 const MIB: usize = 1 << 20;
-/// What a bomb becomes.
+/// The size of a bomb once it is decompressed.
 const BOMB: usize = 64 * MIB;
-/// What is sent as it is.
+/// The size of a body that is sent as it is.
 const PLAIN: usize = 8 * MIB;
 
 /// Stored before: a listing of 10,000 is one of all.
@@ -318,7 +318,7 @@ enum Protocol {
     Http2,
 }
 
-/// What an attack has come to.
+/// The outcome of an attack.
 #[derive(Debug)]
 struct Outcome {
     before: u64,
@@ -355,7 +355,7 @@ fn attack(gateway: &Gateway, protocol: Protocol) -> Outcome {
     let began = Instant::now();
     let mut peak = before;
     while began.elapsed() < ATTACK && !ordinary.is_finished() {
-        // Where the process is gone there is no more to see; that it is shows below.
+        // Where the process has ended there is no more to see; that it is shows below.
         let Some(memory) = gateway.try_memory() else { break };
         peak = peak.max(memory.peak);
         if peak > before + ENOUGH_KIB {

@@ -11,7 +11,7 @@ use crate::{beside_others, figure};
 use support::{Client, eventually, gzip, snappy_framed, snappy_raw, zstd};
 
 const MIB: usize = 1 << 20;
-/// What each bomb would become.
+/// The size of each bomb once it is decompressed.
 const BOMB: usize = 256 * MIB;
 
 /// By how much a gateway may grow that was told to take 16 MiB a body, while one bomb after the other
@@ -144,7 +144,8 @@ fn bodies_that_are_too_much_together_are_refused_for_now() {
         stream.write_all(comment.as_bytes()).unwrap();
         stream
     };
-    // An eighth of the budget is for small requests. Two that are all there but for a few bytes, and do not end.
+    // An eighth of the budget is for small requests. Two that are all there but for a few bytes, and do
+    // not end.
     let held = [push(0), push(1)];
     eventually("both are read", || (held.iter().map(unread).sum::<u64>() == 0).then_some(()));
     let answer = answers(&push(2), "503 ");
@@ -158,7 +159,7 @@ fn bodies_that_are_too_much_together_are_refused_for_now() {
         stream.write_all(b"m 1\n").unwrap();
         answers(stream, "200 ");
     }
-    // What they had is given back.
+    // Their memory is given back.
     let mut third = push(2);
     third.write_all(b"m 1\n").unwrap();
     answers(&third, "200 ");

@@ -12,7 +12,7 @@ const CLIENTS: usize = 4;
 /// In which the caches fill up, and the history with what has expired.
 const WARM_UP: u64 = 5;
 
-/// What was measured at an instant.
+/// The figures at an instant.
 #[derive(Clone, Copy, Debug)]
 struct Sample {
     memory_kib: u64,

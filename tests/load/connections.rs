@@ -16,11 +16,11 @@ const SLOW: usize = 1000;
 /// For how long the slow ones send a byte a second.
 const SECONDS: u32 = 5;
 
-/// What a connection may take that waits for a request, and one that waits for the rest of one: its
+/// The memory of a connection that waits for a request, and of one that waits for the rest of one: its
 /// buffer and the state of its task, with room.
 const KIB_PER_IDLE_MAX: u64 = 32;
 const KIB_PER_SLOW_MAX: u64 = 96;
-/// What a head may take that does not end, and what a connection whose pushes were large, once it is
+/// The memory of a head that does not end, and of a connection whose pushes were large, once it is
 /// idle.
 const KIB_PER_HEAD_MAX: u64 = 250;
 const KIB_AFTER_PUSHES_MAX: u64 = 500;
@@ -181,7 +181,7 @@ fn heads_take_a_bounded_amount_of_memory() {
     gateway.stop();
 }
 
-/// What a connection has read for a large push is not kept for the next one.
+/// The buffer of a large push is not kept for the next one.
 #[test]
 fn connections_that_have_pushed_much_take_little_once_they_are_idle() {
     const CLIENTS: usize = 200;
@@ -237,7 +237,7 @@ fn connections_leave_file_descriptors_for_the_store() {
     let files = gateway.files();
     assert!(files <= 170, "{files} of 200 file descriptors");
     go_on(&gateway);
-    // They are served in turn, once those before them are gone.
+    // They are served in turn, once those before them have closed.
     for stream in &flood {
         is_served(stream);
         stream.shutdown(Shutdown::Both).unwrap();

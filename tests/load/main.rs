@@ -1,8 +1,8 @@
-//! What the real binary holds up to: limits that are reached in earnest, thousands of connections,
+//! The real binary under load: limits that are reached in earnest, thousands of connections,
 //! clients that are slow or never read, bombs, churn, and many groups.
 //!
 //! Each test looks at the process from outside, its memory, its disk, its metrics, and has others
-//! push and scrape meanwhile, who must not notice. What a limit answers, case by case, is in
+//! push and scrape meanwhile, who must not notice. The answers of each limit, case by case, are in
 //! `tests/blackbox/limits.rs`.
 //!
 //! Bounds are generous, and times are compared with those of the same run: a slow machine fails

@@ -37,7 +37,7 @@ struct Traced(Tidegate);
 impl Drop for Traced {
     fn drop(&mut self) {
         let group = i32::try_from(self.0.process().id()).ok().and_then(Pid::from_raw);
-        // An error means that it is gone already.
+        // An error means that it has ended already.
         let _ = kill_process_group(group.unwrap(), Signal::KILL);
     }
 }

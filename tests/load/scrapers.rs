@@ -17,7 +17,7 @@ const GROUPS: usize = 20;
 const GROUP_BYTES: usize = 1 << 20;
 const PIECE: usize = 16 << 10;
 
-/// What a push of a group of about a megabyte says.
+/// The body of a push of a group of about a megabyte.
 fn large(push: usize) -> String {
     let pad = "x".repeat(PIECE);
     let series = (0..GROUP_BYTES / PIECE).map(|n| format!("m{{n=\"{n}\",pad=\"{pad}\"}} {push}\n"));
@@ -53,8 +53,8 @@ fn scrapers_that_never_read_or_read_slowly_are_cut_off() {
     let mut never = scrape(&gateway);
     let mut slow = scrape(&gateway);
     let mut taken = 0;
-    // What is taken now and then, so that the connection never stands still, is no reason to wait for
-    // ever.
+    // A client that takes some now and then, so that the connection never stands still, is no reason to
+    // wait for ever.
     while gateway_holds(&mut slow, &mut taken) {
         pass(Duration::from_millis(50));
         assert!(began.elapsed() < PATIENCE, "it was never cut off");

@@ -27,7 +27,7 @@ pub(crate) struct Asked {
     pub(crate) body: Bytes,
 }
 
-/// What is done with an answer.
+/// The client's use of an answer.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Takes {
     /// It is read to its end.
@@ -65,7 +65,7 @@ async fn connect(address: SocketAddr) -> Result<SendRequest<Bytes>, Failure> {
     let name = ServerName::try_from("localhost")?;
     let stream = TlsConnector::from(Arc::new(config)).connect(name, stream).await?;
     let (requests, connection) = h2::client::handshake(stream).await?;
-    // Ends when its requests are gone.
+    // Ends with its requests.
     #[expect(clippy::disallowed_methods, reason = "the test's own client")]
     tokio::spawn(connection);
     Ok(requests)

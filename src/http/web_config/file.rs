@@ -90,7 +90,7 @@ impl Tls {
         let files = [&self.cert_file, &self.key_file, &self.client_ca_file];
         texts.into_iter().flatten().any(|text| !text.is_empty())
             || files.into_iter().any(Option::is_some)
-            // Of no use alone, and whoever writes it means to let in fewer.
+            // Useless alone, and whoever writes it means to let in fewer.
             || !self.client_allowed_sans.is_empty()
     }
 }

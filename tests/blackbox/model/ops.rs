@@ -1,4 +1,4 @@
-//! What may happen to a gateway, from pools so small that things collide.
+//! Operations on a gateway, from pools so small that things collide.
 
 use std::fmt;
 
@@ -23,7 +23,7 @@ pub(crate) enum Op {
     Touch(Key),
     /// The settings are reloaded: one of a few policies.
     Policy(usize),
-    /// What is gone is brought back, if it can be.
+    /// A removed group is restored, if it can be.
     Restore(Key),
     /// Milliseconds pass.
     Advance(u64),

@@ -84,11 +84,11 @@ impl Real {
         self.runtime.block_on(set).expect("it is running");
     }
 
-    /// Brings back the latest that is gone under a key; `None` if there is none.
+    /// Restores the latest removed group under a key; `None` if there is none.
     pub(crate) fn restore(&self, key: Key) -> Option<Outcome> {
         let key = self::key(key);
-        let departed = self.runtime.block_on(self.gateway().removed()).expect("it is running");
-        let latest = departed.into_iter().find(|departed| departed.key == key)?;
+        let removed = self.runtime.block_on(self.gateway().removed()).expect("it is running");
+        let latest = removed.into_iter().find(|removed| removed.key == key)?;
         Some(outcome(self.runtime.block_on(self.gateway().restore_removed(latest))))
     }
 
@@ -235,7 +235,7 @@ fn open(
     let store = store::Options { path: folder.path().to_owned(), cache_bytes: 8 << 20 };
     let store = Store::open(&store).expect("nobody else uses the folder");
     let options = Options {
-        // What a power cut would leave is not looked at here.
+        // Power cuts are not tested here.
         sync: Sync::Within(Duration::from_secs(3600)),
         downtime: if pause { Downtime::Pause } else { Downtime::Count },
         ..Options::new(self::policy(policy))

@@ -39,8 +39,8 @@ type Labels = BTreeMap<&'static str, String>;
 
 pub(crate) struct Reference {
     groups: BTreeMap<Labels, Group>,
-    /// What is gone, oldest first.
-    departed: Vec<(Labels, Group)>,
+    /// Removed groups, oldest first.
+    removed: Vec<(Labels, Group)>,
     policy: usize,
     now: u64,
     wall: i64,
@@ -73,7 +73,7 @@ struct Stored {
     push: u64,
 }
 
-/// What the gateway exposes of itself that the pools of names touch.
+/// Self metrics whose names are in the pools.
 const OWN: &[(&str, MetricType)] = &[
     ("tidegate_groups", MetricType::Gauge),
     ("tidegate_commit_batch_pushes", MetricType::Histogram),
@@ -87,8 +87,8 @@ const STAMP_HELPS: [&str; 2] = [
 impl Reference {
     pub(crate) fn new(millis: i64) -> Self {
         let now = u64::try_from(millis).expect("the test does not begin before 1970");
-        let (groups, departed) = (BTreeMap::new(), Vec::new());
-        Self { groups, departed, policy: 0, now, wall: millis, pushes: 0 }
+        let (groups, removed) = (BTreeMap::new(), Vec::new());
+        Self { groups, removed, policy: 0, now, wall: millis, pushes: 0 }
     }
 
     pub(crate) fn advance(&mut self, millis: u64) {
@@ -103,12 +103,12 @@ impl Reference {
 
     pub(crate) fn delete(&mut self, key: Key) {
         let key = of_key(key);
-        self.departed.extend(self.groups.remove_entry(&key));
+        self.removed.extend(self.groups.remove_entry(&key));
     }
 
     pub(crate) fn wipe(&mut self) {
         self.groups.clear();
-        self.departed.clear();
+        self.removed.clear();
     }
 
     pub(crate) fn set_ttl(&mut self, key: Key, ttl: PushTtl) {
@@ -140,11 +140,11 @@ impl Reference {
 
     pub(crate) fn restore(&mut self, key: Key) -> Option<Outcome> {
         let key = of_key(key);
-        let at = self.departed.iter().rposition(|departed| departed.0 == key)?;
+        let at = self.removed.iter().rposition(|removed| removed.0 == key)?;
         if self.groups.contains_key(&key) {
             return Some(Err(Refused));
         }
-        let mut group = self.departed.get(at)?.1.clone();
+        let mut group = self.removed.get(at)?.1.clone();
         // It would be gone at once.
         if matches!(
             (group.overridden, group.asked),
@@ -163,7 +163,7 @@ impl Reference {
             self.groups.remove(&key);
             return Some(Err(Refused));
         }
-        self.departed.remove(at);
+        self.removed.remove(at);
         self.expire();
         Some(Ok(deadline.map(|deadline| self.to_wall(deadline))))
     }
@@ -219,7 +219,7 @@ impl Reference {
         let groups = std::mem::take(&mut self.groups);
         for (key, group) in groups {
             if self.deadline(&key, &group).is_some_and(|deadline| deadline <= self.now) {
-                self.departed.push((key, group));
+                self.removed.push((key, group));
             } else {
                 self.groups.insert(key, group);
             }
@@ -334,9 +334,9 @@ impl Reference {
 }
 
 impl Rhythm {
-    /// Two missed pushes, within 5 and 20 seconds, once pushes were seen for 5 seconds. What is much
-    /// quicker than the rhythm belongs to one run, unless it goes on for as long as an interval; what
-    /// is much slower is late, unless it is so twice; of the rest each has a quarter.
+    /// Two missed pushes, within 5 and 20 seconds, once pushes were seen for 5 seconds. A gap that is
+    /// much quicker than the rhythm belongs to one run, unless it goes on for as long as an interval;
+    /// what is much slower is late, unless it is so twice; of the rest each has a quarter.
     fn auto_ttl(&self) -> Option<u64> {
         let [first, further @ ..] = self.intervals.as_slice() else { return None };
         let (mut interval, mut calm, mut gap) = (*first, *first, 0);
@@ -378,7 +378,7 @@ fn of_key(key: Key) -> Labels {
     key.iter().map(|(name, value)| (*name, (*value).to_owned())).collect()
 }
 
-/// What needs no look at anything else: neither timestamps nor reserved names.
+/// The rules for a push by itself: neither timestamps nor reserved names.
 fn is_well_formed(family: &Family) -> bool {
     let bad_label = |series: &Series| series.labels.iter().any(|label| label.0.starts_with("__"));
     // Of a stamp that was pushed, nothing but a timestamp is looked at.

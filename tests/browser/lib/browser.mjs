@@ -1,4 +1,4 @@
-// A script of tests/browser, in a real Chromium. What it is told comes as JSON in its first argument;
+// A script of tests/browser, in a real Chromium. Its parameters come as JSON in its first argument;
 // what it prints is shown where it fails. See main.rs.
 import { createRequire } from "node:module";
 import { createInterface } from "node:readline";
@@ -6,7 +6,7 @@ import { createInterface } from "node:readline";
 export const told = JSON.parse(process.argv[2]);
 const { chromium } = createRequire(`${told.modules}/`)("playwright-core");
 
-// What a page waits for takes less, unless it is broken.
+// A page waits for less time than this, unless it is broken.
 const PATIENCE = 30_000;
 
 export const DESKTOP = { width: 1280, height: 800 };
@@ -46,7 +46,7 @@ export async function eventually(what, look) {
 // A window that has never been used, and all that goes wrong in it.
 class Window {
   problems = [];
-  // What is expected to go wrong: expressions for the texts of problems.
+  // Expected problems: expressions for their texts.
   tolerated = [];
 
   constructor(context, page, url) {
@@ -109,7 +109,7 @@ const browser = await chromium.launch({
   args: ["--no-sandbox", "--disable-dev-shm-usage", ...(told.flags ?? [])],
 });
 
-// What the page does is written down from its first instant on.
+// The requests of the page are recorded from its first instant on.
 function watch() {
   globalThis.violations = [];
   document.addEventListener("securitypolicyviolation", (event) => {

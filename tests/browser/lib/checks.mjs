@@ -1,4 +1,4 @@
-// What holds for every page.
+// Checks of every page.
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { told } from "./browser.mjs";

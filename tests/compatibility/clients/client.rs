@@ -24,14 +24,14 @@ pub(crate) struct Client {
     pub(crate) unclean: &'static [&'static str],
     /// Lines of the text exposition, besides those of all clients.
     pub(crate) shows: &'static [&'static str],
-    /// What the protobuf exposition, written out, has somewhere.
+    /// Texts that the protobuf exposition, written out, has somewhere.
     pub(crate) encodes: &'static [&'static str],
 }
 
 /// The step that pushes a family with another type than it has.
 const CONFLICT: &str = "conflict";
 
-/// What every script leaves: what it has added to, replaced, and pushed last.
+/// The series that every script leaves: those it has added to, replaced, and pushed last.
 const SHOWN: [&str; 7] = [
     r#"first{instance="",job="added"} 1"#,
     r#"second{instance="",job="added"} 3"#,
@@ -42,17 +42,17 @@ const SHOWN: [&str; 7] = [
     r#"took_seconds_sum{instance="i",job="types",zone="z"} 0.5"#,
 ];
 
-/// What none leaves: what it has deleted or replaced.
+/// The series that none leaves: those it has deleted or replaced.
 const GONE: [&str; 2] = [r#"job="gone""#, r#"second{instance="",job="replaced""#];
 
-/// What a gateway shows.
+/// The expositions of a gateway.
 #[derive(Debug, PartialEq, Eq)]
 struct Shown {
     text: Vec<String>,
     encoded: Vec<String>,
 }
 
-/// What came of each step, by its name.
+/// The outcome of each step, by its name.
 type Outcomes = Vec<(String, String)>;
 
 impl Client {

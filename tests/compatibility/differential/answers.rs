@@ -23,7 +23,7 @@ const HEADERS: [&str; 15] = [
     "strict-transport-security",
 ];
 
-/// What differs, if anything.
+/// The difference, if there is one.
 pub(crate) fn difference(reference: &Answer, ours: &Answer) -> Option<String> {
     let mut differences = Vec::new();
     if head(reference) != head(ours) {

@@ -204,7 +204,7 @@ fn any_origin_may_ask() {
     pair.finish();
 }
 
-/// What the two say of themselves in a scrape differs, in values that a program may not rely on.
+/// The self metrics of the two differ, in values that a program may not rely on.
 #[test]
 fn the_build_information_in_a_scrape_names_the_program() {
     let mut pair = Pair::start(&[]);

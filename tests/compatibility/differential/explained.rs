@@ -17,7 +17,7 @@ pub(crate) enum Why {
     Head,
     /// Debian's package of the reference has no files for its page. We have a page.
     Page,
-    /// What Go's server calls a malformed request is one here too, with other words.
+    /// Requests that Go's server calls malformed are so here too, with other words.
     Malformed,
     /// There is no Go runtime here: no profiles, and no `go_` families that a push could clash
     /// with.
@@ -28,11 +28,11 @@ pub(crate) enum Why {
     /// A body in an encoding that nobody here knows is refused. The reference reads it as if it were
     /// in none.
     UnknownEncoding,
-    /// What is said of a body that nobody reads does no harm: deletes and probes have none.
+    /// The encoding of a body that nobody reads does no harm: deletes and probes have none.
     Unread,
-    /// What is wrong with a damaged body, its decoder says in its own words.
+    /// The decoder of a damaged body reports the damage in its own words.
     Decoders,
-    /// What may be behind a parse error is said behind the reference's words: that the last line has
+    /// The likely cause of a parse error stands behind the reference's words: that the last line has
     /// no end, or what the body seems to be instead.
     Causes,
     /// Blanks at the end of a line, line ends as on Windows and a byte order mark are taken.
@@ -44,9 +44,9 @@ pub(crate) enum Why {
     /// No push, accepted or refused, breaks a scrape or the pushes after it. The reference stores
     /// what it refuses to show.
     Poison,
-    /// What a scraper would refuse, drop or end for is refused: parts of a metric that contradict each
-    /// other, what comes twice by value, counts that are none, names that are one once escaped. The
-    /// reference stores it.
+    /// Pushes that a scraper would refuse, drop or end for are refused: parts of a metric that
+    /// contradict each other, what comes twice by value, counts that are none, names that are one once
+    /// escaped. The reference stores it.
     Scrapers,
     /// The buckets of a histogram are shown rising. The reference shows them as they were pushed.
     Rising,
@@ -82,11 +82,11 @@ pub(crate) enum Why {
     Probes,
     /// A client that waits for the challenge needs a realm.
     Realm,
-    /// A file for users and TLS that is of no use, or asks for less than before, does not count.
+    /// A file for users and TLS that is invalid, or asks for less than before, does not count.
     Kept,
     /// A job that is no base64 is quoted as it was sent, not as far as it could be decoded.
     JobBase64,
-    /// What goes wrong at the start is in the exit code, and wrong usage has a code of its own.
+    /// A failure at the start is in the exit code, and wrong usage has a code of its own.
     ExitCode,
     /// The program says what it is, and lists settings of its own.
     Itself,
@@ -148,7 +148,7 @@ fn with_plain_ends(body: &[u8]) -> Vec<u8> {
     plain
 }
 
-/// What explains a difference wherever it turns up: the reference's answer, put as ours has to be.
+/// The explanation of a difference wherever it turns up: the reference's answer, put as ours has to be.
 /// None if nothing does.
 pub(crate) fn expected(
     request: &Request,
@@ -260,7 +260,7 @@ pub(crate) fn expected(
     None
 }
 
-/// What is said of a push in an encoding that nobody here knows.
+/// The answer to a push in an encoding that is unknown here.
 fn unknown_encoding(request: &Request, reference: &Answer, ours: &Answer) -> Option<Answer> {
     let encoding = request.value("Content-Encoding")?.trim().to_ascii_lowercase();
     let is_known =
@@ -277,7 +277,7 @@ fn unknown_encoding(request: &Request, reference: &Answer, ours: &Answer) -> Opt
 }
 
 const INCONSISTENT: &str = "pushed metrics are invalid or inconsistent with existing metrics: ";
-/// What a scraper asks for that wants delimited protobuf.
+/// The `Accept` of a scraper that wants delimited protobuf.
 const DELIMITED: &str = "application/vnd.google.protobuf;\
     proto=io.prometheus.client.MetricFamily;encoding=delimited";
 const JOB_BASE64: &str = "invalid base64 encoding in job name ";

@@ -19,7 +19,7 @@ use support::random::Random;
 /// Labels of a group, by name.
 type Group = Vec<(String, String)>;
 
-/// What the pushes of one sequence have in common.
+/// The common parts of the pushes of one sequence.
 #[derive(Debug)]
 pub(crate) struct Sequence {
     random: Random,

@@ -15,7 +15,7 @@ pub(crate) struct Request {
     body: Vec<u8>,
 }
 
-/// What came back.
+/// An answer.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Answer {
     /// None if the connection was closed without an answer.

@@ -5,7 +5,7 @@ use support::protobuf::{
     Timestamp, Value, exemplar, family, gauge, labels, span,
 };
 
-/// What it is, and the families of a push that shows it.
+/// Its name, and the families of a push that shows it.
 type Kind = (&'static str, Vec<MetricFamily>);
 
 pub(crate) fn all() -> Vec<Kind> {

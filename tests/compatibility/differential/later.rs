@@ -1,5 +1,5 @@
-//! What later releases of the reference do with the text format, and we with them: 1.11.0 does not
-//! know it yet, or writes nonsense.
+//! Behaviour of later releases of the reference with the text format, and ours with them: 1.11.0 does
+//! not know it yet, or writes nonsense.
 
 use crate::differential::explained::Why;
 use crate::differential::http::Request;
@@ -98,7 +98,7 @@ fn no_negative_counts() {
     pair.finish();
 }
 
-/// What is no name without quotes is none in quotes, unless names may be any UTF-8.
+/// A text that is no name without quotes is none in quotes, unless names may be any UTF-8.
 #[test]
 fn names_in_quotes_are_names() {
     let mut pair = Pair::start(&[]);

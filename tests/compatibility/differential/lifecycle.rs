@@ -9,7 +9,10 @@ fn quit(pair: &mut Pair, request: &Request) {
     let said =
         |answer: &Answer| answer.status == Some(200) && answer.body.starts_with(b"Requesting");
     pair.check(said(&ours), "ours answers");
-    pair.check(said(&reference) || reference.status.is_none(), "the reference answers, or is gone");
+    pair.check(
+        said(&reference) || reference.status.is_none(),
+        "the reference answers, or has ended",
+    );
 }
 
 #[test]

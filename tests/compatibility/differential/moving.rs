@@ -84,7 +84,7 @@ impl Bench {
     }
 }
 
-/// What the API lists, times included, in an order that does not depend on the program.
+/// The listing of the API, times included, in an order that does not depend on the program.
 fn groups(program: &Program) -> Vec<Value> {
     let answer = Request::get("/api/v1/metrics").send(program.address());
     let mut answer: Value = serde_json::from_slice(&answer.decoded()).unwrap();

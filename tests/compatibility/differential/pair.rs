@@ -14,7 +14,7 @@ use support::programs::Program;
 pub(crate) struct Pair {
     reference: Program,
     ours: Program,
-    /// What the requests to come are about, for messages.
+    /// The subject of the requests to come, for messages.
     case: String,
     differences: Vec<String>,
     met: BTreeMap<Why, usize>,
@@ -177,7 +177,7 @@ impl Pair {
         }
     }
 
-    /// What both store has to be the same, however one looks at it.
+    /// The stores of both have to be the same, however one looks at them.
     pub(crate) fn same_state(&mut self) {
         self.settle();
         self.same(&Request::get("/metrics"));

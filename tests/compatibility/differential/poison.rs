@@ -1,5 +1,5 @@
 //! Pushes that break the reference: from then on it shows nothing and takes nothing, until the
-//! group is gone. Here each is refused, or harmless, and nothing else notices.
+//! group is deleted. Here each is refused, or harmless, and nothing else notices.
 
 use crate::differential::explained::Why;
 use crate::differential::http::Request;

@@ -115,7 +115,7 @@ fn malformed_bodies() {
     pair.finish();
 }
 
-/// What Go's library reads over, or leaves for the check to find.
+/// Faults that Go's library reads over, or leaves for the check to find.
 #[test]
 fn bodies_that_contradict_the_definition() {
     let mut pair = Pair::with_wipe();

@@ -1,4 +1,4 @@
-//! What PUT, POST and DELETE leave in the store, and the metrics that the gateway adds.
+//! The store after PUT, POST and DELETE, and the metrics that the gateway adds.
 
 use crate::differential::explained::Why;
 use crate::differential::http::Request;

@@ -1,5 +1,5 @@
-//! What a scraper would refuse, drop or end for. The reference stores and shows it; here each is
-//! refused in words that say what is wrong.
+//! Pushes that a scraper would refuse, drop or end for. The reference stores and shows them; here each
+//! is refused in words that say what is wrong.
 
 use crate::differential::explained::Why;
 use crate::differential::http::Request;
@@ -86,7 +86,7 @@ fn native_histograms_that_contradict_themselves() {
             refuses(&mut pair, name, kind, histogram(broken.clone()), words);
         }
     }
-    // What was observed and is no number is in no bucket.
+    // A NaN that was observed is in no bucket.
     let not_a_number = Histogram { sample_count: Some(8), sample_sum: Some(f64::NAN), ..native() };
     pair.case("an observation that is no number");
     pair.same(&push(&[family("m", MetricType::Histogram, vec![histogram(not_a_number)])]));

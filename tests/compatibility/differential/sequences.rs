@@ -13,7 +13,7 @@ use crate::differential::pair::Pair;
 const SEED: u64 = 1;
 /// Takes some twenty seconds.
 const REQUESTS_MIN: usize = 10_000;
-/// What differs once often differs again; these are enough to see why.
+/// A difference often comes again; these are enough to see why.
 const DIFFERENCES_MAX: usize = 12;
 
 #[expect(clippy::disallowed_methods, reason = "it is no setting of the gateway")]

@@ -251,7 +251,7 @@ fn numbers() {
         let summary =
             format!("# TYPE s{at} summary\ns{at}{{quantile=\"{spelling}\"}} {spelling}\n");
         pair.same(&Request::post("/metrics/job/x", summary));
-        // What Go makes of a number that is no count depends on the processor, or is another number.
+        // Go's conversion of a number that is no count depends on the processor, or is another number.
         let no_count = |number: f64| !(0.0..9e18).contains(&number) || number.fract() != 0.0;
         let count = if spelling.parse().is_ok_and(no_count) { "1" } else { spelling };
         let parts = format!("# TYPE t{at} summary\nt{at}_sum {spelling}\nt{at}_count {count}\n");

@@ -169,7 +169,7 @@ fn ends_of_lines() {
     pair.finish();
 }
 
-/// What a body seems to be that is no text stands behind the reference's words.
+/// The likely format of a body that is no text stands behind the reference's words.
 #[test]
 fn what_a_body_seems_to_be() {
     let mut pair = Pair::start(&[]);

@@ -10,7 +10,7 @@ use crate::differential::explained::Why;
 use crate::differential::pair::Pair;
 use support::part;
 
-/// What a client can do: TLS versions from and to, protocols, certificate, cipher.
+/// The abilities of a client: TLS versions from and to, protocols, certificate, cipher.
 type Client = (&'static str, &'static str, &'static str, &'static str, &'static str);
 
 const CLIENTS: [Client; 11] = [

@@ -92,14 +92,14 @@ fn the_file_counts_as_it_is_at_the_moment() {
             pair.same(&Request::get(path).header("Authorization", BOB));
         }
     }
-    // What asks for less: the reference is open to everybody.
+    // A file that asks for less: the reference is open to everybody.
     for text in ["", "# nothing\n", "basic_auth_users:\n", "tls_server_config: {}\n", frame] {
         std::fs::write(&file, text).unwrap();
         pair.case(text.escape_debug().to_string());
         pair.differs(Why::Kept, &Request::get("/metrics"), 401);
         pair.differs(Why::Kept, &Request::delete("/metrics/job/x"), 401);
     }
-    // What is of no use: the reference serves nobody.
+    // An invalid file: the reference serves nobody.
     for text in [
         "nonsense: 1\n",
         "a: [\n",

@@ -2,7 +2,7 @@
 
 use support::protobuf::{self, MetricFamily};
 
-/// What has to become of a push.
+/// The verdict that a push has to get.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Verdict {
     /// It breaks no scrape: 200.

@@ -5,8 +5,8 @@
 //!
 //! Each case says what has to become of it, so that neither taking everything nor refusing everything
 //! passes. `TIDEGATE_JUDGE_SEED=7` makes other cases, `TIDEGATE_JUDGE_ROUNDS=20` makes more, and
-//! `TIDEGATE_JUDGE_CASES=exemplar` leaves those of which this is said; `tests/run --test compatibility judge:: --
-//! --nocapture` prints what was found at once.
+//! `TIDEGATE_JUDGE_CASES=exemplar` leaves those of which this is said; `tests/run --test compatibility
+//! judge:: -- --nocapture` prints what was found at once.
 
 #![expect(
     clippy::unwrap_used,
@@ -76,7 +76,7 @@ fn send(gateway: &Gateway, push: &Push) -> Answer {
     gateway.send("PUT", &push.path, headers, &push.body)
 }
 
-/// Pushes a case; what is wrong with how that is answered. What should not have been accepted is
+/// Pushes a case, and returns the problems with the answer. A push that should not have been accepted is
 /// taken away again.
 fn verdicts(gateway: &Gateway, case: &Case) -> Vec<String> {
     let mut wrong = Vec::new();
@@ -174,7 +174,7 @@ impl Search<'_> {
     }
 }
 
-/// What is wrong with a batch of cases.
+/// The problems with a batch of cases.
 fn judged(stage: &mut Stage, cases: &[Case]) -> Vec<String> {
     let gateway = gateway();
     let mut wrong = Vec::new();

@@ -90,7 +90,7 @@ impl Native {
             created: None,
         };
         if native.positive.spans.is_empty() {
-            // What says that it is a native one where nothing was observed yet.
+            // The mark of a native one where nothing was observed yet.
             native.positive.spans.push(span(0, 0));
         }
         if native.float {
@@ -142,7 +142,7 @@ impl Native {
     }
 }
 
-/// What can be done to a valid histogram, and what has to become of it then. None where it does not
+/// Changes of a valid histogram, and the verdict that it has to get then. None where it does not
 /// fit this histogram.
 type Change = fn(&mut Native, &mut Random) -> Option<Verdict>;
 

@@ -27,7 +27,7 @@ const FORMATS: [(&str, &str); 3] = [
     ("openmetrics", "application/openmetrics-text;version=1.0.0"),
 ];
 
-/// What is asked for as each server asks by itself.
+/// Each server asks as it does by itself.
 const OWN: &str = "own";
 
 /// Something that a judge has to say of an exposition.
@@ -91,7 +91,7 @@ struct Show {
     answers: HashMap<String, Shown>,
     /// How often each path was asked for in this generation.
     seen: HashMap<String, usize>,
-    /// What each server accepts by itself.
+    /// The `Accept` of each server by itself.
     accepts: HashMap<String, String>,
 }
 
@@ -180,7 +180,7 @@ struct Server {
     /// A target was down. After that this Prometheus (2.53) sees duplicates in protobuf where there are
     /// none, so that those say nothing; the others still see real ones.
     tainted: bool,
-    /// What its counters of trouble were.
+    /// Its counters of trouble before.
     counters: BTreeMap<String, String>,
 }
 
@@ -197,7 +197,7 @@ struct Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        // An error means that it is gone already.
+        // An error means that it has ended already.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
@@ -258,7 +258,7 @@ impl Server {
         self.tainted = false;
     }
 
-    /// What there is to complain of since it was asked last.
+    /// The complaints since it was asked last.
     fn complaints(&mut self) -> Vec<String> {
         let mut said = Vec::new();
         if self.has_ended() {
@@ -308,8 +308,8 @@ impl Server {
     }
 }
 
-/// What was scraped and is not there, by target: of two samples of one series that are not written alike
-/// Prometheus keeps one and says nothing.
+/// Samples that were scraped and are not there, by target: of two samples of one series that are not
+/// written alike Prometheus keeps one and says nothing.
 const MISSING: &str = "scrape_samples_scraped - on(via) \
     count by (via) ({via!=\"\",__name__!~\"up|scrape_.+\"}) != 0";
 
@@ -434,7 +434,7 @@ impl Stage {
         stage
     }
 
-    /// What the judges have to say of what a gateway exposes now.
+    /// The judges' complaints about the exposition of a gateway now.
     pub(crate) fn judge(&mut self, gateway: &Client, asked: Asked) -> Vec<Complaint> {
         let mut complaints = Vec::new();
         let mut answers = HashMap::new();
@@ -460,7 +460,7 @@ impl Stage {
         complaints
     }
 
-    /// What they have to say of texts that each break something. Each judge has to complain.
+    /// Their complaints about texts that each break something. Each judge has to complain.
     pub(crate) fn notices(&mut self) {
         let twice = "# TYPE m gauge\nm{l=\"v\"} 1\nm{l=\"v\",path=\"\"} 2\n";
         let plain = "text/plain; version=0.0.4; charset=utf-8";
@@ -604,7 +604,7 @@ impl Stage {
             command.args(["check", "metrics"]).stdin(std::fs::File::open(&file).unwrap());
             let output = command.output().unwrap();
             let said = String::from_utf8_lossy(&output.stderr).into_owned();
-            // What it advises is no error.
+            // Its advice is no error.
             for line in said.lines().filter(|line| line.starts_with("error while")) {
                 let target = file.file_name().unwrap_or_default().to_string_lossy();
                 complaints.push(Complaint { judge: PROMTOOL, said: format!("{target}: {line}") });

@@ -11,7 +11,7 @@ type State = Option<BTreeMap<String, u64>>;
 /// By `job` and `group`.
 pub(crate) type States = BTreeMap<(String, String), BTreeMap<String, u64>>;
 
-/// What one client did. Only it pushes to its groups, one push at a time.
+/// The record of one client. Only it pushes to its groups, one push at a time.
 pub(crate) struct Journal {
     job: String,
     random: Random,
@@ -79,7 +79,7 @@ fn summary(state: &State) -> String {
     format!("{} families, versions {versions:?}", families.len())
 }
 
-/// Pushes and deletes until the gateway is gone.
+/// Pushes and deletes until the gateway has ended.
 pub(crate) fn work(journal: &mut Journal, address: SocketAddr) {
     let agent = agent();
     let Journal { job, random, version, groups, answered } = journal;

@@ -1,4 +1,4 @@
-//! What the real binary keeps when it is killed.
+//! The real binary keeps every acknowledged push when it is killed.
 //!
 //! A client writes a push down only once it was answered; whatever is written down must be there
 //! after a restart, and a push without an answer may be there or not, but whole. A killed process

@@ -84,7 +84,7 @@ impl Drop for Disk {
     }
 }
 
-/// What a client knows of its groups.
+/// The groups as their client knows them.
 #[derive(Default)]
 struct Known {
     /// The number of the last push that was answered 200, by group.
@@ -287,7 +287,7 @@ fn errors_of_the_disk_at_any_call_are_overcome() {
     });
 }
 
-/// A gateway whose syncs take many seconds each is of no use, and must not look as if it were.
+/// A gateway whose syncs take many seconds each is useless, and must not look as if it were not.
 #[test]
 fn a_store_that_is_stuck_ends_the_process() {
     let folder = tempfile::tempdir().expect("there is room for a temporary folder");
@@ -300,7 +300,7 @@ fn a_store_that_is_stuck_ends_the_process() {
     stuck.args(["-e", "inject=fdatasync:delay_enter=8000000:when=1+"]);
     let gateway = command(env!("CARGO_BIN_EXE_tidegate"), &store);
     let mut shell = Command::new("sh");
-    // What it says after it was ready is to be looked at, too.
+    // The log after it was ready is read, too.
     shell.args(["-c", "exec \"$@\" 2>&1 | tee \"$0\" >&2; exec cat \"$0\" >&2"]).arg(&log);
     shell.arg(stuck.get_program()).args(stuck.get_args());
     shell.arg(gateway.get_program()).args(gateway.get_args()).arg("--storage.commit-timeout=1s");

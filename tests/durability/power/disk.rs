@@ -52,7 +52,7 @@ pub(crate) enum Operation {
     },
 }
 
-/// What is on a disk: files with their content, and folders.
+/// The contents of a disk: files with their content, and folders.
 pub(crate) type Image = BTreeMap<String, Option<Vec<u8>>>;
 
 /// The state of a disk and of the caches above it.
@@ -113,7 +113,7 @@ impl<'a> Disk<'a> {
         self.nodes.len() - 1
     }
 
-    /// What a path names, to somebody who sees the caches.
+    /// The node of a path, to somebody who sees the caches.
     fn find(&self, path: &str) -> Option<usize> {
         path.split('/').filter(|part| !part.is_empty()).try_fold(ROOT, |node, part| {
             match &self.nodes[node] {
@@ -194,7 +194,7 @@ impl<'a> Disk<'a> {
         folder.make(ended, vec![(name, Some(node))]);
     }
 
-    /// What is left when the power goes now.
+    /// A disk as it may be when the power fails now.
     pub(crate) fn cut(&self, random: &mut Random) -> Image {
         let luck = Luck::draw(random);
         let mut image = Image::new();
@@ -271,8 +271,9 @@ impl File<'_> {
 
     fn cut(&self, luck: &Luck, random: &mut Random) -> Vec<u8> {
         let changes: Vec<Change<'_>> = self.unsynced.iter().map(|(_, change)| *change).collect();
-        // The length goes with the changes before this one. What a file was cut down to is part of
-        // that: a block from before is not seen again, and one from after a cut to come is not yet.
+        // The length goes with the changes before this one. The length that a file was cut down to is
+        // part of that: a block from before is not seen again, and one from after a cut to come is not
+        // yet.
         let known = luck.version(changes.len(), random);
         let (before, after) = changes.split_at(known);
         let is_resize = |change: &Change<'_>| matches!(change, Change::Resize(_));
@@ -349,7 +350,7 @@ fn enter(into: &mut BTreeMap<String, usize>, entries: &Entries) {
 
 // === images and real folders ===
 
-/// What a folder holds.
+/// The contents of a folder.
 pub(crate) fn read(folder: &Path) -> Image {
     let mut image = Image::new();
     walk(folder, "", &mut image);

@@ -1,4 +1,4 @@
-//! What a gateway must hold after a power cut, and what it holds.
+//! The groups that a gateway must hold after a power cut, and those that it holds.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -10,7 +10,7 @@ use crate::power::load::{Effect, Families, Held, JOB, Sent};
 use crate::power::trace::Request;
 use support::serving::{Process, agent};
 
-/// What a gateway holds; `JOB/GROUP` names a group of ours.
+/// The groups that a gateway holds; `JOB/GROUP` names a group of ours.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Found {
     pub(crate) groups: BTreeMap<String, Held>,
@@ -85,7 +85,7 @@ impl History {
         self.wipes.iter().map(|wipe| (wipe.asked, wipe.answered.expect("it was answered")))
     }
 
-    /// What is wrong with what was found after a cut at a moment.
+    /// The problems with the groups found after a cut at a moment.
     pub(crate) fn problems(&self, cut: Moment, found: &Found) -> Vec<String> {
         let mut problems = Vec::new();
         let wipes = self.wipes().any(|(asked, answered)| asked < cut && cut <= answered);
@@ -167,7 +167,7 @@ fn summary(held: Option<&Held>) -> String {
 // === what is found ===
 
 impl Found {
-    /// What a gateway holds.
+    /// The groups that a gateway holds.
     pub(crate) fn of(process: &Process) -> Self {
         let mut found = Self::parse(&process.scrape());
         for (group, expires) in deadlines(process.address()) {

@@ -50,7 +50,7 @@ pub(crate) const MEDIUM: Size = Size { name: "medium", families: 120, label: 100
 /// More than 128 KiB: a few chunks.
 pub(crate) const LARGE: Size = Size { name: "large", families: 600, label: 240 };
 
-/// What a number of clients do at the same time, each with groups of its own.
+/// The load of a number of clients at the same time, each with groups of its own.
 #[derive(Clone, Debug)]
 pub(crate) struct Load {
     /// Loads of the same name push to the same groups.
@@ -64,7 +64,7 @@ pub(crate) struct Load {
 /// TTLs that no test lives to see the end of, and the lack of one.
 const TTLS: [Option<&str>; 3] = [None, Some("2h"), Some("30d")];
 
-/// What the jobs of all groups of ours begin with.
+/// The prefix of the jobs of all groups of ours.
 pub(crate) const JOB: &str = "power-";
 
 /// `JOB/GROUP`, by which groups are known here.

@@ -1,4 +1,4 @@
-//! What is left after a power cut.
+//! Stores after a power cut.
 //!
 //! The real binary runs under strace while clients push to it. The trace has each of its file
 //! operations, and the moments of its answers. Cut anywhere, a model of a disk ([`disk`]) gives what

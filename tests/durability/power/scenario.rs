@@ -18,10 +18,10 @@ use support::serving::{Process, agent, command};
 /// Where the store is on the disk. Nothing of that path is there in the beginning.
 pub(crate) const STORE: &str = "var/lib/store";
 const DB: &str = "var/lib/store/db";
-/// What sled frees and uses again as a whole.
+/// The unit that sled frees and uses again.
 const SEGMENT_BYTES: usize = 512 * 1024;
 
-/// What a gateway is asked.
+/// The requests to a gateway.
 #[derive(Clone, Debug)]
 pub(crate) enum Phase {
     Load(Load),
@@ -34,7 +34,7 @@ pub(crate) enum Phase {
 pub(crate) struct Scenario {
     pub(crate) name: &'static str,
     pub(crate) flags: Vec<String>,
-    /// What is there before.
+    /// The store before.
     pub(crate) disk: Image,
     pub(crate) found: Found,
     pub(crate) phases: Vec<Phase>,
@@ -112,7 +112,7 @@ impl Scenario {
         Process::spawn(&mut traced)
     }
 
-    /// What a gateway finds on a disk, or why it does not start.
+    /// The groups that a gateway finds on a disk, or why it does not start.
     pub(crate) fn find(&self, root: &Path) -> Result<Found, String> {
         let process = Process::attempt(&mut self.command(root))?;
         let (found, says_lost) = (Found::of(&process), process.says_lost());
@@ -143,7 +143,7 @@ impl Recording {
         for step in self.steps.iter().filter(|step| step.ended < cut) {
             disk.apply(step.began, step.ended, &step.operation);
         }
-        // What has begun may have been done, in part; but no sync has ended.
+        // A request that has begun may have been carried out, in part; but no sync has ended.
         for step in self.steps.iter().filter(|step| step.began < cut && cut <= step.ended) {
             if !matches!(step.operation, Operation::Sync { .. }) {
                 disk.apply(step.began, Moment::MAX, &step.operation);
@@ -216,7 +216,7 @@ impl Recording {
         let image = self.disk_at(cut).cut(&mut random);
         disk::write(&image, &root);
         let mut problems = self.look(cut, &root);
-        // What a recovery has written must do for the next one.
+        // The writes of a recovery must do for the next one.
         if problems.is_empty() && random.chance(10) {
             problems = self.look(cut, &root);
         }

@@ -1,4 +1,4 @@
-//! What the power is cut during.
+//! The work during which the power is cut.
 
 use std::collections::BTreeMap;
 use std::fs;

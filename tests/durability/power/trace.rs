@@ -1,5 +1,5 @@
-//! What strace says that a gateway did: its file operations below a folder, and when it took and
-//! answered which request.
+//! The system calls of a gateway, as strace reports them: its file operations below a folder, and when
+//! it took and answered which request.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -40,7 +40,7 @@ pub(crate) struct Request {
     pub(crate) status: String,
 }
 
-/// What was read off a trace.
+/// The contents of a trace.
 #[derive(Debug, Default)]
 pub(crate) struct Traced {
     /// By their end.
@@ -66,7 +66,7 @@ struct Connection {
     head: Vec<u8>,
     /// When the first byte of that was read.
     began: Moment,
-    /// What is still to come of a request's body.
+    /// The rest of a request's body.
     body: usize,
     /// The request that is not answered yet.
     open: Option<u64>,
@@ -269,7 +269,7 @@ impl<'a> Call<'a> {
     }
 }
 
-/// What strace says of the first descriptor.
+/// The first descriptor, as strace shows it.
 fn annotation(arguments: &str) -> Option<String> {
     let (number, rest) = arguments.split_once('<')?;
     number.bytes().all(|byte| byte.is_ascii_digit()).then_some(())?;

@@ -1,4 +1,4 @@
-//! What is sent, and what is there before, for each endpoint and dimension.
+//! The requests, and the groups stored before them, for each endpoint and dimension.
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
@@ -17,9 +17,9 @@ pub(crate) struct Case {
     pub(crate) work: Box<Step>,
 }
 
-/// What is there before.
+/// The groups stored before.
 pub(crate) enum Stage {
-    /// What this stores, in an empty gateway.
+    /// The groups that this stores, in an empty gateway.
     Own(Box<Step>),
     /// Some groups, which the request leaves as they are.
     Among,
@@ -34,7 +34,7 @@ pub(crate) type Step = dyn Fn(&Counter, usize);
 pub(crate) const GROUP: &str = "/metrics/job/NAME";
 const PROTOBUF: &str = "application/vnd.google.protobuf; \
                         proto=io.prometheus.client.MetricFamily; encoding=delimited";
-/// What is cheap is asked for more than once.
+/// A cheap request is sent more than once.
 const TIMES: usize = 5;
 
 #[expect(clippy::unnecessary_wraps, reason = "where there is none, there is no case")]
@@ -56,7 +56,7 @@ pub(crate) fn groups(counter: &Counter, numbers: Range<usize>) {
 }
 
 /// The same, gone.
-pub(crate) fn departed(counter: &Counter, n: usize) {
+pub(crate) fn removed(counter: &Counter, n: usize) {
     groups(counter, 0..n);
     counter.send("DELETE", "/api/v2/groups?match[]=%7Bjob=%22legit%22%7D", b"");
 }
@@ -89,9 +89,9 @@ pub(crate) fn case(method: &str, path: &str, dimension: Dimension) -> Option<Cas
             Some(Case { n: crate::costs::GROUPS, stage: Stage::Growing, work: Box::new(work) })
         }
         Dimension::Groups if path.ends_with("/expired") || path.ends_with("/restore") => {
-            case_of(200, departed, move |counter, _| request(counter, method, &path, "limit=10000"))
+            case_of(200, removed, move |counter, _| request(counter, method, &path, "limit=10000"))
         }
-        // What changes them.
+        // The requests that change them.
         Dimension::Groups if matches!(method, "DELETE" | "PUT") || path.ends_with("/touch") => {
             let prepare = |counter: &Counter, n: usize| groups(counter, 0..n);
             case_of(200, prepare, move |counter, _| request(counter, method, &path, ""))

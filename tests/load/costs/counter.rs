@@ -91,7 +91,7 @@ impl Counter {
         assert!(output.status.success(), "{arguments:?}: {output:?}");
     }
 
-    /// What the newest dump says, which is then gone.
+    /// The count of the newest dump, which is removed then.
     fn newest_total(&self) -> u64 {
         let files = fs::read_dir(self.folder.path()).unwrap().map(|entry| entry.unwrap().path());
         let is_dump =

@@ -1,6 +1,6 @@
 //! Costs, counted and not timed: the instructions that the real binary carries out for a request, as
-//! callgrind counts them. What a client chooses may cost in proportion and no more: at twice as much,
-//! at most 2.2 times. What is stored beside it does not count.
+//! callgrind counts them. Anything that a client chooses may cost in proportion and no more: at twice
+//! as much, at most 2.2 times. Groups stored beside it do not count.
 //!
 //! The rows are every endpoint that the gateway says it has, each with the dimensions of what it is
 //! sent or of what it shows ([`dimensions`]). A row without a case fails.
@@ -14,12 +14,12 @@ use counter::Counter;
 
 /// Twice as much may cost so many times as much.
 const LINEAR: f64 = 2.2;
-/// What does not count may be noticed so much: hash tables are larger, trees deeper.
+/// Groups that do not count may be noticed so much: hash tables are larger, trees deeper.
 const BESIDE: f64 = 1.25;
 /// Instructions that are there whatever is asked: timers, samples, other requests of the harness.
 const NOISE: u64 = 1_000_000;
 
-/// What a client chooses, or what is there.
+/// A dimension that a client chooses, or of the stored groups.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Dimension {
     /// Series of one pushed family, as text, in protobuf, and compressed.
@@ -67,7 +67,7 @@ fn dimensions(method: &str, path: &str) -> Vec<Dimension> {
     use Dimension::*;
     let selects = [Matchers, Regexes, Names, Words];
     match (method, path) {
-        // What is judged against what stays of the group; the rest is as with PUT.
+        // The push is judged against the rest of the group; all else is as with PUT.
         ("POST", "/metrics/job/NAME") => {
             vec![Series, OtherSeries, Families, OtherFamilies, FamiliesLikeParts, Beside]
         }
@@ -102,7 +102,7 @@ fn dimensions(method: &str, path: &str) -> Vec<Dimension> {
         ("POST", "/api/v2/expired/restore") => vec![Groups, Words],
         ("GET", "/api/v2/events" | "/live") => vec![Words, Beside],
         ("PUT", "/api/v1/admin/wipe") => vec![Groups],
-        // What is said of the gateway as a whole.
+        // Answers about the gateway as a whole.
         _ => vec![Beside],
     }
 }
@@ -191,7 +191,7 @@ fn own(counter: &mut Counter, report: &mut Report, from: usize) {
 /// The rows that are counted among groups that stay.
 fn among(counter: &mut Counter, report: &mut Report) {
     counter.wipe();
-    cases::departed(counter, 100);
+    cases::removed(counter, 100);
     cases::groups(counter, 100..200);
     for row in rows().into_iter().filter(|row| matches!(row.case.stage, Stage::Among)) {
         let [once, twice] = [row.case.n, 2 * row.case.n]
@@ -221,7 +221,7 @@ fn growing(counter: &mut Counter, report: &mut Report) {
 /// Groups that are stored where it is looked at what they add.
 const GROUPS: usize = 1000;
 
-/// What was counted.
+/// The counts.
 #[derive(Default)]
 struct Report {
     rows: Vec<String>,

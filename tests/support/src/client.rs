@@ -17,7 +17,7 @@ pub struct Client {
     agent: Agent,
 }
 
-/// What came back.
+/// An answer.
 #[derive(Clone, Debug)]
 pub struct Answer {
     pub status: u16,
@@ -92,13 +92,13 @@ impl Client {
         })
     }
 
-    /// What a scrape shows.
+    /// The exposition.
     #[track_caller]
     pub fn scrape(&self) -> Exposition {
         Exposition::of(self.get("/metrics").expect(200).text())
     }
 
-    /// What a compressed scrape shows.
+    /// The exposition of a compressed scrape.
     #[track_caller]
     pub fn scrape_gzip(&self) -> Exposition {
         let answer = self.send("GET", "/metrics", &[("Accept-Encoding", "gzip")], b"").expect(200);
@@ -128,7 +128,7 @@ impl Answer {
             .unwrap_or_else(|error| panic!("{}: {error}", self.text()))
     }
 
-    /// What an answer of the API has.
+    /// The data in an answer of the API.
     #[track_caller]
     pub fn data(&self) -> Value {
         let value = self.json();

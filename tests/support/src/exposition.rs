@@ -1,4 +1,4 @@
-//! What a scrape shows. Every exposition that a test looks at is held to the promises that all of
+//! Expositions. Every exposition that a test looks at is held to the promises that all of
 //! them keep.
 
 use std::collections::{BTreeMap, HashSet};

@@ -1,4 +1,4 @@
-//! What a scrape shows, in a form that two programs can be compared in: without the families about
+//! Expositions in a form in which two programs can be compared: without the families about
 //! the program itself, with the series of a family in order, and with times as zero or not.
 
 use crate::protobuf::{self, MetricFamily};

@@ -1,4 +1,4 @@
-//! What tests and benchmarks stand on: a gateway in this process whose clock they move, the real binary,
+//! Support for tests and benchmarks: a gateway in this process whose clock they move, the real binary,
 //! other real programs, a client, and the formats.
 
 #![expect(

@@ -1,4 +1,4 @@
-//! Programs that run beside the test and are gone when it ends.
+//! Programs that run beside the test and end with it.
 
 use std::io::{BufRead as _, BufReader};
 use std::net::SocketAddr;
@@ -15,7 +15,7 @@ use super::wait::{PATIENCE, eventually};
 pub struct Process {
     child: Child,
     log: Receiver<String>,
-    /// What was read of the log so far, for messages.
+    /// The log so far, for messages.
     seen: Vec<String>,
 }
 
@@ -93,7 +93,7 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // An error means that it is gone already.
+        // An error means that it has ended already.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }

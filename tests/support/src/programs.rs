@@ -81,7 +81,7 @@ impl Program {
             address = address.or_else(|| address_in(&line));
             seen.push(line);
         }
-        // What comes is read on: a full pipe would stop the program.
+        // The log is read on: a full pipe would stop the program.
         std::thread::spawn(move || lines.for_each(drop));
         Self { child, address: address.unwrap(), _folder: folder }
     }
@@ -103,7 +103,7 @@ impl Program {
 
 impl Drop for Program {
     fn drop(&mut self) {
-        // An error means that it is gone already.
+        // An error means that it has ended already.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }

@@ -3,7 +3,7 @@
 
 use prost::Message;
 
-/// What clients say of a body in this format.
+/// The content type of a body in this format.
 pub const CONTENT_TYPE: &str = "application/vnd.google.protobuf; \
     proto=io.prometheus.client.MetricFamily; encoding=delimited";
 
