@@ -14,12 +14,13 @@ use std::time::Duration;
 use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher as _};
 use serde_json::{Map, Value, json};
 use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
 
 use crate::config::{Config, InForce, Problems};
 use crate::gateway::{Fault, Gateway};
 use crate::http::{Access, ReloadReply, WebConfig, access};
 use crate::model::TtlPolicy;
-use crate::tasks::{StopToken, supervisor};
+use crate::tasks::supervisor;
 
 /// Reads the settings from where they were read at the start; those of the file from this text, if
 /// there is one.
@@ -168,7 +169,7 @@ impl Outcome {
 }
 
 /// Reads the settings whenever it is asked to, until it is stopped.
-pub async fn run(gateway: Gateway, reloading: Reloading, mut stop: StopToken) {
+pub async fn run(gateway: Gateway, reloading: Reloading, stop: CancellationToken) {
     let Reloading { load, settings, access, web_config, watched, mut requests } = reloading;
     let all = Parts { gateway, load, settings, access, web_config };
     let (changed, mut changes) = mpsc::channel(1);
@@ -181,7 +182,7 @@ pub async fn run(gateway: Gateway, reloading: Reloading, mut stop: StopToken) {
     }
     loop {
         tokio::select! {
-            () = stop.stopped() => return,
+            () = stop.cancelled() => return,
             Some(reply) = requests.recv() => {
                 last = watched.as_deref().map(read);
                 // The client may have left.

@@ -18,12 +18,12 @@ use hmac::{Hmac, KeyInit as _, Mac as _};
 use serde_json::{Map, Value, json};
 use sha2::Sha256;
 use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
 use ureq::Agent;
 
 use crate::gateway::{EventKind, Gateway, RemovedGroup};
 use crate::http::query::json as api;
 use crate::model::RemovalReason;
-use crate::tasks::StopToken;
 
 /// Who is told, and how.
 #[derive(Clone, PartialEq, Eq)]
@@ -79,7 +79,7 @@ struct Batch {
 pub fn run(
     gateway: Gateway,
     options: Options,
-    mut stop: StopToken,
+    stop: CancellationToken,
 ) -> impl Future<Output = ()> + Send {
     let mut latest = gateway.events().latest();
     // Now, not once it is first polled: something may have expired by then.
@@ -116,7 +116,7 @@ pub fn run(
                 }
             };
             tokio::select! {
-                () = stop.stopped() => return,
+                () = stop.cancelled() => return,
                 Ok(()) = latest.changed() => take(&gateway, &mut seen, &mut queue, batch.is_some()),
                 sent = sent => {
                     sending = None;

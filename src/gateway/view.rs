@@ -16,6 +16,7 @@ use super::shelves::{ShelfId, Shelves, Shown};
 use super::stamps::StampLines;
 use crate::exposition::text;
 use crate::model::{GroupState, GroupingKey, MetricType, TtlSource};
+use crate::telemetry::labels::PerTtlSource;
 use crate::time::UnixMillis;
 
 /// A durable change, to be published.
@@ -76,8 +77,7 @@ pub struct Totals {
     pub groups: u64,
     /// Without the stamps of each group.
     pub series: u64,
-    /// In the order of `TtlSource::ALL`.
-    pub by_ttl_source: [u64; 4],
+    pub by_ttl_source: PerTtlSource,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -495,7 +495,7 @@ impl Totals {
     }
 
     fn of_source(&mut self, source: TtlSource) -> &mut u64 {
-        let [overridden, push, rule, default] = &mut self.by_ttl_source;
+        let PerTtlSource { overridden, push, rule, default } = &mut self.by_ttl_source;
         match source {
             TtlSource::Override => overridden,
             TtlSource::Push => push,

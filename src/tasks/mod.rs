@@ -9,20 +9,14 @@ pub mod watchdog;
 use std::time::Duration;
 
 use thiserror::Error;
-use tokio::sync::watch;
 use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
 
 /// The tasks of a process.
 #[derive(Debug)]
 pub struct TaskSet {
     tasks: JoinSet<&'static str>,
-    stop: watch::Sender<bool>,
-}
-
-/// Tells a task to stop.
-#[derive(Clone, Debug)]
-pub struct StopToken {
-    stop: watch::Receiver<bool>,
+    stop: CancellationToken,
 }
 
 /// A task that ended without being told to.
@@ -38,18 +32,18 @@ pub enum TaskError {
 
 impl Default for TaskSet {
     fn default() -> Self {
-        Self { tasks: JoinSet::new(), stop: watch::Sender::new(false) }
+        Self { tasks: JoinSet::new(), stop: CancellationToken::new() }
     }
 }
 
 impl TaskSet {
-    /// Starts a task, which returns once its token says so, and not before.
+    /// Starts a task, which returns once its token is cancelled, and not before.
     pub fn spawn<F: Future<Output = ()> + Send + 'static>(
         &mut self,
         name: &'static str,
-        task: impl FnOnce(StopToken) -> F,
+        task: impl FnOnce(CancellationToken) -> F,
     ) {
-        let task = task(StopToken { stop: self.stop.subscribe() });
+        let task = task(self.stop.clone());
         self.tasks.spawn(async move {
             task.await;
             name
@@ -67,7 +61,7 @@ impl TaskSet {
 
     /// Stops all tasks and waits for them.
     pub async fn stop(mut self, grace: Duration) -> Result<(), TaskError> {
-        self.stop.send_replace(true);
+        self.stop.cancel();
         let join = async {
             while let Some(joined) = self.tasks.join_next().await {
                 joined.map_err(TaskError::Panicked)?;
@@ -78,14 +72,6 @@ impl TaskSet {
     }
 }
 
-impl StopToken {
-    /// Completes once the task is to stop.
-    pub async fn stopped(&mut self) {
-        // An error means that the set was dropped: that is to stop, too.
-        let _ = self.stop.wait_for(|stop| *stop).await;
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -93,7 +79,7 @@ mod tests {
     #[tokio::test]
     async fn a_task_that_ends_by_itself_is_named() {
         let mut tasks = TaskSet::default();
-        tasks.spawn("patient", |mut stop| async move { stop.stopped().await });
+        tasks.spawn("patient", |stop| async move { stop.cancelled().await });
         tasks.spawn("hasty", |_| async {});
         assert_eq!(tasks.failed().await.to_string(), "the task hasty ended");
     }
@@ -108,7 +94,7 @@ mod tests {
     #[tokio::test]
     async fn tasks_stop_when_told() {
         let mut tasks = TaskSet::default();
-        tasks.spawn("patient", |mut stop| async move { stop.stopped().await });
+        tasks.spawn("patient", |stop| async move { stop.cancelled().await });
         tasks.stop(Duration::from_secs(10)).await.unwrap();
     }
 }

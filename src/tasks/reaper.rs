@@ -4,12 +4,13 @@
 
 use std::sync::Arc;
 
-use super::StopToken;
+use tokio_util::sync::CancellationToken;
+
 use crate::gateway::{Fault, Gateway, REAPER_SLEEP_MAX};
 use crate::time::Clock;
 
 /// Sleeps until the next deadline, reaps, and again.
-pub async fn run(gateway: Gateway, clock: Arc<dyn Clock>, mut stop: StopToken) {
+pub async fn run(gateway: Gateway, clock: Arc<dyn Clock>, stop: CancellationToken) {
     let mut next_deadline = gateway.next_deadline();
     loop {
         let deadline = *next_deadline.borrow_and_update();
@@ -17,7 +18,7 @@ pub async fn run(gateway: Gateway, clock: Arc<dyn Clock>, mut stop: StopToken) {
         let sleep_until = deadline.min(clock.now().saturating_add(REAPER_SLEEP_MAX));
         let due = tokio::select! {
             biased;
-            () = stop.stopped() => return,
+            () = stop.cancelled() => return,
             // Sooner or later than thought.
             Ok(()) = next_deadline.changed() => false,
             () = clock.sleep_until(sleep_until) => true,
@@ -29,7 +30,7 @@ pub async fn run(gateway: Gateway, clock: Arc<dyn Clock>, mut stop: StopToken) {
             Ok(()) => {}
             // The lane has ended, which ends the process: not this task's to report.
             Err(Fault::Stopping) => {
-                stop.stopped().await;
+                stop.cancelled().await;
                 return;
             }
             Err(error) => {

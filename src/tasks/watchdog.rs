@@ -4,8 +4,9 @@
 use std::time::Duration;
 
 use tokio::time::MissedTickBehavior;
+use tokio_util::sync::CancellationToken;
 
-use super::{StopToken, supervisor};
+use super::supervisor;
 use crate::gateway::Gateway;
 
 /// From one look to the next.
@@ -16,7 +17,7 @@ const UNREADY: Duration = Duration::from_secs(10);
 
 /// Looks at the lane every second. Ends, and with it the process, once one command or commit has taken
 /// longer than this.
-pub async fn run(gateway: Gateway, commit_timeout: Duration, mut stop: StopToken) {
+pub async fn run(gateway: Gateway, commit_timeout: Duration, stop: CancellationToken) {
     let timeout = supervisor::watchdog_timeout();
     // systemd advises to be heard twice within the time.
     let interval = timeout.map_or(LOOK, |timeout| LOOK.min(timeout / 2));
@@ -26,7 +27,7 @@ pub async fn run(gateway: Gateway, commit_timeout: Duration, mut stop: StopToken
     let mut was_unready = false;
     loop {
         tokio::select! {
-            () = stop.stopped() => return,
+            () = stop.cancelled() => return,
             _ = looks.tick() => {}
         }
         let look = watch.look();

@@ -72,6 +72,27 @@ values! {
     }
 }
 
+/// A number for each source of TTLs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PerTtlSource {
+    pub overridden: u64,
+    pub push: u64,
+    pub rule: u64,
+    pub default: u64,
+}
+
+impl PerTtlSource {
+    /// The number of a source.
+    pub fn of(self, source: TtlSource) -> u64 {
+        match source {
+            TtlSource::Override => self.overridden,
+            TtlSource::Push => self.push,
+            TtlSource::Rule => self.rule,
+            TtlSource::Default => self.default,
+        }
+    }
+}
+
 impl Method {
     /// That of a request. A method that no standard knows has no name of its own.
     pub fn of(method: &str) -> Self {

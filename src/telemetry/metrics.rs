@@ -10,7 +10,7 @@ use prometheus::{
 };
 
 use super::build::{BUILD, Build};
-use super::labels::{Handler, Method, Reason, TtlSource};
+use super::labels::{Handler, Method, PerTtlSource, Reason, TtlSource};
 use super::process::Process;
 use super::recent::{Recent, Sample, Slice, Times};
 use super::summary::SummaryVec;
@@ -57,8 +57,7 @@ pub struct Readings {
     pub store_bytes: u64,
     /// Seconds since the Unix epoch; `None` if nothing will expire.
     pub next_deadline: Option<f64>,
-    /// In the order of `TtlSource::ALL`.
-    pub by_ttl_source: [u64; 4],
+    pub by_ttl_source: PerTtlSource,
     pub queue_length: usize,
     /// Whether the store can be written.
     pub writable: bool,
@@ -295,7 +294,8 @@ impl SelfMetrics {
         set(&self.queue_length, readings.queue_length as u64);
         self.store_writable.set(i64::from(readings.writable));
         self.next_deadline.set(readings.next_deadline.unwrap_or(f64::INFINITY));
-        for (source, groups) in TtlSource::ALL.iter().zip(readings.by_ttl_source) {
+        for source in TtlSource::ALL {
+            let groups = readings.by_ttl_source.of(*source);
             set(&self.by_ttl_source.with_label_values(&[source.as_str()]), groups);
         }
         let mut families: Vec<_> = self.registry.gather().into_iter().map(family).collect();

@@ -10,6 +10,7 @@ use super::layout::{Content, Context};
 use super::readable::{self, relative};
 use crate::model::{Limit, MetricValue};
 use crate::telemetry::build::{BUILD, Build};
+use crate::telemetry::labels::PerTtlSource;
 use crate::telemetry::metrics::Readings;
 use crate::telemetry::recent::{SAMPLES_SPAN, Slice, Spent};
 
@@ -52,7 +53,8 @@ fn facts(context: &Context<'_>, readings: &Readings) -> Markup {
             _ => None,
         }
     });
-    let [overridden, push, rule, default] = readings.by_ttl_source.map(readable::grouped);
+    let PerTtlSource { overridden, push, rule, default } = readings.by_ttl_source;
+    let grouped = readable::grouped;
     html! {
         dl class="facts" {
             div { dt { "Version" } dd { (BUILD.version) } }
@@ -65,7 +67,7 @@ fn facts(context: &Context<'_>, readings: &Readings) -> Markup {
                 Some(at) => (relative(at, context.now)),
                 None => "nothing",
             } } }
-            div { dt { "TTLs from" } dd { "overrides " (overridden) ", pushes " (push) ", rules " (rule) ", default " (default) } }
+            div { dt { "TTLs from" } dd { "overrides " (grouped(overridden)) ", pushes " (grouped(push)) ", rules " (grouped(rule)) ", default " (grouped(default)) } }
         }
     }
 }
