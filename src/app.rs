@@ -231,7 +231,7 @@ async fn start(
     let (gateway, lane, loaded) = started.await??;
     let Loaded { groups, series, expired, .. } = loaded;
     let took = began.elapsed();
-    tracing::info!(groups, series, expired, ?took, "restored what was stored");
+    tracing::info!(groups, series, expired, ?took, "loaded the store");
     if let Some(file) = &config.persistence_file {
         transfer::import_once(&gateway, file, groups).await?;
     }

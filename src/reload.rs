@@ -283,7 +283,7 @@ async fn reload(parts: &Parts, trigger: Trigger) -> Result<String, String> {
         Ok(outcome) => {
             let (replaced, needs_restart) =
                 (outcome.replaced.join(", "), outcome.needs_restart.join(", "));
-            tracing::info!(replaced, needs_restart, "the settings were read again");
+            tracing::info!(replaced, needs_restart, "reloaded the settings");
             for warning in &outcome.warnings {
                 tracing::warn!("{warning}");
             }

@@ -42,11 +42,11 @@ Examples:
   tidegate --config.file=tidegate.toml
       Read settings from a file; config.example.toml lists them all.
   tidegate check-config tidegate.toml
-      Say what is wrong with a settings file, and exit.
+      Report every mistake in a settings file, and exit.
   tidegate import --dry-run /var/lib/pushgateway.data
-      Say what a Go Pushgateway's persistence file would bring.
+      Show the contents of a Go Pushgateway's persistence file.
   tidegate groups --sort=deadline --limit=10
-      List what expires next in a running gateway.
+      List the next groups of a running gateway to expire.
   echo 'backup_last_success_seconds 1.7e9' |
     curl --data-binary @- http://localhost:9091/metrics/job/backup
       Push a metric.
@@ -163,10 +163,10 @@ fn command() -> Command {
 
 fn check_config() -> Command {
     Command::new("check-config")
-        .about("Say what is wrong with a settings file")
+        .about("Check a settings file")
         .long_about(
-            "Reads a settings file as `tidegate --config.file` would and says everything that is \
-             wrong with it. Exits 0 if that is nothing, else 1.",
+            "Reads a settings file as `tidegate --config.file` would and reports every mistake in \
+             it. Exits 0 if there is none, else 1.",
         )
         .arg(
             Arg::new("FILE")
@@ -178,11 +178,11 @@ fn check_config() -> Command {
 
 fn import() -> Command {
     Command::new("import")
-        .about("Read what another gateway holds, or a backup, into a store")
+        .about("Import the groups of another gateway, or a backup, into a store")
         .long_about(
-            "Reads a persistence file of a Go Pushgateway, a backup that `tidegate export` has written, or \
+            "Imports a persistence file of a Go Pushgateway, a backup that `tidegate export` has written, or \
              a running gateway, into the store. \
-             Groups that are there already are replaced. Each group lives for its whole TTL from \
+             Groups that exist already are replaced. Each group lives for its whole TTL from \
              the import on. The gateway that uses the store must be stopped.\n\nA file that cannot be read to \
              its end changes nothing.",
         )
@@ -195,14 +195,14 @@ fn import() -> Command {
             Arg::new("dry-run")
                 .long("dry-run")
                 .action(ArgAction::SetTrue)
-                .help("Read everything, say what would be imported, and change nothing"),
+                .help("Read everything, count the groups, and change nothing"),
         )
         .args(store_flags())
 }
 
 fn export() -> Command {
     Command::new("export")
-        .about("Write all groups as push requests that any push gateway takes")
+        .about("Export all groups as push requests for any push gateway")
         .long_about(
             "Writes a PUT request for each group of a store, or of a running gateway, that a Go \
              Pushgateway takes: with --to it is sent there, else it is written to a file or standard \
@@ -237,10 +237,10 @@ fn token() -> Command {
         Err(error) => Err(error.to_string()),
     };
     Command::new("token")
-        .about("Make a token that lets a client in")
+        .about("Make a token for a client")
         .long_about(
-            "Makes a token, and prints it with the table to put into the settings file. There only its \
-             hash is kept: the token itself is nowhere but on your screen.",
+            "Makes a token, and prints it with the table for the settings file. The table has only its \
+             hash: the token itself is nowhere but on your screen.",
         )
         .after_help(
             "Examples:\n  tidegate token ci --may=push,delete --match='{job=\"ci\"}'\n      For the jobs of a \
@@ -262,7 +262,7 @@ fn token() -> Command {
                 .long("match")
                 .value_name("SELECTOR")
                 .value_parser(selector)
-                .help("To which groups [default: all]"),
+                .help("Selector of the groups that it is for [default: all]"),
         )
 }
 
@@ -277,10 +277,10 @@ fn output() -> Arg {
 
 fn verify() -> Command {
     Command::new("verify")
-        .about("Look at all of a store, and change nothing")
+        .about("Check every group of a store, and change nothing")
         .long_about(
-            "Reads everything in a store whose gateway is stopped and says what cannot be read, or is not \
-             as it was written. Exits 0 if that is nothing, else 1. It works on a copy in the folder for \
+            "Reads everything in a store whose gateway is stopped and reports all that cannot be read or has \
+             changed since it was written. Exits 0 if all is well, else 1. It works on a copy in the folder for \
              temporary files (TMPDIR), which needs as much room as the store.",
         )
         .arg(output())
@@ -289,10 +289,10 @@ fn verify() -> Command {
 
 fn repair() -> Command {
     Command::new("repair")
-        .about("Build a new store from all that can be read of a damaged one")
+        .about("Build a new store from the whole groups of a damaged one")
         .long_about(
             "Builds a new store from all groups that can be read whole, puts it in the place of the old \
-             one, and says what was lost. The old files are kept beside it, in a folder whose name says \
+             one, and reports the losses. The old files are kept beside it, in a folder whose name says \
              so. The gateway must be stopped.",
         )
         .arg(

@@ -207,12 +207,12 @@ settings! {
     ).upstream();
     WEB_ENABLE_LIFECYCLE: bool = switch(
         "web.enable-lifecycle",
-        "Let PUT or POST /-/quit stop the gateway, and POST /-/reload have it read its \
+        "Let PUT or POST /-/quit stop the gateway, and /-/reload have it read its \
          settings again",
     ).upstream();
     WEB_ENABLE_ADMIN_API: bool = switch(
         "web.enable-admin-api",
-        "Let the API change or delete more than one group: wipe, and what /api/v2 does by \
+        "Let the API change or delete more than one group: wipe, and changes in /api/v2 by \
          selector",
     ).upstream();
     WEB_CORS_ORIGIN: String = list(
@@ -228,13 +228,13 @@ settings! {
     );
     WEB_ENABLE_OPENMETRICS: bool = switch(
         "web.enable-openmetrics",
-        "Offer OpenMetrics 1.0 to scrapers. Mind that it names a counter without its _total in \
+        "Offer OpenMetrics 1.0 to scrapers. It names a counter without its _total in \
          the metadata, and one that has none it calls unknown",
     );
     PUSH_DISABLE_CONSISTENCY_CHECK: bool = switch(
         "push.disable-consistency-check",
-        "Accept pushes that contradict what is there, with 202, and leave out what \
-         contradicts",
+        "Accept pushes that contradict stored groups, with 202, and leave out the families that \
+         contradict",
     ).upstream();
     PUSH_ENABLE_UTF8_NAMES: bool = switch(
         "push.enable-utf8-names",

@@ -91,7 +91,7 @@ struct Shared {
     clock: Arc<dyn Clock>,
     metrics: Arc<SelfMetrics>,
     pulses: [Arc<Pulse>; 2],
-    /// Why the lane does not come round, where it does not. Held to read or to replace it.
+    /// Why the lane is stuck, where it is. Held to read or to replace it.
     stuck: Mutex<Option<Fault>>,
     hasher: SeriesHasher,
     options: Options,
@@ -465,7 +465,7 @@ impl Gateway {
         self.shared.queue.failing().map(Fault::Commit).or_else(stuck)
     }
 
-    /// Notes that the lane does not come round, and what it is busy with; `None`: it does.
+    /// Notes that the lane is stuck, and with which work; `None`: it is not.
     pub fn note_stuck(&self, busy: Option<(Duration, String)>) {
         let stuck =
             busy.map(|(time, doing)| Fault::Stuck { seconds: time.as_secs(), doing: doing.into() });
@@ -580,7 +580,7 @@ impl Gateway {
         self.shared.options.names
     }
 
-    /// Whether pushes that contradict what is there are refused.
+    /// Whether pushes that contradict stored groups are refused.
     pub fn checks_consistency(&self) -> bool {
         self.shared.options.consistency_check
     }

@@ -22,7 +22,7 @@ pub(super) fn healthy(request: &Request<'_>) -> Response {
 pub(super) fn ready(request: &Request<'_>) -> Response {
     let unavailable = StatusCode::SERVICE_UNAVAILABLE;
     match request.site.readiness.stage() {
-        Stage::Starting => text(unavailable, "starting: restoring what is stored\n"),
+        Stage::Starting => text(unavailable, "starting: loading the store\n"),
         Stage::Ready(gateway) => match gateway.trouble() {
             None => text(StatusCode::OK, "OK"),
             Some(trouble) => {

@@ -75,7 +75,7 @@ pub(super) enum Rejection {
     Version,
     #[error("the header Expect may only be 100-continue")]
     Expectation,
-    #[error("the gateway is starting: it is restoring what is stored")]
+    #[error("the gateway is starting: it is loading the store")]
     Starting,
 }
 

@@ -1,4 +1,4 @@
-//! Watches over the write lane: one that does not come round, in the store or in what it judges, must
+//! Watches over the write lane: one that is stuck, in the store or in a verdict, must
 //! not look alive.
 
 use std::time::Duration;
@@ -39,7 +39,7 @@ pub async fn run(gateway: Gateway, commit_timeout: Duration, stop: CancellationT
         }
         let is_unready = stuck >= UNREADY;
         if is_unready && !was_unready {
-            tracing::warn!(?stuck, doing, "the write lane does not come round: pushes wait");
+            tracing::warn!(?stuck, doing, "the write lane is stuck: pushes wait");
         }
         if is_unready || was_unready {
             gateway.note_stuck(is_unready.then_some((stuck, doing)));

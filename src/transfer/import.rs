@@ -150,7 +150,7 @@ async fn push(gateway: &Gateway, group: ForeignGroup) -> Result<Imported, Transf
         Err(Error::Fault(fault)) => return Err(fault.into()),
         Err(Error::Refused(refused)) => refused,
     };
-    tracing::warn!(group = %key, reason = %refused, "a group contradicts what is there");
+    tracing::warn!(group = %key, reason = %refused, "a group contradicts stored groups");
     match gateway.import(group, true).await {
         Ok(()) => Ok(Imported { in_part: 1, ..imported }),
         Err(Error::Fault(fault)) => Err(fault.into()),

@@ -193,9 +193,9 @@ fn yes() -> Arg {
 
 fn groups() -> Command {
     Command::new("groups")
-        .about("List the groups of a running gateway: when they go, and why")
+        .about("List the groups of a running gateway: when they expire, and why")
         .after_help(
-            "Examples:\n  tidegate groups --sort=deadline --limit=10\n      What expires next.\n  \
+            "Examples:\n  tidegate groups --sort=deadline --limit=10\n      The next to expire.\n  \
              tidegate groups --state=failing '{job=~\"backup-.+\"}'\n      Backups whose last push \
              was refused.\n  tidegate groups --limit=0 --output=json | jq '.groups[].labels'\n      \
              All of them, for a program.",
@@ -229,14 +229,14 @@ fn delete() -> Command {
     Command::new("delete")
         .about("Delete groups of a running gateway by selector")
         .long_about(
-            "Deletes the groups that match a selector, after it has said which and asked. Without \
+            "Deletes the groups that match a selector, after it has listed them and asked. Without \
              a terminal to ask on, --yes is needed. More than one group can be deleted only where \
              the gateway has web.enable-admin-api. `tidegate expired restore` restores them.",
         )
         .after_help(
-            "Examples:\n  tidegate delete --dry-run '{instance=\"old-host\"}'\n      Say what would be \
+            "Examples:\n  tidegate delete --dry-run '{instance=\"old-host\"}'\n      List the groups that would be \
              deleted.\n  tidegate delete --yes --pushed-before=2026-01-01T00:00:00Z '{job=\"ci\"}'\n      \
-             Delete what nobody has pushed since.",
+             Delete the groups that nobody has pushed since.",
         )
         .args(common())
         .arg(selectors().required(true))
@@ -252,7 +252,7 @@ fn delete() -> Command {
                 .long("dry-run")
                 .action(ArgAction::SetTrue)
                 .conflicts_with("yes")
-                .help("Say which, and delete nothing"),
+                .help("List the groups, and delete none"),
         )
         .arg(yes())
 }
@@ -272,7 +272,7 @@ fn ttl() -> Command {
              the last push, so that a short one can expire a group at once.",
         )
         .after_help(
-            "Examples:\n  tidegate ttl set never '{job=\"inventory\"}'\n      Keep it.\n  \
+            "Examples:\n  tidegate ttl set never '{job=\"inventory\"}'\n      Keep it for ever.\n  \
              tidegate ttl set default '{job=\"inventory\"}'\n      Let pushes and rules decide again.",
         )
         .args(common())
@@ -286,15 +286,15 @@ fn ttl() -> Command {
         .args(common())
         .arg(selectors().required(true));
     let preview = Command::new("preview")
-        .about("Say which groups will have expired by a time, and under other rules")
+        .about("List the groups that will have expired by a time, or under other rules")
         .long_about(
-            "Says which groups will have expired by a time if nobody pushes them again. With \
-             --config.file it says what the [ttl] table of that file would change, group by group, \
+            "Lists the groups that will have expired by a time if nobody pushes to them again. With \
+             --config.file it shows the effect of the [ttl] table of that file, group by group, \
              beside the settings in force. Nothing is changed.",
         )
         .after_help(
             "Examples:\n  tidegate ttl preview --at=+24h\n      The groups that will have expired tomorrow.\n  \
-             tidegate ttl preview --config.file=new.toml\n      What the new rules would change.",
+             tidegate ttl preview --config.file=new.toml\n      The effect of the new rules.",
         )
         .args(common())
         .arg(selectors())
@@ -316,7 +316,7 @@ fn ttl() -> Command {
         )
         .arg(limit("1000", 1).help("Most groups that are listed"));
     Command::new("ttl")
-        .about("Look ahead at what expires in a running gateway, and change it")
+        .about("Preview, override and renew the TTLs of a running gateway")
         .subcommand_required(true)
         .arg_required_else_help(true)
         .subcommands([preview, set, touch])
@@ -337,10 +337,10 @@ fn expired() -> Command {
                 .long("id")
                 .value_name("ID")
                 .value_parser(value_parser!(u64))
-                .help("Just this one, by the id that `tidegate expired` says"),
+                .help("Only this one, by the id that `tidegate expired` lists"),
         );
     Command::new("expired")
-        .about("Look back at what has expired or was deleted in a running gateway, and undo it")
+        .about("List and restore groups that expired or were deleted in a running gateway")
         .args(common())
         .arg(selectors())
         .arg(
@@ -348,7 +348,7 @@ fn expired() -> Command {
                 .long("why")
                 .value_name("WHY")
                 .value_parser(["expired", "deleted"])
-                .help("Only what has expired, or was deleted"),
+                .help("Only groups that expired, or were deleted"),
         )
         .arg(limit("100", 1).help("Most groups that are listed"))
         .args_conflicts_with_subcommands(true)

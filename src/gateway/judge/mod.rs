@@ -187,7 +187,7 @@ impl Judge {
         // The last thing that can fail. From here on everything is changed or nothing.
         let bytes = groups.put(number, &key, &state, change).map_err(Fault::from)?;
         if let Some(reason) = left_out {
-            tracing::error!(group = %key, %reason, "a push was accepted in part: families that contradict what is there were left out");
+            tracing::error!(group = %key, %reason, "a push was accepted in part: families that contradict stored groups were left out");
         }
         let deadline = state.deadline;
         let state = Arc::new(state);

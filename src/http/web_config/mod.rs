@@ -145,11 +145,11 @@ impl WebConfig {
         state.held = match judged {
             Ok(new) => {
                 state.current = new;
-                tracing::info!(%path, "web.config.file was read again");
+                tracing::info!(%path, "read web.config.file again");
                 None
             }
             Err(reason) => {
-                tracing::error!(%path, %reason, "web.config.file does not count as it is: what it said before does");
+                tracing::error!(%path, %reason, "ignoring the changed web.config.file; the previous contents stay in force");
                 Some(reason)
             }
         };
