@@ -18,8 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::{Config, InForce, Problems};
 use crate::gateway::{Fault, Gateway};
-use crate::http::{Access, ReloadReply, WebConfig, access};
-use crate::model::TtlPolicy;
+use crate::http::{Access, ReloadReply, WebConfig};
 use crate::tasks::supervisor;
 
 /// Reads the settings from where they were read at the start; those of the file from this text, if
@@ -30,14 +29,7 @@ pub type Load = Arc<dyn Fn(Option<&str>) -> Result<Config, Problems> + Send + Sy
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// Held to read or replace.
-    state: Arc<RwLock<State>>,
-}
-
-#[derive(Debug)]
-struct State {
-    in_force: Vec<InForce>,
-    policy: TtlPolicy,
-    access: access::Options,
+    in_force: Arc<RwLock<Vec<InForce>>>,
 }
 
 /// How the settings are read again.
@@ -77,7 +69,7 @@ struct Outcome {
     warnings: Vec<String>,
 }
 
-/// Of the settings that can be replaced while the gateway runs, those that are lists of tables.
+/// Lists of tables, which are replaced while the gateway runs and are no row of the table of settings.
 const RULES: &str = "ttl.rules";
 const TOKENS: &str = "access.tokens";
 
@@ -87,50 +79,30 @@ const SETTLE: Duration = Duration::from_millis(200);
 impl Settings {
     /// Those of the start.
     pub fn new(config: &Config) -> Self {
-        let state = State {
-            in_force: config.in_force.clone(),
-            policy: config.gateway.ttl.clone(),
-            access: config.http.access.clone(),
-        };
-        Self { state: Arc::new(RwLock::new(state)) }
+        Self { in_force: Arc::new(RwLock::new(config.in_force.clone())) }
     }
 
-    /// All of them, by name.
+    /// All of them but the lists of tables, by name, with value and origin.
     pub fn to_json(&self) -> Value {
-        let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
+        let in_force = self.in_force.read().unwrap_or_else(PoisonError::into_inner);
         let setting = |setting: &InForce| {
             let InForce { name, origin, .. } = setting;
             ((*name).to_owned(), json!({ "value": setting.shown(), "origin": origin }))
         };
-        let settings: Map<_, _> = state.in_force.iter().map(setting).collect();
-        let rules = state.policy.rules.iter().enumerate().map(|(at, rule)| {
-            json!({ "position": at + 1, "match": rule.selector.to_string(), "ttl": rule.ttl.to_string() })
-        });
-        let tokens = state.access.tokens.iter().map(|token| {
-            let groups = token.groups.as_ref().map(ToString::to_string);
-            json!({ "name": *token.name, "may": token.permissions(), "match": groups })
-        });
-        json!({
-            "settings": settings,
-            "ttl_rules": rules.collect::<Vec<_>>(),
-            "access_tokens": tokens.collect::<Vec<_>>(),
-        })
+        in_force.iter().map(setting).collect::<Map<_, _>>().into()
     }
 
-    /// Whether a file that reads so changes nothing.
+    /// Whether they have the values of these.
     fn are_those_of(&self, config: &Config) -> bool {
-        let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
-        let mut settings = state.in_force.iter().zip(&config.in_force);
-        settings.all(|(old, new)| old.is_as(new))
-            && state.policy == config.gateway.ttl
-            && state.access == config.http.access
+        let in_force = self.in_force.read().unwrap_or_else(PoisonError::into_inner);
+        in_force.iter().zip(&config.in_force).all(|(old, new)| old.is_as(new))
     }
 
-    /// Takes over what can be, and says what was and what was not.
+    /// Takes over those that a reload replaces, and names those and the others that have changed.
     fn replace(&self, config: &Config) -> Outcome {
-        let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
+        let mut in_force = self.in_force.write().unwrap_or_else(PoisonError::into_inner);
         let mut outcome = Outcome { warnings: config.warnings.clone(), ..Outcome::default() };
-        for (old, new) in state.in_force.iter_mut().zip(&config.in_force) {
+        for (old, new) in in_force.iter_mut().zip(&config.in_force) {
             if old.is_as(new) {
                 continue;
             }
@@ -141,14 +113,6 @@ impl Settings {
                 outcome.needs_restart.push(old.name);
             }
         }
-        if state.policy.rules != config.gateway.ttl.rules {
-            outcome.replaced.push(RULES);
-        }
-        if state.access.tokens != config.http.access.tokens {
-            outcome.replaced.push(TOKENS);
-        }
-        state.access = config.http.access.clone();
-        state.policy = config.gateway.ttl.clone();
         outcome
     }
 }
@@ -176,8 +140,7 @@ pub async fn run(gateway: Gateway, reloading: Reloading, stop: CancellationToken
     let mut watch = watched.as_deref().and_then(|file| Watch::new(file, changed));
     let mut last = watched.as_deref().map(read);
     // It may have changed since the start read it, before it was watched.
-    if watched.is_some() && !(all.load)(None).is_ok_and(|config| all.settings.are_those_of(&config))
-    {
+    if watched.is_some() && !(all.load)(None).is_ok_and(|config| all.are_those_of(&config)) {
         let _ = reload(&all, Trigger::File).await;
     }
     loop {
@@ -274,6 +237,15 @@ fn folder(file: &Path) -> PathBuf {
     folder.unwrap_or(Path::new(".")).to_owned()
 }
 
+impl Parts {
+    /// Whether a file that reads so changes nothing.
+    fn are_those_of(&self, config: &Config) -> bool {
+        self.settings.are_those_of(config)
+            && *self.gateway.ttl_policy() == config.gateway.ttl
+            && *self.access.current() == config.http.access
+    }
+}
+
 async fn reload(parts: &Parts, trigger: Trigger) -> Result<String, String> {
     supervisor::reloading();
     let reloaded = replace(parts, trigger).await;
@@ -316,10 +288,14 @@ async fn replace(parts: &Parts, trigger: Trigger) -> Result<Outcome, String> {
             }
         }
     }
+    let rules = gateway.ttl_policy().rules != config.gateway.ttl.rules;
+    let tokens = access.current().tokens != config.http.access.tokens;
     let policy = config.gateway.ttl.clone();
     gateway.set_ttl_policy(policy).await.map_err(|fault: Fault| fault.to_string())?;
     access.replace(config.http.access.clone());
     let mut outcome = settings.replace(&config);
+    outcome.replaced.extend(rules.then_some(RULES));
+    outcome.replaced.extend(tokens.then_some(TOKENS));
     outcome.needs_restart.extend(needs_restart);
     Ok(outcome)
 }
@@ -335,17 +311,13 @@ mod tests {
     #[test]
     fn what_needs_a_restart_is_named_and_stays() {
         let settings = Settings::new(&config("[ttl]\ndefault = \"1h\"\n"));
-        let new = config(
-            "[ttl]\ndefault = \"2h\"\n[[ttl.rules]]\nmatch = '{job=\"a\"}'\nttl = \"never\"\n\
-             [storage]\npath = \"elsewhere\"\n",
-        );
+        let new = config("[ttl]\ndefault = \"2h\"\n[storage]\npath = \"elsewhere\"\n");
         let outcome = settings.replace(&new);
-        assert_eq!(outcome.replaced, ["ttl.default", "ttl.rules"]);
+        assert_eq!(outcome.replaced, ["ttl.default"]);
         assert_eq!(outcome.needs_restart, ["storage.path"]);
         let shown = settings.to_json();
-        assert_eq!(shown["settings"]["ttl.default"]["value"], "2h");
-        assert_eq!(shown["settings"]["storage.path"]["value"], "data");
-        assert_eq!(shown["ttl_rules"][0]["match"], "{job=\"a\"}");
+        assert_eq!(shown["ttl.default"]["value"], "2h");
+        assert_eq!(shown["storage.path"]["value"], "data");
         assert_eq!(settings.replace(&new).replaced, Vec::<&str>::new());
     }
 }

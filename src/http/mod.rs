@@ -60,7 +60,7 @@ pub struct Hooks {
     pub parse_ttl: ParseTtl,
     /// Who may do what, which may be replaced.
     pub access: Access,
-    /// All settings in force.
+    /// All settings in force but the lists of tables, by name.
     pub settings: Arc<dyn Fn() -> serde_json::Value + Send + Sync>,
 }
 

@@ -229,7 +229,7 @@ fn a_hangup_has_the_settings_read_again() {
     file(&folder, "[ttl]\ndefault = '2h'\n");
     tidegate.process().signal("HUP");
     tidegate.process().logs("the reload", |line| {
-        (line.contains("read again") && line.contains("ttl.default")).then_some(())
+        (line.contains("reloaded the settings") && line.contains("ttl.default")).then_some(())
     });
     assert_eq!(ttl(&tidegate), "2h");
     // All that is wrong is said, and nothing has changed.

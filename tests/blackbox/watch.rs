@@ -34,7 +34,8 @@ fn reloads(mut gateway: Tidegate) -> usize {
     gateway.process().signal("TERM");
     let (status, log) = gateway.ended();
     assert!(status.success(), "{log}");
-    let is_reload = |line: &&str| line.contains("read again") || line.contains("stay as they are");
+    let is_reload =
+        |line: &&str| line.contains("reloaded the settings") || line.contains("stay as they are");
     log.lines().filter(is_reload).count()
 }
 

@@ -186,7 +186,7 @@ fn a_group_that_the_endpoint_refuses_keeps_no_other_from_being_told() {
     expected.retain(|job| *job != culprit);
     assert_eq!(told, expected, "each once, and in order");
     let line = gateway.process().logs("the group that was dropped", |line| {
-        line.contains("refuses").then(|| line.to_owned())
+        line.contains("rejects").then(|| line.to_owned())
     });
     assert!(line.contains("level=error") && line.contains("g5") && line.contains("400"), "{line}");
     // And it goes on.

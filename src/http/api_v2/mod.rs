@@ -78,7 +78,7 @@ async fn settings(
     _query: &Query<'_>,
     _bounds: &mut body::Bounds,
 ) -> Result<Data, QueryError> {
-    Ok((context.site.hooks.settings)().into())
+    Ok(context.settings().into())
 }
 
 /// The answer with some data, or why there is none. A change is noted in the audit log.

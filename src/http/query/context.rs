@@ -1,6 +1,7 @@
 //! The means by which requests to the API and for pages are carried out, and the reasons why one is not.
 
 use hyper::StatusCode;
+use serde_json::{Value, json};
 use thiserror::Error;
 
 use crate::gateway::{Error, Fault, Gateway};
@@ -50,6 +51,25 @@ impl<'a> Context<'a> {
     pub(in crate::http) fn of(request: &Request<'a>) -> Result<Self, Rejection> {
         let Request { site, caller, .. } = request;
         Ok(Self { gateway: request.gateway()?, site, caller })
+    }
+
+    /// The settings in force with the rules and tokens, without secrets, for people.
+    pub(in crate::http) fn settings(&self) -> Value {
+        let policy = self.gateway.ttl_policy();
+        let rules = policy.rules.iter().enumerate().map(|(at, rule)| {
+            let (selector, ttl) = (rule.selector.to_string(), rule.ttl.to_string());
+            json!({ "position": at + 1, "match": selector, "ttl": ttl })
+        });
+        let access = self.site.hooks.access.current();
+        let tokens = access.tokens.iter().map(|token| {
+            let groups = token.groups.as_ref().map(ToString::to_string);
+            json!({ "name": *token.name, "may": token.permissions(), "match": groups })
+        });
+        json!({
+            "settings": (self.site.hooks.settings)(),
+            "ttl_rules": rules.collect::<Vec<_>>(),
+            "access_tokens": tokens.collect::<Vec<_>>(),
+        })
     }
 
     /// More than one group is changed only by who may wipe, too.

@@ -26,7 +26,7 @@ pub(super) fn content(context: &Context<'_>) -> Content {
             (limits(context, &readings))
             (plots(context))
         }
-        (settings(&(context.api.site.hooks.settings)()))
+        (settings(&context.api.settings()))
         (build())
     };
     Content::new("Status", main).refreshed(REFRESH_SECONDS)
