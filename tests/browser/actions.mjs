@@ -126,9 +126,9 @@ async function deletesMany(window) {
     await dialog.getByLabel("Type delete").fill(word);
     await dialog.locator("button[type=submit]").click();
   };
-  shows("all that was found is deleted, once a word was typed");
+  shows("all groups found are deleted, once a word was typed");
   await window.go("/?search=etl-");
-  await page.getByRole("button", { name: "Delete all that was found…" }).click();
+  await page.getByRole("button", { name: "Delete all groups found…" }).click();
   const box = page.locator("dialog[open]");
   await box.getByText("3 groups will be missing").waitFor();
   await type("no")(box);

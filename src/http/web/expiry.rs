@@ -243,7 +243,7 @@ fn proposal(
     html! {
         section id="proposal" aria-labelledby="proposal-title" {
             h2 id="proposal-title" { "Try another table" }
-            p { "Change the table, and see what that would mean for each group. Nothing is changed by looking." }
+            p { "Edit the table and compare: the effect on each group is shown, and nothing is changed." }
             div class="beside" {
                 @if let Some(today) = &today {
                     div {

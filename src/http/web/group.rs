@@ -63,7 +63,7 @@ fn missing(key: &GroupingKey) -> Markup {
         h1 class="chips" { (chips(key)) }
         p class="error" role="alert" { "There is no such group: it was never pushed, has expired, or was deleted." }
         p {
-            a href=(link("expired", &[("group", &path)])) { "Look among removed groups" }
+            a href=(link("expired", &[("group", &path)])) { "Search the removed groups" }
             " \u{b7} " a href="./" { "All groups" }
         }
     }

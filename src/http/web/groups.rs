@@ -261,7 +261,7 @@ fn delete_all(context: &Context<'_>, asked: &Address<'_>, total: usize) -> Marku
     let groups = count(total, "group", "groups");
     // The API selects by labels: what is narrowed further cannot be named to it.
     let by_labels = asked.state.is_empty() && asked.expires.is_none();
-    let what = if asked.search.is_empty() { "everything" } else { "all that was found" };
+    let what = if asked.search.is_empty() { "everything" } else { "all groups found" };
     html! {
         @if context.may.delete && by_labels {
             section class="danger" aria-label="Delete many groups" {
@@ -309,7 +309,7 @@ fn empty(context: &Context<'_>) -> Markup {
                 (quoted(&format!("{address}/metrics/job/some_job")))
             }
             button type="button" class="needs-script" data-copy="first-push" { "Copy" }
-            @if !context.may.push { p { "Whoever you are signed in as may not push: use a token that may." } }
+            @if !context.may.push { p { "Your login has no permission to push: use a token that has." } }
             p { "It appears here at once, and for Prometheus at " a href=(context.telemetry()) { (address) "/" (context.telemetry()) } "." }
         }
     }
