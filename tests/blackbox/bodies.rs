@@ -138,7 +138,7 @@ fn an_encoding_that_is_not_known_is_refused_by_name() {
 
 /// Typical mistakes of clients are recognized, with a remedy.
 #[test]
-fn what_a_body_seems_to_be_is_said() {
+fn a_refusal_names_the_likely_format_of_the_body() {
     let gateway = Gateway::start("");
     let utf16 =
         |text: &str| -> Vec<u8> { text.encode_utf16().flat_map(u16::to_le_bytes).collect() };
@@ -279,7 +279,7 @@ fn protobuf_is_understood() {
 }
 
 #[test]
-fn what_is_no_protobuf_is_refused_and_other_types_are_text() {
+fn invalid_protobuf_is_refused_and_other_types_are_text() {
     let gateway = Gateway::start("");
     let protobuf = [("Content-Type", protobuf::CONTENT_TYPE)];
     let good = protobuf::body(&[protobuf::family(

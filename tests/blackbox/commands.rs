@@ -130,7 +130,7 @@ fn on_a_terminal_once_asked(
     let mut keyboard = child.stdin.take().unwrap();
     let mut screen = child.stdout.take().unwrap();
     let mut seen = Vec::new();
-    // A question, or that there is none to ask.
+    // Until the question, or until the end of the output if there is no question.
     while !seen.ends_with(b"[y/N] ") {
         let mut byte = [0];
         if screen.read(&mut byte).unwrap() == 0 {
@@ -146,7 +146,7 @@ fn on_a_terminal_once_asked(
 }
 
 #[test]
-fn what_is_pushed_while_it_is_asked_is_not_deleted() {
+fn groups_pushed_before_the_answer_are_not_deleted() {
     let gateway = three_groups();
     gateway.put("/metrics/job/ci/run/husk", "m 1 1\n").expect(400);
     gateway.put("/metrics/job/ci/run/alone/of/husks", "m 1 1\n").expect(400);
@@ -297,7 +297,7 @@ fn a_preview_compares_a_settings_file_with_what_is_in_force() {
 }
 
 #[test]
-fn what_is_gone_is_looked_at_and_brought_back() {
+fn removed_groups_are_listed_and_restored() {
     let gateway = three_groups();
     gateway.advance(minutes(15));
     gateway.scrape().lacks("run=\"2\"");
@@ -320,7 +320,7 @@ fn what_is_gone_is_looked_at_and_brought_back() {
 }
 
 #[test]
-fn what_goes_wrong_is_said_with_an_exit_code() {
+fn errors_are_reported_with_an_exit_code() {
     let gateway = Gateway::start("[ttl]\ndefault = '1h'\n");
     for job in ["a", "b"] {
         gateway.put(&format!("/metrics/job/{job}"), "m 1\n").expect(200);

@@ -26,7 +26,7 @@ fn the_key_must_be_the_groups_exactly() {
     for other in
         ["/metrics/job/j", "/metrics/job/j/a/1", "/metrics/job/j/a/1/b/2/c/", "/metrics/job/k"]
     {
-        // That nothing is there is no error: it is as if deleted.
+        // A missing group is no error: it is as if deleted.
         gateway.delete(other).expect(202);
     }
     assert_eq!(gateway.scrape().pushed(), before);

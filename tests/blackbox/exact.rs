@@ -1,5 +1,5 @@
 //! From its deadline on no answer shows a group, whether or not it was removed from the store; and
-//! what was pushed before is there, however many expire.
+//! every earlier push is there, however many expire.
 
 use std::ops::Range;
 

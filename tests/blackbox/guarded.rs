@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use support::{Answer, Client, Gateway, Tidegate, eventually, finished};
 
-/// bob, whose password is "open sesame", at the least cost that there is.
+/// bob, whose password is "open sesame", at the lowest cost.
 const USERS: &str = "basic_auth_users:\n  \
     bob: $2b$04$kvO0RmOwhZH.otVNe83sO.sA0bb9E5W7Wae2JbdffycYhqDR4E8L2\n";
 const BOB: (&str, &str) = ("Authorization", "Basic Ym9iOm9wZW4gc2VzYW1l");

@@ -25,7 +25,7 @@ fn of_job(job: &str) -> String {
 }
 
 #[test]
-fn what_has_expired_is_listed_and_brought_back_with_all_that_it_had() {
+fn an_expired_group_is_listed_and_restored_with_all_that_it_had() {
     let gateway =
         Gateway::start(&format!("{HOUR}[[ttl.rules]]\nmatch = '{{job=\"r\"}}'\nttl = '30m'\n"));
     let body = "# HELP m What.\n# TYPE m counter\nm{a=\"b\"} 1\n";

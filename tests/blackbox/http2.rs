@@ -85,7 +85,7 @@ fn who_opens_no_window_is_cut_off() {
                 drop((first, answers));
             }
         }
-        // Whoever has taken what there is stays, whatever is to come.
+        // A client that has read all data so far stays connected, whatever is to come.
         let (mut send, mut ended) = connect(address, 65_535).await;
         let events = send.send_request(get("/api/v2/events"), true).unwrap().0.await.unwrap();
         let mut events = events.into_body();
@@ -97,7 +97,7 @@ fn who_opens_no_window_is_cut_off() {
 }
 
 #[test]
-fn what_is_asked_and_answered_is_as_on_other_connections() {
+fn requests_are_answered_as_on_other_connections() {
     let folder = tempfile::tempdir().unwrap();
     let (gateway, address) = serve(folder.path(), &[]);
     let plain = |method: &str, path: &str, headers: &[(&str, &str)]| {

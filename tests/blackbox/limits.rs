@@ -11,7 +11,7 @@ use support::{
 };
 
 /// Sees to it that a push was too much and was counted as that, and that not even its failure was
-/// noted: what was there before is scraped as before.
+/// noted: the series from before are scraped as before.
 #[track_caller]
 fn too_much(gateway: &Gateway, status: u16, setting: &str, push: impl FnOnce() -> Answer) {
     let before = gateway.scrape();
@@ -98,7 +98,7 @@ fn series_and_groups_are_bounded() {
     too_much(&gateway, 413, "limits.series-per-group", || {
         gateway.post("/metrics/job/a", series("c", 1))
     });
-    // In place of others there is room.
+    // Series that replace others still fit.
     gateway.post("/metrics/job/a", series("b", 1)).expect(200);
     gateway.put("/metrics/job/b", series("c", 3)).expect(200);
     too_much(&gateway, 429, "limits.series", || gateway.put("/metrics/job/b", series("c", 4)));
@@ -183,7 +183,7 @@ fn connections_beyond_the_limit_wait_for_another_to_close() {
     let mut third = Connection::open(gateway.address());
     third.write(request);
     assert!(third.is_silent_for(Duration::from_millis(100)), "it has to wait");
-    // Those that are there are served meanwhile.
+    // The open connections are served meanwhile.
     was_reached(&gateway, "limits.connections");
     drop(second);
     assert_eq!(third.status(), 200);
@@ -300,7 +300,7 @@ fn followers_are_bounded() {
 
 /// Whatever a client asks for, it is looked for in each group.
 #[test]
-fn what_a_request_selects_by_is_bounded() {
+fn the_selectors_of_a_request_are_bounded() {
     let gateway = Gateway::start("");
     gateway.put("/metrics/job/j", "m 1\n").expect(200);
     let matchers =

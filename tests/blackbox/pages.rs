@@ -1,4 +1,4 @@
-//! Queries of the second API: what is said carelessly deletes nothing, and pages stay in place.
+//! Queries of the second API: careless ones delete nothing, and pages stay in place.
 
 use std::collections::HashSet;
 
@@ -72,7 +72,7 @@ fn a_group_that_was_never_pushed_is_not_deleted_once_it_has_been() {
     assert_eq!(did["count"], 0);
     gateway.put("/metrics/job/other", "m 1 1\n").expect(400);
     let did = gateway.delete(&format!("{path}&pushed_before={looked}")).expect(200).data();
-    assert_eq!(did["deleted"][0]["job"], "other", "what nobody has pushed still goes");
+    assert_eq!(did["deleted"][0]["job"], "other", "a group never pushed is still deleted");
     gateway.scrape().shows(&["m{instance=\"\",job=\"husk\"} 1"]).lacks("other");
     gateway.stop();
 }

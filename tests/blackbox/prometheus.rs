@@ -1,4 +1,4 @@
-//! The gateway between real programs: what the node exporter writes is pushed, and Prometheus
+//! The gateway between real programs: the output of the node exporter is pushed, and Prometheus
 //! scrapes it until it expires.
 
 use std::path::Path;
@@ -114,11 +114,11 @@ fn prometheus_sees_what_was_pushed_until_it_expires() {
     let shown = times("last_size[5m]");
     assert!(shown.iter().all(|time| *time <= expired));
     // And every one before it has, but for one that may have been under way: Prometheus knows to a
-    // scrape interval when it was gone.
+    // scrape interval when the group expired.
     let last = shown.last().unwrap();
     let without = times("kept[5m]").into_iter().filter(|time| time > last && *time < before);
     assert!(without.count() <= 1, "{shown:?} until {before}");
-    // A late push brings it back.
+    // A late push restores the series.
     let body = "# TYPE last_size gauge\nlast_size{disk=\"a\"} 43\n";
     gateway.put("/metrics/job/backup", body).expect(200);
     eventually("the series again", || query("last_size").contains(",\"43\"]").then_some(()));

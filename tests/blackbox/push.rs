@@ -147,7 +147,7 @@ fn every_group_has_the_times_of_its_last_success_and_failure() {
 }
 
 #[test]
-fn what_cannot_be_read_changes_neither_time() {
+fn an_unreadable_push_changes_neither_time() {
     let gateway = Gateway::start(NO_SETTINGS);
     gateway.put("/metrics/job/j", "m 1\n").expect(200);
     let before = gateway.scrape().pushed();

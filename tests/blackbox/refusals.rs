@@ -136,7 +136,7 @@ fn an_empty_instance_and_none_are_two_groups_that_cannot_both_be_there() {
 }
 
 #[test]
-fn what_collided_is_accepted_once_the_other_is_gone() {
+fn a_collision_ends_once_the_other_family_is_removed() {
     for (first, second) in [
         ("# TYPE m counter\nm 1\n", "# TYPE m gauge\nm 1\n"),
         ("# TYPE m summary\nm_sum 1\nm_count 1\n", "m_count 1\n"),

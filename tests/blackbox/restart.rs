@@ -35,7 +35,7 @@ fn everything_is_as_it_was() {
 }
 
 #[test]
-fn what_is_restored_is_judged_by_as_before() {
+fn pushes_are_checked_against_stored_groups_as_before_the_restart() {
     let gateway = Gateway::start("");
     gateway.put("/metrics/job/j", "# TYPE s summary\ns_count 1\nm{instance=\"i\"} 1\n").expect(200);
     let gateway = gateway.restart();
@@ -113,7 +113,7 @@ fn a_clock_that_was_set_while_the_gateway_ran_moves_no_deadline() {
             let gateway = gateway.restart();
             let what = format!("step by {step} ms, push after it: {push_after}");
             gateway.advance(just_below(minutes(10)));
-            assert!(gateway.scrape().has("m{instance=\"\",job=\"j\"} 1"), "{what}: gone too soon");
+            assert!(gateway.scrape().has("m{instance=\"\",job=\"j\"} 1"), "{what}: expired early");
             gateway.advance(MILLISECOND);
             assert!(!gateway.scrape().pushed().contains("\"j\""), "{what}: still there");
             gateway.stop();

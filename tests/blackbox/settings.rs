@@ -235,7 +235,7 @@ fn a_hangup_has_the_settings_read_again() {
     // All that is wrong is said, and nothing has changed.
     file(&folder, "[ttl]\ndefault = 'soon'\nmim = '1s'\n");
     tidegate.process().signal("HUP");
-    tidegate.process().logs("what is wrong", |line| {
+    tidegate.process().logs("the problems", |line| {
         let said = line.contains("ttl.default") && line.contains("ttl.mim");
         (line.contains("stay as they are") && said).then_some(())
     });

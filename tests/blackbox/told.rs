@@ -95,7 +95,7 @@ fn a_follower_that_is_resumed_gets_exactly_what_it_missed() {
         }
     }
     assert_eq!(seen, (0..600).collect::<Vec<_>>());
-    // Nothing is left: what comes next is what happens next.
+    // Nothing is left: the next event is the next push.
     let mut listener = Listener::new(&gateway, "", Some(&last));
     push(1000);
     assert_eq!(listener.event().2["labels"]["job"], "j1000");

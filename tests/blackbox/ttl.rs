@@ -70,7 +70,7 @@ fn a_ttl_that_cannot_be_read_changes_nothing() {
 }
 
 #[test]
-fn what_is_beyond_the_bounds_is_clamped_and_the_answer_says_so() {
+fn a_ttl_beyond_the_bounds_is_clamped_and_the_answer_says_so() {
     let gateway = Gateway::start("[ttl]\nmin = '1m'\nmax = '1d'\n");
     for (asked, got, by) in
         [("5s", 60.0, "ttl.min"), ("30d", 86_400.0, "ttl.max"), ("never", 86_400.0, "ttl.max")]

@@ -101,7 +101,7 @@ fn a_link_that_is_turned_to_another_file_is_followed() {
 }
 
 #[test]
-fn what_a_link_leads_to_is_watched_also_once_the_link_was_turned() {
+fn the_target_of_a_link_is_watched_also_once_the_link_was_turned() {
     let folder = tempfile::tempdir().unwrap();
     let (one, two) = (folder.path().join("one"), folder.path().join("two"));
     let links = folder.path().join("links");
@@ -118,7 +118,7 @@ fn what_a_link_leads_to_is_watched_also_once_the_link_was_turned() {
     symlink(two.join("b.toml"), links.join("new")).unwrap();
     fs::rename(links.join("new"), &file).unwrap();
     becomes(&gateway, "2h");
-    // More than once: what came of the turn may still be under way.
+    // More than once: reloads from the turn may still be under way.
     for default in ["4h", "5h", "6h"] {
         fs::write(two.join("b.toml"), settings(default)).unwrap();
         becomes(&gateway, default);

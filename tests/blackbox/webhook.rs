@@ -149,7 +149,7 @@ fn an_alertmanager_is_told_in_alerts_of_its_own_form() {
 }
 
 #[test]
-fn what_is_sent_is_signed_with_the_secret() {
+fn a_notification_is_signed_with_the_secret() {
     let endpoint = Endpoint::new();
     let gateway = Gateway::start(&settings(&endpoint.url("/"), "secret = 'a b\u{fc}'\n"));
     come_and_go(&gateway, &["caf\u{e9}".to_owned()]);

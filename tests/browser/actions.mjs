@@ -93,13 +93,13 @@ async function deletes(window) {
   await says(window, "The group was deleted.");
   await page.getByText("16 groups.", { exact: true }).waitFor();
   assert.equal((await groups('{job="backup"}')).length, 4);
-  shows("and comes back");
+  shows("and restored");
   await undo(window);
   await says(window, "The group is back.");
   await page.getByText("17 groups.", { exact: true }).waitFor();
   const after = (await groups('{job="backup",instance="mail"}'))[0];
   assert.deepEqual([after.last_push, after.series], [before.last_push, before.series]);
-  shows("one that is gone meanwhile");
+  shows("one that is deleted meanwhile");
   await push("meanwhile", "m 1\n");
   await window.go("/group?job=meanwhile");
   await send("DELETE", "/metrics/job/meanwhile", null, {}, 202);
@@ -109,7 +109,7 @@ async function deletes(window) {
 
 async function restores(window) {
   const { page } = window;
-  shows("what is gone is restored");
+  shows("a removed group is restored");
   await window.go("/expired?search=migration");
   assert.match((await texts(window, "tbody tr"))[0], /^job=migration step=7 .*deleted/);
   await page.getByRole("button", { name: /^Restore .*migration/ }).click();

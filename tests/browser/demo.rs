@@ -73,7 +73,7 @@ reports_pages 1862 1773300000000
     gateway.advance(Duration::from_secs(20));
     let groups =
         |scrape: &str| scrape.lines().any(|line| line == format!("tidegate_groups {GROUPS}"));
-    eventually("what is due to be gone", || {
+    eventually("the expiry of the groups that are due", || {
         groups(&gateway.get("/metrics").expect(200).text()).then_some(())
     });
     gateway

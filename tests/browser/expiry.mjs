@@ -52,7 +52,7 @@ run(async () => {
   assert.match(of("job=backup instance=db1"), /goes 8d rule 1, in 7d 1h 12h rule 1, /);
   assert.match(of("job=certbot instance=mail"), /later 7d default, .* 30d default, in 29d 17h/);
   assert.match(of("job=inventory site=berlin"), /sooner never rule 4, never 30d default, /);
-  assert.equal(of("job=loadtest"), "", "what an operator has set stays");
+  assert.equal(of("job=loadtest"), "", "a TTL that an operator has set stays");
   shows("it is of no effect");
   await window.go("/");
   assert.equal((await texts(window, "tbody tr")).length, 17);

@@ -21,7 +21,7 @@ async function finds(window, search, count) {
 run(async () => {
   const window = await open("/");
   const { page } = window;
-  shows("what it finds");
+  shows("the groups that a search finds");
   for (const [search, count] of [
     ["backup", 5],
     ["BACKUP db", 2],
@@ -82,7 +82,7 @@ run(async () => {
   assert.match(seen.Expires.at(-1), /inventory/);
   assert.deepEqual(seen.Expires.slice(0, 2).map((name) => name.split(" ")[0]), ["job=ci-deploy", "job=etl-stock"]);
 
-  shows("what a row says");
+  shows("the texts of a row");
   await window.go("/");
   const said = (await row(window, "db1.example.org").innerText()).replace(/\s+/g, " ");
   for (const part of ["job=backup", "22h 2m ago", "every 1d", "fresh", "8d rule 1", "in 7d 1h"]) {
@@ -131,7 +131,7 @@ run(async () => {
   await row(window, "instance=new").waitFor({ state: "detached" });
   assert.ok(await page.evaluate(() => globalThis.same), "the page was loaded anew");
 
-  shows("what is selected stays while the page is refreshed");
+  shows("a selection stays while the page is refreshed");
   await row(window, "db1.example.org").locator(".chip").first().selectText();
   await push("aaa/instance/new", "m 1\n");
   await page.waitForResponse((response) => response.url() === page.url());

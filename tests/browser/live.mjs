@@ -18,7 +18,7 @@ run(async () => {
   const window = await open("/live");
   const { page } = window;
   const rows = page.locator("tbody tr");
-  shows("what happens");
+  shows("events as they happen");
   await happens(1);
   await eventually("the event of expiry", async () => /expired.*instance=i1/.test((await texts(window, "tbody tr"))[0]));
   const came = await texts(window, "tbody tr");

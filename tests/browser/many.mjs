@@ -6,7 +6,7 @@ import { fits, texts } from "./lib/checks.mjs";
 const TIMES = 6;
 const MILLIS_MAX = 1000;
 
-// The first paint of a page, of several loads the best: what else the machine does is not the subject.
+// The first paint of a page, the best of several loads: other work of the machine does not count.
 async function firstPaint(window, path) {
   const paints = [];
   for (let time = 0; time < TIMES; time += 1) {

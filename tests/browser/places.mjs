@@ -28,7 +28,7 @@ async function readsOnly(window) {
 }
 
 async function acts({ page }) {
-  shows("a group is deleted, and comes back");
+  shows("a group is deleted, and restored");
   await page.getByRole("link", { name: "Groups" }).first().click();
   await page.getByText("instance=a").click();
   await page.getByRole("button", { name: "Delete…" }).click();
@@ -73,17 +73,17 @@ run(async () => {
     const styled = await page.evaluate(() => document.styleSheets[0].cssRules.length > 10);
     assert.ok(styled, "it has its style sheet");
   }
-  shows("what is found leads to a group");
+  shows("a search result leads to a group");
   await page.getByRole("searchbox").fill("instance=b");
   await page.getByRole("searchbox").press("Enter");
   await page.getByText("1 group found").waitFor();
   await page.locator("tbody th a").click();
   assert.deepEqual(await texts(window, "h1"), ["job=place instance=b"]);
-  shows("what happens is shown");
+  shows("an event is shown");
   await page.getByRole("link", { name: "Live" }).click();
   await push("place/instance/b");
   await page.locator("tbody tr", { hasText: "instance=b" }).nth(1).waitFor();
-  shows("and so is what is proposed");
+  shows("and so is a proposal");
   await page.getByRole("link", { name: "Expiry" }).click();
   await page.getByRole("button", { name: "Compare" }).click();
   await page.getByText("0 would live longer").waitFor();

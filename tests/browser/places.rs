@@ -10,7 +10,7 @@ use tempfile::TempDir;
 use crate::script::run;
 use support::{Tidegate, finished};
 
-/// bob, whose password is "open sesame", at the least cost that there is.
+/// bob, whose password is "open sesame", at the lowest cost.
 const USERS: &str = "basic_auth_users:\n  \
     bob: $2b$04$kvO0RmOwhZH.otVNe83sO.sA0bb9E5W7Wae2JbdffycYhqDR4E8L2\n";
 const TLS: &str = "tls_server_config:\n  cert_file: server.pem\n  key_file: server.key\n";

@@ -68,7 +68,7 @@ pub(crate) fn run_answering(
         "axe": part("axe-core"),
         "pictures": pictures(),
     });
-    for (key, value) in more.as_object().expect("what a script is told has names") {
+    for (key, value) in more.as_object().expect("the parameters of a script have names") {
         told[key] = value.clone();
     }
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/browser");
@@ -111,7 +111,7 @@ fn pictures() -> PathBuf {
     folder.canonicalize().unwrap()
 }
 
-#[expect(clippy::print_stdout, reason = "what was shown is for whoever runs it with --nocapture")]
+#[expect(clippy::print_stdout, reason = "the output is for whoever runs it with --nocapture")]
 fn print(said: &str) {
     println!("{said}");
 }

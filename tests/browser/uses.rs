@@ -24,12 +24,12 @@ fn a_keyboard_is_enough() {
 }
 
 #[test]
-fn what_happens_is_shown_as_it_happens() {
+fn events_are_shown_as_they_happen() {
     with_demo("live");
 }
 
 #[test]
-fn what_expires_when_and_what_other_rules_would_change() {
+fn deadlines_and_the_effect_of_other_rules_are_shown() {
     with_demo("expiry");
 }
 

@@ -43,7 +43,7 @@ const FIXED_KIB: u64 = 128 << 10;
 /// Of a control group in which an attack kills nothing.
 const CGROUP_BYTES: u64 = 256 << 20;
 
-// === what is asked ===
+// === the requests ===
 
 fn varint(out: &mut Vec<u8>, mut value: usize) {
     while value >= 0x80 {

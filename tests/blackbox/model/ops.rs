@@ -89,7 +89,7 @@ impl fmt::Debug for Family {
     }
 }
 
-/// Two of them differ by `instance=""` only; what some lack, others' bodies bring.
+/// Two of them differ by `instance=""` only; labels that some lack come from others' bodies.
 const KEYS: &[Key] = &[
     &[("job", "a")],
     &[("job", "a"), ("instance", "")],

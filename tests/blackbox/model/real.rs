@@ -103,7 +103,7 @@ impl Real {
         self.foretold(|fate| !fate.has_expired(at), &self.gateway().policy())
     }
 
-    /// When each group is said to expire under another policy; none that would be gone.
+    /// When each group would expire under another policy, without those that would expire at once.
     pub(crate) fn preview_policy(&self, policy: usize) -> Deadlines {
         let now = self.gateway().now();
         let proposed = Policy { ttl: Arc::new(self::policy(policy)), ..self.gateway().policy() };
@@ -243,7 +243,7 @@ fn open(
     let metrics = Arc::new(SelfMetrics::new().expect("the names of the self metrics differ"));
     let clock = Arc::new(clock.clone());
     let (gateway, lane, _) =
-        Gateway::start(store, options, clock, metrics).expect("what was stored can be read");
+        Gateway::start(store, options, clock, metrics).expect("the stored groups can be read");
     (gateway, lane)
 }
 

@@ -145,7 +145,7 @@ impl Reference {
             return Some(Err(Refused));
         }
         let mut group = self.removed.get(at)?.1.clone();
-        // It would be gone at once.
+        // It would expire at once.
         if matches!(
             (group.overridden, group.asked),
             (PushTtl::Millis(0), _) | (PushTtl::Unset, PushTtl::Millis(0))
@@ -336,7 +336,7 @@ impl Reference {
 impl Rhythm {
     /// Two missed pushes, within 5 and 20 seconds, once pushes were seen for 5 seconds. A gap that is
     /// much quicker than the rhythm belongs to one run, unless it goes on for as long as an interval;
-    /// what is much slower is late, unless it is so twice; of the rest each has a quarter.
+    /// a much slower one is late, unless it is so twice; of the rest each has a quarter.
     fn auto_ttl(&self) -> Option<u64> {
         let [first, further @ ..] = self.intervals.as_slice() else { return None };
         let (mut interval, mut calm, mut gap) = (*first, *first, 0);

@@ -1,5 +1,5 @@
 // A script of tests/browser, in a real Chromium. Its parameters come as JSON in its first argument;
-// what it prints is shown where it fails. See main.rs.
+// its output is shown where it fails. See main.rs.
 import { createRequire } from "node:module";
 import { createInterface } from "node:readline";
 

@@ -1,6 +1,6 @@
 // The pages of the demo gateway: where, what one must read there, and what is done to get there.
 
-// Another table for Expiry: backups go sooner, and some groups would be gone at once.
+// Another table for Expiry: backups go sooner, and some groups would expire at once.
 export const PROPOSED = `[ttl]
 default = "30d"
 

@@ -55,7 +55,7 @@ pub(crate) fn groups(counter: &Counter, numbers: Range<usize>) {
     }
 }
 
-/// The same, gone.
+/// The same, deleted.
 pub(crate) fn removed(counter: &Counter, n: usize) {
     groups(counter, 0..n);
     counter.send("DELETE", "/api/v2/groups?match[]=%7Bjob=%22legit%22%7D", b"");
@@ -157,7 +157,7 @@ fn selected(
 ) -> Option<Case> {
     let work = move |counter: &Counter, n: usize| {
         if path == "/api/v2/expired/restore" {
-            // Of what it restores there is nothing the next time: the last word is found nowhere.
+            // A restore works only once, so this one finds nothing: no group matches the last word.
             let answer =
                 counter.client().send(method, &format!("{path}?{}%20no", query(n - 1)), &[], b"");
             assert_eq!(answer.status, 404, "{}", answer.text());

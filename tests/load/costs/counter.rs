@@ -76,7 +76,7 @@ impl Counter {
 
     /// How many instructions some work takes.
     pub(crate) fn count(&mut self, work: impl FnOnce(&Self)) -> u64 {
-        // Once without being counted: what is looked up and kept is there then.
+        // Once without being counted: cached lookups are there then.
         self.control(&["-i", "on"]);
         self.control(&["-z"]);
         work(self);

@@ -164,7 +164,7 @@ impl Stopped {
             Ok(config)
         };
         let config = load(None).expect("the settings are valid");
-        // A new clock, as a new process has: what it must know of the last one is in the store.
+        // A new clock, as a new process has: the store has all that it must know of the last one.
         let clock = ManualClock::at(wall);
         let runtime = Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
         let app =

@@ -46,7 +46,7 @@ impl Process {
     /// The same; where the gateway ends before it is ready, its log.
     pub fn attempt(command: &mut Command) -> Result<Self, String> {
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
-        // A group of its own: what a tracer runs is to end with it.
+        // A group of its own: the child of a tracer is to end with it.
         let mut child = command.process_group(0).spawn().expect("the program is there");
         let log = child.stderr.take().expect("it is piped");
         match read_log(log) {

@@ -7,7 +7,7 @@ pub const PATIENCE: Duration = Duration::from_mins(1);
 
 /// Looks until `look` finds something.
 #[track_caller]
-#[expect(clippy::disallowed_methods, reason = "what another process does can only be polled")]
+#[expect(clippy::disallowed_methods, reason = "the state of another process can only be polled")]
 pub fn eventually<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     let began = Instant::now();
     loop {
