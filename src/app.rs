@@ -14,7 +14,8 @@ use crate::gateway::{Gateway, LaneError, LaneHandle, Loaded, StartError};
 use crate::http::{Access, BindError, Hooks, Readiness, ReloadReply, Server};
 use crate::reload::{self, Load, Reloading, Settings};
 use crate::store::Store;
-use crate::tasks::{TaskError, TaskSet, reaper, sampler, supervisor, watchdog};
+use crate::store::etcd::{self, EtcdStore};
+use crate::tasks::{TaskError, TaskSet, beat, reaper, sampler, supervisor, watchdog};
 use crate::telemetry::metrics::SelfMetrics;
 use crate::time::Clock;
 use crate::transfer::{self, TransferError};
@@ -49,6 +50,8 @@ pub enum AppError {
     Panicked(#[from] JoinError),
     #[error("cannot import the persistence file (persistence.file)")]
     Import(#[from] TransferError),
+    #[error("the system has no random bytes")]
+    NoRandomBytes,
     #[error("the server stopped by itself")]
     NotServing,
     #[error("{0} connections were cut off: their requests did not finish in time")]
@@ -98,11 +101,7 @@ impl App {
         let (stop_server, server_stopped) = oneshot::channel::<()>();
         let (reload, reloads) = reload;
         let access = Access::new(config.http.access.clone());
-        if config.http.access.tokens.is_empty() && !server.has_users() {
-            tracing::warn!(
-                "open to everybody: there are neither [[access.tokens]] nor users in web.config.file"
-            );
-        }
+        warn_if_open(&config, &server);
         let hooks = Hooks {
             access: access.clone(),
             reload,
@@ -131,7 +130,7 @@ impl App {
         );
         let mut serving = spawn(serving);
         let started = start(&config, &clock, metrics).await;
-        let (gateway, mut lane) = match started {
+        let Started { gateway, mut lane, shared } = match started {
             Ok(started) => started,
             Err(error) => {
                 drop(stop_server);
@@ -142,7 +141,7 @@ impl App {
         let watched = config.file.clone().filter(|_| config.watch);
         let reloading =
             Reloading { load, settings, access, web_config, watched, requests: reloads };
-        let mut tasks = background(&config, &gateway, &clock, reloading);
+        let mut tasks = background(&config, &gateway, &clock, reloading, shared);
         gateway.reloaded(true);
         readiness.ready(gateway.clone());
         supervisor::ready();
@@ -179,6 +178,7 @@ impl App {
             None => serving.await?,
         };
         let stopped = tasks.stop(TASK_GRACE).await;
+        gateway.stopping();
         // Not under any deadline: what was acknowledged must be on disk before we leave.
         lane.close().await?;
         stopped?;
@@ -190,21 +190,38 @@ impl App {
     }
 }
 
+/// Says that everybody may do everything, where that is so.
+fn warn_if_open(config: &Config, server: &Server) {
+    if config.http.access.tokens.is_empty() && !server.has_users() {
+        tracing::warn!(
+            "open to everybody: there are neither [[access.tokens]] nor users in web.config.file"
+        );
+    }
+}
+
 /// Starts what goes on beside the requests.
 fn background(
     config: &Config,
     gateway: &Gateway,
     clock: &Arc<dyn Clock>,
     reloading: Reloading,
+    shared: Option<(etcd::Watching, etcd::Keeping)>,
 ) -> TaskSet {
     let mut tasks = TaskSet::default();
+    if let Some((watching, keeping)) = shared {
+        tasks.spawn("watch", |stop| watching.run(stop));
+        tasks.spawn("lease", |stop| keeping.run(stop));
+        tasks.spawn("beat", |stop| beat::run(gateway.clone(), stop));
+    }
     tasks.spawn("reaper", |stop| reaper::run(gateway.clone(), Arc::clone(clock), stop));
     tasks.spawn("sampler", |stop| sampler::run(gateway.clone(), Arc::clone(clock), stop));
     tasks.spawn("reload", |stop| reload::run(gateway.clone(), reloading, stop));
     if let Some(options) = config.notify.clone() {
         tasks.spawn("webhook", |stop| webhook::run(gateway.clone(), options, stop));
     }
-    let commit_timeout = config.commit_timeout;
+    // etcd without a quorum is no disk that is stuck: the gateway waits for it.
+    let waits = config.cluster.is_some();
+    let commit_timeout = if waits { Duration::MAX } else { config.commit_timeout };
     tasks.spawn("watchdog", |stop| watchdog::run(gateway.clone(), commit_timeout, stop));
     tasks
 }
@@ -214,19 +231,43 @@ fn spawn<T: Send + 'static>(task: impl Future<Output = T> + Send + 'static) -> J
     tokio::spawn(task)
 }
 
+/// A gateway that has loaded what is stored.
+struct Started {
+    gateway: Gateway,
+    lane: LaneHandle,
+    /// The tasks that belong to it, where replicas share the store.
+    shared: Option<(etcd::Watching, etcd::Keeping)>,
+}
+
 /// Opens the store and restores it.
 async fn start(
     config: &Config,
     clock: &Arc<dyn Clock>,
     metrics: Arc<SelfMetrics>,
-) -> Result<(Gateway, LaneHandle), AppError> {
+) -> Result<Started, AppError> {
     let began = Instant::now();
-    let (options, store_options) = (config.gateway.clone(), config.store.clone());
+    let options = config.gateway.clone();
+    let (store, feed, shared) = match &config.cluster {
+        None => {
+            let store_options = config.store.clone();
+            tracing::info!(path = %config.store.path.display(), "opening the store");
+            let opened = tokio::task::spawn_blocking(move || Store::open(&store_options));
+            (opened.await?.map_err(StartError::from)?, None, None)
+        }
+        Some(cluster) => {
+            let etcd::Options { name, id, .. } = &cluster.etcd;
+            tracing::info!(name, id, "joining the cluster");
+            let wall = Arc::clone(clock);
+            let connected =
+                EtcdStore::connect(&cluster.etcd, instance()?, Arc::new(move || wall.wall()));
+            let etcd::Connected { store, feed, watching, keeping } =
+                connected.await.map_err(StartError::from)?;
+            (Store::Etcd(Arc::new(store)), Some(feed), Some((watching, keeping)))
+        }
+    };
     let clock = Arc::clone(clock);
-    tracing::info!(path = %config.store.path.display(), "opening the store");
     let started = tokio::task::spawn_blocking(move || {
-        let store = Store::open(&store_options).map_err(StartError::from)?;
-        Gateway::start(store, options, clock, metrics)
+        Gateway::start_with(store, feed, options, clock, metrics)
     });
     let (gateway, lane, loaded) = started.await??;
     let Loaded { groups, series, expired, .. } = loaded;
@@ -235,7 +276,14 @@ async fn start(
     if let Some(file) = &config.persistence_file {
         transfer::import_once(&gateway, file, groups).await?;
     }
-    let ttl = &config.gateway.ttl;
+    let ttl = gateway.ttl_policy();
     tracing::info!(default = %ttl.default, rules = ttl.rules.len(), "groups expire after their TTL");
-    Ok((gateway, lane))
+    Ok(Started { gateway, lane, shared })
+}
+
+/// A name of this run that no other has.
+fn instance() -> Result<String, AppError> {
+    let mut bytes = [0; 8];
+    getrandom::fill(&mut bytes).map_err(|_| AppError::NoRandomBytes)?;
+    Ok(format!("{:016x}", u64::from_le_bytes(bytes)))
 }

@@ -31,7 +31,7 @@ pub struct UnixNanos(pub i64);
 pub struct UnixMillis(pub u64);
 
 /// An instant of both times.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Moment {
     pub now: UnixMillis,
     pub wall: UnixNanos,
@@ -51,6 +51,10 @@ pub trait Clock: fmt::Debug + Send + Sync + 'static {
     /// Sets gateway time to wall time plus `offset_ms`. Called once, before anything is judged by
     /// this clock, with what the store kept of the last run.
     fn restore_offset_ms(&self, offset_ms: i64);
+
+    /// Moves gateway time, forward or back, to that of another process. Moved back, it stands still
+    /// until it would have come to where it was.
+    fn shift_ms(&self, by_ms: i64);
 
     /// Completes once `now() >= deadline`; at once if that is already so.
     fn sleep_until(&self, deadline: UnixMillis) -> Sleep<'_>;
@@ -72,6 +76,8 @@ pub trait Clock: fmt::Debug + Send + Sync + 'static {
 pub struct SystemClock {
     /// Gateway time minus boot time, in milliseconds.
     anchor_ms: AtomicI64,
+    /// Gateway time has been here.
+    floor_ms: AtomicI64,
 }
 
 /// A clock that moves only when it is told to. For tests.
@@ -149,7 +155,8 @@ impl UnixMillis {
 impl SystemClock {
     /// Starts gateway time at wall time.
     pub fn new() -> Self {
-        Self { anchor_ms: AtomicI64::new(host_time().as_millis().saturating_sub(boot_millis())) }
+        let anchor_ms = host_time().as_millis().saturating_sub(boot_millis());
+        Self { anchor_ms: AtomicI64::new(anchor_ms), floor_ms: AtomicI64::new(0) }
     }
 }
 
@@ -162,11 +169,18 @@ impl Default for SystemClock {
 impl Clock for SystemClock {
     fn now(&self) -> UnixMillis {
         let millis = boot_millis().saturating_add(self.anchor_ms.load(Ordering::Relaxed));
+        let millis = millis.max(self.floor_ms.load(Ordering::Relaxed));
         UnixMillis(u64::try_from(millis).unwrap_or(0))
     }
 
     fn wall(&self) -> UnixNanos {
         host_time()
+    }
+
+    fn shift_ms(&self, by_ms: i64) {
+        let floor = i64::try_from(self.now().0).unwrap_or(i64::MAX);
+        self.floor_ms.fetch_max(floor, Ordering::Relaxed);
+        self.anchor_ms.fetch_add(by_ms, Ordering::Relaxed);
     }
 
     fn restore_offset_ms(&self, offset_ms: i64) {
@@ -240,6 +254,13 @@ impl Clock for ManualClock {
 
     fn wall(&self) -> UnixNanos {
         self.with(|state| state.wall)
+    }
+
+    fn shift_ms(&self, by_ms: i64) {
+        self.with(|state| {
+            state.now = UnixMillis(state.now.0.saturating_add_signed(by_ms.max(0)));
+        });
+        self.moved.notify_waiters();
     }
 
     fn restore_offset_ms(&self, offset_ms: i64) {

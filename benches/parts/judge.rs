@@ -14,7 +14,7 @@ use tidegate::gateway::stamps::Stamps;
 use tidegate::gateway::state::{State, StateOptions};
 use tidegate::gateway::{Error, Fault, HistoryLimits, Limits, PushMode, Refusal};
 use tidegate::model::{GroupingKey, Label, MetricFamily, NameRules, Policy, TtlPolicy, Unmetered};
-use tidegate::store::Writer;
+use tidegate::store::{Commit, Writer};
 use tidegate::time::{Moment, UnixMillis, UnixNanos};
 
 use crate::pushed::RULES;
@@ -101,7 +101,7 @@ impl Court {
             court.judge(&mut stage, push)?;
         }
         court.judge.finish(&mut stage);
-        court.writer.commit(UnixNanos(0))?;
+        court.writer.commit(&Commit::default())?;
         assert_eq!(court.judge.index.series_count(), 10 * GROUPS as u64);
         Ok(court)
     }
@@ -118,6 +118,7 @@ impl Court {
             families: prepare(&key, self.hasher, RULES, families, &mut Unmetered)
                 .expect("nothing is counted"),
             waited: false,
+            request: None,
             meter: None,
             lenient: false,
             origin: Origin::Pushed,
@@ -153,7 +154,7 @@ impl Court {
                 assert!(is_expected(&verdict), "{verdict:?}");
                 assert!(!self.writer.is_empty() && !stage.changes.is_empty());
                 if iteration % BATCH == 0 {
-                    self.writer.commit(UnixNanos(0)).expect("there is room");
+                    self.writer.commit(&Commit::default()).expect("there is room");
                 }
             }
             elapsed

@@ -7,7 +7,9 @@ use criterion::{Criterion, SamplingMode, Throughput};
 use tidegate::gateway::prepare::{SeriesHasher, prepare};
 use tidegate::gateway::{ScrapeOptions, Sync};
 use tidegate::model::{GroupState, GroupingKey, Ttl, Unmetered};
-use tidegate::store::{EncodedFamily, FamiliesChange, OpenError, StagedGroups as _, Writer};
+use tidegate::store::{
+    Commit, EncodedFamily, FamiliesChange, OpenError, StagedGroups as _, Writer,
+};
 use tidegate::time::{ManualClock, SystemClock, UnixMillis, UnixNanos};
 use tokio::runtime::Runtime;
 
@@ -42,7 +44,7 @@ fn commit(criterion: &mut Criterion) -> Result<()> {
                 let change = FamiliesChange::Replace(families.iter().collect());
                 writer.put(number, key, &state, change).expect("nothing is read");
             }
-            writer.commit(UnixNanos(0))
+            writer.commit(&Commit::default())
         };
         apply()?;
         store.sync()?;

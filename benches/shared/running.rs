@@ -44,7 +44,7 @@ pub(crate) struct Push {
 impl Running {
     /// Restores what is stored.
     pub(crate) fn start(store: Store, clock: Arc<dyn Clock>, sync: Sync) -> Result<Self> {
-        let folder = store.path().to_owned();
+        let folder = store.path().ok_or("it lies in a folder")?.to_owned();
         let options = Options { sync, ..Options::new(TtlPolicy::new(TTL)) };
         let metrics = Arc::new(SelfMetrics::new()?);
         let (gateway, lane, loaded) = Gateway::start(store, options, clock, metrics)?;

@@ -13,8 +13,8 @@ use hyper::body::{Bytes, Incoming};
 use hyper::{Request, Response};
 use tidegate::model::{GroupState, GroupingKey, Label};
 use tidegate::store::{
-    EncodedFamily, FamiliesChange, FamilyHeader, OpenError, Options, StagedGroups as _, Store,
-    Writer,
+    Commit, EncodedFamily, FamiliesChange, FamilyHeader, OpenError, Options, StagedGroups as _,
+    Store, Writer,
 };
 use tidegate::time::{UnixMillis, UnixNanos};
 use tokio::sync::oneshot;
@@ -65,7 +65,7 @@ fn lane(store: &Store, writer: &mut Writer, key: &GroupingKey, pushes: &Receiver
             }
             answers.push(done);
         }
-        if writer.commit(UnixNanos(0)).and_then(|()| store.sync()).is_err() {
+        if writer.commit(&Commit::default()).and_then(|()| store.sync()).is_err() {
             return;
         }
         for answer in answers {

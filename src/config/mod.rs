@@ -2,6 +2,7 @@
 //! the parts define for themselves.
 
 mod access;
+mod cluster;
 mod flags;
 mod memory;
 mod problems;
@@ -16,6 +17,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+pub use cluster::Cluster;
 pub use flags::{FlagSettings, all_flags, store_flags};
 pub use problems::Problems;
 pub use sources::InForce;
@@ -31,6 +33,8 @@ use validate::validate;
 pub struct Config {
     pub http: http::Options,
     pub store: store::Options,
+    /// Where replicas share the groups, in place of the store.
+    pub cluster: Option<Cluster>,
     pub gateway: gateway::Options,
     pub log: log::Options,
     /// For requests under way when the gateway stops.

@@ -300,6 +300,73 @@ settings! {
          restored; 0 keeps none",
     );
     HISTORY_SIZE: u64 = size("history.size", "64MiB", "Most bytes of such groups in the store");
+    CLUSTER_ENDPOINTS: String = list(
+        "cluster.endpoints", "", "URL", values::text,
+        "URL of a member of etcd, as in http://etcd-1:2379. May be repeated. Several gateways with \
+         the same etcd and cluster.name are replicas: they share their groups, in place of \
+         storage.path",
+    );
+    CLUSTER_NAME: String = value(
+        "cluster.name", "main", "NAME", values::name,
+        "Name of the cluster: several may share one etcd",
+    );
+    CLUSTER_ID: String = value(
+        "cluster.id", "", "NAME", values::optional_name,
+        "Name of this replica. Empty: the host's name",
+    );
+    CLUSTER_ADVERTISE_URL: Option<String> = value(
+        "cluster.advertise-url", "", "URL", values::url,
+        "URL under which other replicas reach this one, as in http://gateway-1:9091",
+    );
+    CLUSTER_SECRET: String = list(
+        "cluster.secret", "", "SECRET", values::text,
+        "Secret by which replicas know each other, the same on all. A second one is taken, too, \
+         for a change of secrets",
+    ).secret(Secret::Whole);
+    CLUSTER_SECRET_FILE: Option<PathBuf> = value(
+        "cluster.secret-file", "", "FILE", values::file,
+        "File with these secrets, one a line",
+    );
+    CLUSTER_CA: Option<PathBuf> = value(
+        "cluster.ca", "", "FILE", values::file,
+        "PEM file of the authorities that replicas trust for each other. Empty: those of the system",
+    );
+    CLUSTER_CERT: Option<PathBuf> = value(
+        "cluster.cert", "", "FILE", values::file,
+        "PEM file of the certificate by which this replica is a client of others",
+    );
+    CLUSTER_KEY: Option<PathBuf> = value(
+        "cluster.key", "", "FILE", values::file,
+        "PEM file of the key of that certificate",
+    );
+    CLUSTER_ETCD_CA: Option<PathBuf> = value(
+        "cluster.etcd.ca", "", "FILE", values::file,
+        "PEM file of the authorities to trust for etcd. Empty: those of the system",
+    );
+    CLUSTER_ETCD_CERT: Option<PathBuf> = value(
+        "cluster.etcd.cert", "", "FILE", values::file,
+        "PEM file of the certificate by which this replica is a client of etcd",
+    );
+    CLUSTER_ETCD_KEY: Option<PathBuf> = value(
+        "cluster.etcd.key", "", "FILE", values::file,
+        "PEM file of the key of that certificate",
+    );
+    CLUSTER_ETCD_USER: String = value(
+        "cluster.etcd.user", "", "NAME", values::text,
+        "User of etcd",
+    );
+    CLUSTER_ETCD_PASSWORD_FILE: Option<PathBuf> = value(
+        "cluster.etcd.password-file", "", "FILE", values::file,
+        "File with the password of that user",
+    );
+    CLUSTER_LEASE_TTL: Duration = duration(
+        "cluster.lease-ttl", "5s",
+        "A replica that leads and is not heard of for so long is replaced; 2s at least",
+    );
+    CLUSTER_STALE_LIMIT: Duration = duration(
+        "cluster.stale-limit", "1m",
+        "Scrapes of a replica that has heard nothing of the leader for longer are answered with 503",
+    );
     CONFIG_WATCH: bool = switch(
         "config.watch",
         "Read config.file again when it changes, as at SIGHUP: TTLs then apply to what is \

@@ -21,6 +21,7 @@ pub(super) fn validate(sources: &Sources, problems: Problems) -> Result<Config, 
     // Each part is read before any is missed, so that all problems are found.
     let http = reader.http();
     let store = reader.store();
+    let cluster = reader.cluster();
     let gateway = reader.gateway();
     let notify = reader.notify();
     let log = reader.log();
@@ -30,11 +31,13 @@ pub(super) fn validate(sources: &Sources, problems: Problems) -> Result<Config, 
     let shutdown_grace = reader.get(&table::LIMITS_SHUTDOWN_TIMEOUT);
     let commit_timeout = reader.get(&table::STORAGE_COMMIT_TIMEOUT);
     let config = (|| {
-        let gateway = gateway?;
+        let (gateway, cluster) = (gateway?, cluster?);
+        let replicas = cluster.as_ref().map(|cluster| cluster.replicas.clone());
         Some(Config {
             warnings: warnings(&gateway.ttl, sources),
-            http: http?,
+            http: http::Options { replicas, ..http? },
             store: store?,
+            cluster,
             gateway,
             log: log?,
             shutdown_grace: shutdown_grace?,
@@ -155,6 +158,7 @@ impl Reader<'_> {
             allowed_hosts: allowed_hosts?,
             flags,
             limits: limits?,
+            replicas: None,
         })
     }
 

@@ -25,6 +25,20 @@ pub(super) fn text(text: &str) -> Result<String, String> {
     Ok(text.to_owned())
 }
 
+/// A part of a key in etcd.
+pub(super) fn name(text: &str) -> Result<String, String> {
+    let is_name = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+    if text.is_empty() || text.len() > 253 || !text.chars().all(is_name) {
+        return Err(expected(text, "a name of letters, digits, dashes, dots and underscores"));
+    }
+    Ok(text.to_owned())
+}
+
+/// The same; empty if there is none.
+pub(super) fn optional_name(text: &str) -> Result<String, String> {
+    if text.is_empty() { Ok(String::new()) } else { name(text) }
+}
+
 pub(super) fn switch(text: &str) -> Result<bool, String> {
     text.parse().map_err(|_| expected(text, "true or false"))
 }

@@ -30,7 +30,7 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
 );
 
 /// A group, as the path of a push names it.
-#[derive(Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct PushPath {
     pub key: GroupingKey,
     /// The value of the label `__ttl__`, which is not part of the key.

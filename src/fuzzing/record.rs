@@ -9,8 +9,7 @@ use tempfile::TempDir;
 use crate::gateway::{GroupContent, try_load};
 use crate::store::raw::piece::{self, Piece};
 use crate::store::raw::{Batch, ChunkKey, TOMBSTONE};
-use crate::store::{OpenError, Options, Store};
-use crate::time::UnixNanos;
+use crate::store::{Commit, OpenError, Options, Store};
 
 /// A store that serves many inputs: to create one takes longer than to use it.
 struct Folder {
@@ -54,16 +53,16 @@ pub fn record(data: &[u8]) {
         *used += 1;
         let (mut batch, mut undo) = (Batch::default(), Batch::default());
         for (key, payload) in &chunks {
-            batch.put(*key, payload.clone(), None);
+            batch.put(*key, payload.clone(), None, None);
             undo.remove(*key, key.to_ref(payload));
         }
-        store.apply(&batch, (0, 0), UnixNanos(0)).expect("there is room");
+        store.apply(&batch, (0, 0), &Commit::default()).expect("there is room");
         let read: Result<Vec<_>, _> = read_all(store);
         let loaded = try_load(store);
         if let (Ok(loaded), Ok(read)) = (loaded, read) {
             assert_eq!(loaded.groups, read.len() as u64);
         }
-        store.apply(&undo, (0, 0), UnixNanos(0)).expect("there is room");
+        store.apply(&undo, (0, 0), &Commit::default()).expect("there is room");
         assert_eq!(store.load().expect("it can be read").count(), 0);
     });
 }

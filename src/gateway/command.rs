@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use hashbrown::HashMap;
 use tokio::sync::oneshot;
 
@@ -9,7 +10,7 @@ use super::error::{Error, Fault, Refusal};
 use super::history::RemovedGroup;
 use super::prepare::Prepared;
 use crate::exposition::text::LabelBlock;
-use crate::model::{GroupingKey, Meter, Ttl, TtlPolicy};
+use crate::model::{GroupingKey, Meter, RequestId, Ttl, TtlPolicy};
 use crate::time::{UnixMillis, UnixNanos};
 
 /// PUT replaces the whole group, POST only the families that it brings.
@@ -39,6 +40,8 @@ pub struct Push {
     /// Whether it was in conflict with what was there, and waits for what has expired of that to be
     /// removed.
     pub waited: bool,
+    /// The request that it came with, where another replica may ask for it.
+    pub request: Option<RequestId>,
     /// Has counted what the push takes, until it is answered.
     pub meter: Option<Box<dyn Meter>>,
 }
@@ -86,16 +89,19 @@ impl Origin {
 #[derive(Debug)]
 pub enum Command {
     Push(Box<Push>, Reply<Result<UnixMillis, Error>>),
-    Delete(GroupingKey, Reply<Result<(), Fault>>),
+    /// With the request that it came with, as for a push.
+    Delete(GroupingKey, Option<RequestId>, Reply<Result<(), Fault>>),
     /// Delete all groups.
     Wipe(Reply<Result<(), Fault>>),
     /// Change groups, those of them that are there. Answers with those that were changed.
     Change(Vec<GroupingKey>, Operation, Reply<Result<Vec<GroupingKey>, Fault>>),
     /// Decide by this policy from now on, also on the groups that are there: from which on, as they are
-    /// many.
-    SetPolicy(Arc<TtlPolicy>, usize, Reply<Result<(), Fault>>),
+    /// many. With the name of the proposal that it comes from, if it comes from another replica.
+    SetPolicy(Arc<TtlPolicy>, usize, Bytes, Reply<Result<(), Fault>>),
     /// Remove groups that have expired, a bounded number of them.
     Reap(Reply<Result<(), Fault>>),
+    /// Commit a batch that changes nothing, so that other replicas see that this one leads.
+    Beat(Reply<Result<(), Fault>>),
 }
 
 /// Whose commands wait for another.
@@ -128,8 +134,12 @@ impl Command {
     pub(super) fn key(&self) -> Option<&GroupingKey> {
         match self {
             Self::Push(push, _) => Some(&push.key),
-            Self::Delete(key, _) => Some(key),
-            Self::Wipe(_) | Self::Change(..) | Self::SetPolicy(..) | Self::Reap(_) => None,
+            Self::Delete(key, ..) => Some(key),
+            Self::Wipe(_)
+            | Self::Change(..)
+            | Self::SetPolicy(..)
+            | Self::Reap(_)
+            | Self::Beat(_) => None,
         }
     }
 
@@ -137,7 +147,7 @@ impl Command {
     pub(super) fn holds_up(&self) -> HeldUp<'_> {
         match (self, self.key()) {
             // The policy is in force, and decides on what is pushed.
-            (Self::SetPolicy(_, 1.., _), _) => HeldUp::Nobody,
+            (Self::SetPolicy(_, 1.., ..) | Self::Beat(_), _) => HeldUp::Nobody,
             (_, Some(key)) => HeldUp::Group(key),
             (_, None) => HeldUp::Everybody,
         }
@@ -152,6 +162,7 @@ impl Command {
             Self::Change(..) => "changing groups",
             Self::SetPolicy(..) => "deciding the TTL of all groups",
             Self::Reap(_) => "removing groups that have expired",
+            Self::Beat(_) => "telling other replicas that this one leads",
         }
     }
 
@@ -169,10 +180,11 @@ impl Command {
         match self {
             Self::Push(_, reply) => drop(reply.send(Err(fault.into()))),
             Self::Change(_, _, reply) => drop(reply.send(Err(fault))),
-            Self::Delete(_, reply)
+            Self::Delete(_, _, reply)
             | Self::Wipe(reply)
-            | Self::SetPolicy(_, _, reply)
-            | Self::Reap(reply) => drop(reply.send(Err(fault))),
+            | Self::SetPolicy(_, _, _, reply)
+            | Self::Reap(reply)
+            | Self::Beat(reply) => drop(reply.send(Err(fault))),
         }
     }
 }

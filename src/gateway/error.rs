@@ -5,7 +5,7 @@ use std::sync::Arc;
 use thiserror::Error;
 
 use crate::model::{Invalid, Limit, MetricType, OverBudget};
-use crate::store::{CommitError, ReadError};
+use crate::store::{CommitError, ReadError, StageError};
 use crate::telemetry::labels::Reason;
 
 /// A push that contradicts itself or what is stored. The texts have the fragments of the Go
@@ -101,6 +101,9 @@ pub enum Fault {
     Commit(#[source] Arc<CommitError>),
     #[error("cannot read what is stored")]
     Read(#[source] Arc<ReadError>),
+    /// Replicas share groups that are bounded in size.
+    #[error("the push is too large for a cluster: {0}; push it as several groups")]
+    TooLarge(Arc<StageError>),
 }
 
 /// Why a command was not carried out.
@@ -187,6 +190,15 @@ impl From<CommitError> for Fault {
 impl From<OverBudget> for Error {
     fn from(error: OverBudget) -> Self {
         Self::Fault(error.into())
+    }
+}
+
+impl From<StageError> for Fault {
+    fn from(error: StageError) -> Self {
+        match error {
+            StageError::Read(error) => error.into(),
+            error @ StageError::TooLarge { .. } => Self::TooLarge(Arc::new(error)),
+        }
     }
 }
 

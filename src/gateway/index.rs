@@ -325,6 +325,11 @@ impl Index {
         self.next_number - 1
     }
 
+    /// The numbers that the next group and the next push get.
+    pub fn next(&self) -> (u64, u64) {
+        (self.next_number, self.next_sequence)
+    }
+
     /// Sees to it that later numbers are above those of a stored group.
     pub fn seen_stored(&mut self, number: u64, sequence: u64) {
         self.next_number = self.next_number.max(number + 1);

@@ -11,6 +11,7 @@
 //! - No HTTP, no settings file, no sled. A verdict of the judge is a function of state, command and
 //!   time; its tests keep the groups in a map.
 
+mod cluster;
 pub mod command;
 mod content;
 mod deadlines;
@@ -23,6 +24,7 @@ mod lane;
 pub mod options;
 pub mod prepare;
 pub mod preview;
+pub mod replica;
 pub mod scrape;
 pub mod segment;
 mod shelves;
@@ -36,6 +38,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
 use std::thread::available_parallelism;
 use std::time::Duration;
 
+use bytes::Bytes;
 use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
 
@@ -54,19 +57,22 @@ pub use status::GroupStatus;
 pub use view::GroupView;
 
 use command::{Command, Origin, Push, Times};
-use lane::{Committer, Lane};
+use lane::{Committer, Following, Lane, SharedClock};
 use lane::{Pulse, Queue, Watched};
 use prepare::{Rules, SeriesHasher, is_legacy_family, is_legacy_key};
+use replica::Replica;
 use stamps::Stamps;
 use state::{State, StateOptions};
-use view::{Totals, View};
+use view::{Snapshot, Totals, View};
 
 use crate::exposition::persistence::ForeignGroup;
 use crate::exposition::text::LabelBlock;
 use crate::model::duration::Exact;
 use crate::model::{
-    GroupingKey, Meter, MetricFamily, NameRules, OverBudget, Policy, Ttl, TtlPolicy, Unmetered,
+    GroupingKey, Meter, MetricFamily, NameRules, OverBudget, Policy, RequestId, Ttl, TtlPolicy,
+    Unmetered,
 };
+use crate::store::etcd::Feed;
 use crate::store::{CloseError, CommitError, ImportState, OpenError, ReadError, Store};
 use crate::telemetry::metrics::{Readings, SelfMetrics};
 use crate::telemetry::recent::Slice;
@@ -77,6 +83,8 @@ use crate::time::{Clock, Moment, UnixMillis, UnixNanos};
 #[derive(Clone, Debug)]
 pub struct Gateway {
     shared: Arc<Shared>,
+    /// The request for which it is used, where another replica may ask for it.
+    request: Option<RequestId>,
 }
 
 #[derive(Debug)]
@@ -96,7 +104,7 @@ struct Shared {
     hasher: SeriesHasher,
     options: Options,
     /// The policy with which pushes are prepared. Held to replace or clone it. The lane has its own.
-    policy: RwLock<Policy>,
+    policy: Arc<RwLock<Policy>>,
     events: Arc<EventLog>,
     next_deadline: watch::Receiver<UnixMillis>,
     scrapes: Arc<ScrapeCache>,
@@ -106,6 +114,8 @@ struct Shared {
     places: Semaphore,
     /// For scrapes that may have to convert or to compress.
     scrape_places: Arc<Semaphore>,
+    /// Where replicas share the store.
+    replica: Option<Arc<Replica>>,
 }
 
 /// A place among those that work at a time. Given back when it is dropped; there is none only while
@@ -148,12 +158,38 @@ impl Gateway {
         clock: Arc<dyn Clock>,
         metrics: Arc<SelfMetrics>,
     ) -> Result<(Self, LaneHandle, Loaded), StartError> {
+        Self::start_with(store, None, options, clock, metrics)
+    }
+
+    /// The same, with what other replicas commit to the store. Blocks.
+    pub fn start_with(
+        store: Store,
+        feed: Option<Feed>,
+        mut options: Options,
+        clock: Arc<dyn Clock>,
+        metrics: Arc<SelfMetrics>,
+    ) -> Result<(Self, LaneHandle, Loaded), StartError> {
         if let Some(offset) = store.clock_offset_ms()? {
             clock.restore_offset_ms(offset);
         }
-        if let Some(alive) = store.alive_ms()?.map(UnixMillis) {
+        // While another replica runs, time goes on by its clock.
+        let alone = store.shared().is_none_or(|shared| shared.is_alone());
+        if let Some(alive) = store.alive_ms()?.map(UnixMillis).filter(|_| alone) {
             resume_clock(alive, &store, &*clock, options.downtime)?;
         }
+        if let Some((policy, _)) = store.shared().and_then(|shared| shared.policy()) {
+            if policy != options.ttl {
+                tracing::warn!(
+                    "the cluster has another TTL policy than the settings of this replica, and it \
+                     stays in force: a reload has these settings count for all replicas"
+                );
+            }
+            options.ttl = policy;
+        }
+        if !alone {
+            options.startup_grace = Duration::ZERO;
+        }
+        let replica = store.shared().map(|shared| Arc::new(Replica::new(shared.batch_revision())));
         let hasher = SeriesHasher::random();
         let now = clock.now();
         let floor = match options.startup_grace {
@@ -189,7 +225,7 @@ impl Gateway {
             stuck: Mutex::default(),
             hasher,
             options,
-            policy: RwLock::new(policy),
+            policy: Arc::new(RwLock::new(policy)),
             events,
             next_deadline,
             scrapes: Arc::default(),
@@ -197,7 +233,13 @@ impl Gateway {
             // One processor at least is left for pushes and probes, where there are several.
             places: Semaphore::new((processors / 2).max(1)),
             scrape_places: Arc::new(Semaphore::new(processors)),
+            replica,
         };
+        let following = feed.zip(shared.replica.clone()).map(|(feed, replica)| Following {
+            feed,
+            replica,
+            clock: SharedClock::default(),
+        });
         let lane = LaneHandle::spawn(Lane {
             judge,
             writer,
@@ -213,9 +255,12 @@ impl Gateway {
                 next_deadline: sender,
                 sync: shared.options.sync,
                 pulse: committer_pulse,
+                policy: Arc::clone(&shared.policy),
+                replica: shared.replica.clone(),
             },
+            following,
         })?;
-        Ok((Self { shared: Arc::new(shared) }, lane, loaded))
+        Ok((Self { shared: Arc::new(shared), request: None }, lane, loaded))
     }
 
     /// Pushes families with names that differ to a group. Returns when the group will expire.
@@ -280,6 +325,7 @@ impl Gateway {
             origin,
             key,
             waited: false,
+            request: self.request,
             meter: Some(meter),
         };
         let (reply, answer) = oneshot::channel();
@@ -291,7 +337,7 @@ impl Gateway {
     /// Deletes a group, if it is there.
     pub async fn delete(&self, key: GroupingKey) -> Result<(), Fault> {
         let (reply, answer) = oneshot::channel();
-        self.shared.queue.push(Command::Delete(key, reply))?;
+        self.shared.queue.push(Command::Delete(key, self.request, reply))?;
         answer.await.map_err(|_| Fault::Stopping)?
     }
 
@@ -312,13 +358,15 @@ impl Gateway {
         let stay = usize::try_from(groups).unwrap_or(usize::MAX).saturating_sub(keys.len());
         let deletes = matches!(operation, Operation::Delete { .. });
         // All at once where that is quick, else some at a time, so that pushes get in between.
-        let is_bulk = deletes && judge::is_bulk(keys.len(), stay, series);
+        let shared = self.shared.replica.is_some();
+        let is_bulk = deletes && !shared && judge::is_bulk(keys.len(), stay, series);
         let mut changed = Vec::with_capacity(keys.len());
         let mut keys = keys.as_slice();
         while !keys.is_empty() {
             let at_once = match (is_bulk, deletes) {
                 (true, _) => keys.len(),
                 (false, true) => self.removed_at_once(keys),
+                (false, false) if shared => SHARED_CHANGED_MAX,
                 (false, false) => CHANGED_MAX,
             };
             let (some, others) = keys.split_at(at_once.min(keys.len()));
@@ -358,12 +406,13 @@ impl Gateway {
     /// Has groups live by another policy from now on, also those that are there, but for those whose
     /// TTL a push or an operator has set.
     pub async fn set_ttl_policy(&self, policy: TtlPolicy) -> Result<(), Fault> {
-        let policy = Arc::new(policy);
+        if let Some(shared) = self.shared.store.shared() {
+            return self.propose(shared, policy).await;
+        }
         let (reply, answer) = oneshot::channel();
-        self.shared.queue.push(Command::SetPolicy(Arc::clone(&policy), 0, reply))?;
-        answer.await.map_err(|_| Fault::Stopping)??;
-        self.shared.policy.write().unwrap_or_else(PoisonError::into_inner).ttl = policy;
-        Ok(())
+        let command = Command::SetPolicy(Arc::new(policy), 0, Bytes::new(), reply);
+        self.shared.queue.push(command)?;
+        answer.await.map_err(|_| Fault::Stopping)?
     }
 
     /// The TTL policy in force.
@@ -455,14 +504,15 @@ impl Gateway {
 
     /// Wall time in gateway time, with the clock's present offset.
     pub fn to_gateway_time(&self, wall: UnixNanos) -> UnixMillis {
-        let millis = wall.as_millis().saturating_add(self.shared.clock.offset_ms());
+        let millis = wall.as_millis().saturating_add(self.offset_ms());
         UnixMillis(u64::try_from(millis).unwrap_or(0))
     }
 
     /// Why nothing can be stored at present; `None` if all is well.
     pub fn trouble(&self) -> Option<Fault> {
         let stuck = || self.shared.stuck.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        self.shared.queue.failing().map(Fault::Commit).or_else(stuck)
+        let failing = self.shared.queue.failing().filter(|error| !error.is_not_leading());
+        failing.map(Fault::Commit).or_else(stuck)
     }
 
     /// Notes that the lane is stuck, and with which work; `None`: it is not.
@@ -511,10 +561,23 @@ impl Gateway {
                 break (snapshot, totals);
             }
         };
-        let own = shared.metrics.families(&self.readings_of(totals));
+        let mut own = shared.metrics.families(&self.readings_of(totals));
+        if shared.replica.is_some() {
+            // Whoever asks through a balancer would get those of one replica, and then of another.
+            own.retain(|family| SAME_ON_ALL.contains(&family.name.as_str()));
+        }
         let cache = Arc::clone(&shared.scrapes);
-        let quoted_names = shared.quoted_names.load(Ordering::Relaxed);
+        let quoted_names = shared.quoted_names.load(Ordering::Relaxed)
+            || shared.replica.as_ref().is_some_and(|replica| replica.has_quoted_names());
         Exposition::new(snapshot, own, options, quoted_names, cache)
+    }
+
+    /// The self metrics alone.
+    pub fn own_exposition(&self, options: ScrapeOptions) -> Exposition {
+        let mut own = self.shared.metrics.families(&self.readings());
+        own.extend(self.cluster_families());
+        own.sort_by(|a, b| a.name.cmp(&b.name));
+        Exposition::new(Snapshot::empty(), own, options, false, Arc::default())
     }
 
     /// A place to fill a frame of a scrape that may have to be converted or compressed.
@@ -538,7 +601,7 @@ impl Gateway {
             next_deadline: self.to_wall(next_deadline).map(UnixNanos::as_secs_f64),
             by_ttl_source: totals.by_ttl_source,
             queue_length: shared.queue.len(),
-            writable: shared.queue.failing().is_none(),
+            writable: shared.queue.failing().is_none_or(|error| error.is_not_leading()),
             now: shared.clock.now(),
         }
     }
@@ -593,7 +656,7 @@ impl Gateway {
     /// Notes how far the import is, durably. Blocks.
     pub fn note_import(&self, state: ImportState) -> Result<(), Fault> {
         let store = &self.shared.store;
-        store.keep_import_state(state).and_then(|()| store.sync()).map_err(Fault::from)
+        store.keep_import_state(state).map_err(Fault::from)
     }
 
     /// Stored bytes of the largest group that is there now.
@@ -630,7 +693,7 @@ impl Gateway {
 
     /// A deadline for people.
     pub fn to_wall(&self, deadline: UnixMillis) -> Expires {
-        (deadline != UnixMillis::MAX).then(|| deadline.to_wall(self.shared.clock.offset_ms()))
+        (deadline != UnixMillis::MAX).then(|| deadline.to_wall(self.offset_ms()))
     }
 }
 
@@ -693,7 +756,6 @@ fn resume_clock(
     let offset = clock.offset_ms().saturating_add(signed(alive)).saturating_sub(signed(now));
     clock.restore_offset_ms(offset);
     store.keep_clock_offset_ms(offset)?;
-    store.sync()?;
     Ok(())
 }
 
@@ -701,8 +763,14 @@ fn resume_clock(
 /// groups expire at once, they live on from when it stopped.
 const DOWN_MAX: Duration = Duration::from_hours(366 * 24);
 
+/// Self metrics that all replicas have alike.
+const SAME_ON_ALL: [&str; 3] =
+    ["tidegate_groups", "tidegate_next_deadline_timestamp_seconds", "tidegate_series"];
+
 /// So many groups are changed in one go.
 const CHANGED_MAX: usize = 250;
+/// And where replicas share the store: the heads of more could be larger than a batch may be.
+const SHARED_CHANGED_MAX: usize = 64;
 
 /// A push with more series is prepared where it does not hold up other requests: at a microsecond or
 /// two each, this many take some milliseconds.

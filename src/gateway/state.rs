@@ -76,10 +76,7 @@ impl State {
         options: StateOptions,
         at: Moment,
     ) -> Result<(Self, Writer, Loaded), OpenError> {
-        let damaged = |error: PutError| OpenError::Damaged {
-            path: store.path().to_owned(),
-            what: error.to_string(),
-        };
+        let damaged = |error: PutError| store.damaged(error.to_string());
         let mut state = Self::empty(options);
         let mut loaded = Loaded::default();
         let mut removed = Vec::new();
@@ -129,7 +126,11 @@ impl State {
 impl Judge {
     /// Takes a stored group into the index, in place of the one of its number. Returns the changes to
     /// publish, and whether all its names are of the legacy charset.
-    fn put(&mut self, mut group: StoredGroup, at: Moment) -> Result<(Vec<Change>, bool), PutError> {
+    pub fn put(
+        &mut self,
+        mut group: StoredGroup,
+        at: Moment,
+    ) -> Result<(Vec<Change>, bool), PutError> {
         if let Some(removal) = group.removal.take() {
             let mut changes = self.forget(group.number, &group.key);
             changes.push(self.put_removed(group, removal));
@@ -241,7 +242,7 @@ impl Judge {
     }
 
     /// Takes a group out of index and history. Returns the changes to publish.
-    fn forget(&mut self, number: u64, key: &GroupingKey) -> Vec<Change> {
+    pub fn forget(&mut self, number: u64, key: &GroupingKey) -> Vec<Change> {
         let mut changes = Vec::new();
         let found = self.index.find(key);
         let is_it = |id| self.index.group(id).is_some_and(|group| group.number == number);

@@ -136,6 +136,11 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
+    /// Of no group.
+    pub fn empty() -> Self {
+        Self { shelves: Vec::new(), expired: Vec::new() }
+    }
+
     /// Whether a help text is that of a group that has expired, while another's would count.
     pub fn has_expired_help(&self) -> bool {
         let expired = |giver| self.expired.binary_search(&giver).is_ok();

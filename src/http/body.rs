@@ -69,6 +69,15 @@ pub(super) async fn read(
     working_on(sent.num_bytes(), || decode(encoding, sent, decoded_max, held))
 }
 
+/// Reads a body as it was sent, whole: to be served, or handed on, more than once.
+pub(super) async fn whole(
+    body: &mut RequestBody<'_>,
+    Bounds { limits, held }: &mut Bounds,
+) -> Result<Bytes, Rejection> {
+    let sent = receive(body, limits, held).await?;
+    Ok(as_one(sent, held)?)
+}
+
 /// Reads a body and parses it as it is decompressed, so that the first that is too much ends it.
 pub(super) async fn parse(
     headers: &HeaderMap,

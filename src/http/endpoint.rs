@@ -12,12 +12,14 @@ use super::body::{Bounds, RequestBody};
 use super::bounds::{Budget, Slots};
 use super::readiness::Readiness;
 use super::rejection::{Refused, Rejection};
+use super::replicas::Replicas;
 use super::reply::Response;
 use super::web_config::WebConfig;
 use super::{Hooks, Options};
 use crate::exposition::push_path;
 use crate::exposition::push_path::PushPath;
 use crate::gateway::Gateway;
+use crate::model::RequestId;
 use crate::telemetry::labels;
 use crate::telemetry::metrics::SelfMetrics;
 use crate::time::UnixNanos;
@@ -43,6 +45,8 @@ pub(super) struct Site {
     /// Of clients that follow events.
     pub(super) followers: Slots,
     pub(super) metrics: Arc<SelfMetrics>,
+    /// Where replicas share the groups.
+    pub(super) replicas: Option<Replicas>,
 }
 
 /// A request that was routed and may be served.
@@ -57,6 +61,8 @@ pub(super) struct Request<'a> {
     pub(super) bounds: Bounds,
     /// The group that the path names, of [`Place::Group`].
     pub(super) group: Option<PushPath>,
+    /// The name by which replicas know it.
+    pub(super) id: Option<RequestId>,
 }
 
 /// Serves a request.
@@ -175,6 +181,12 @@ impl Endpoint {
         Self { title: Some(title), ..self }
     }
 
+    /// Whether it changes groups, and not this process: the replica that leads carries it out.
+    pub(super) fn is_by_leader(&self) -> bool {
+        let changes = self.audit.is_some() || self.needs == Needs::Group(Permission::Push);
+        changes && self.from != Origin::Lifecycle
+    }
+
     /// Whether it has a method.
     pub(super) fn has(&self, method: &str) -> bool {
         self.methods.contains(&method)
@@ -219,7 +231,7 @@ impl Place {
 
 impl Request<'_> {
     pub(super) fn gateway(&self) -> Result<Gateway, Rejection> {
-        self.site.readiness.gateway()
+        Ok(self.site.readiness.gateway()?.for_request(self.id))
     }
 
     /// Leaves a line in the log about what was changed, by whom and from where.

@@ -75,6 +75,7 @@ impl InMemory {
             slots,
             followers: Slots::new(1),
             metrics,
+            replicas: None,
         };
         Self { service: Service { site, router } }
     }
@@ -141,6 +142,7 @@ pub(crate) fn options(prefix: &str) -> Options {
             followers: 4,
             send_timeout: timeout,
         },
+        replicas: None,
     }
 }
 

@@ -25,6 +25,7 @@ mod operations;
 pub mod query;
 mod readiness;
 mod rejection;
+pub mod replicas;
 mod reply;
 mod router;
 mod routes;
@@ -102,10 +103,15 @@ pub struct Options {
     /// The settings as the API of the Go Pushgateway shows them.
     pub flags: Vec<(String, String)>,
     pub limits: Limits,
+    /// Where replicas share the groups.
+    pub replicas: Option<replicas::Options>,
 }
 
 /// Checks the settings of access against the files that they name.
 pub fn check(options: &Options) -> Result<(), BindError> {
+    if let Some(replicas) = &options.replicas {
+        replicas::check(replicas)?;
+    }
     let users = options.web_config.as_deref().map(web_config::check).transpose()?;
     Ok(options.access.check(users.unwrap_or(false))?)
 }

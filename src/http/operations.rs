@@ -1,5 +1,7 @@
 //! `/-/`: the state of the process, and what stops it or has it read its settings again.
 
+use std::time::Duration;
+
 use hyper::StatusCode;
 use tokio::sync::oneshot;
 
@@ -7,6 +9,9 @@ use super::endpoint::Request;
 use super::readiness::Stage;
 use super::rejection::{Refused, Rejection};
 use super::reply::{Response, error_text, text};
+
+/// A replica that has heard nothing of the leader for longer is not ready.
+const READY_STALENESS: Duration = Duration::from_secs(10);
 
 /// Whether the process works. One that waits for room on its disk does.
 pub(super) fn healthy(request: &Request<'_>) -> Response {
@@ -24,7 +29,15 @@ pub(super) fn ready(request: &Request<'_>) -> Response {
     match request.site.readiness.stage() {
         Stage::Starting => text(unavailable, "starting: loading the store\n"),
         Stage::Ready(gateway) => match gateway.trouble() {
-            None => text(StatusCode::OK, "OK"),
+            None => match gateway.replica().map(|replica| replica.staleness()) {
+                // Scrapes are served by others meanwhile, if there are any.
+                Some(staleness) if staleness > READY_STALENESS => {
+                    let seconds = staleness.as_secs();
+                    let reason = format!("nothing was heard of the leader for {seconds} s\n");
+                    text(unavailable, reason)
+                }
+                _ => text(StatusCode::OK, "OK"),
+            },
             Some(trouble) => {
                 let reason = Rejection::from(trouble).public_text();
                 text(unavailable, format!("pushes are refused: {reason}\n"))

@@ -77,6 +77,20 @@ pub(super) enum Rejection {
     Expectation,
     #[error("the gateway is starting: it is loading the store")]
     Starting,
+    #[error("no replica leads at present; try again later")]
+    NoLeader,
+    #[error(
+        "it may have been stored; repeating it is safe: the replica that leads has not answered"
+    )]
+    Unclear,
+    /// To another replica, which then looks for the one that leads.
+    #[error("this replica does not lead")]
+    NotLeading,
+    /// To another replica, which then looks whether it was carried out.
+    #[error("the request was handed on before")]
+    HandedTwice,
+    #[error("what this replica has is {seconds} s old (cluster.stale-limit)")]
+    Stale { seconds: u64 },
 }
 
 /// A request that is not served, with a header for the answer.
@@ -120,6 +134,9 @@ impl Rejection {
                 error: ParseError::Text { .. } | ParseError::Protobuf { .. }, ..
             }
             | Self::Parse { error: ParseError::TooLong { .. }, .. } => StatusCode::BAD_REQUEST,
+            Self::NotLeading => StatusCode::MISDIRECTED_REQUEST,
+            Self::HandedTwice => StatusCode::CONFLICT,
+            Self::Unclear => StatusCode::GATEWAY_TIMEOUT,
             Self::UnknownEncoding { .. } => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::Unauthorized => StatusCode::UNAUTHORIZED,
             Self::Forbidden(_) => StatusCode::FORBIDDEN,
@@ -139,9 +156,11 @@ impl Rejection {
             Self::HeadTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             Self::TargetTooLong => StatusCode::URI_TOO_LONG,
             Self::Version => StatusCode::HTTP_VERSION_NOT_SUPPORTED,
-            Self::Starting | Self::Crowded | Self::Followers { .. } => {
-                StatusCode::SERVICE_UNAVAILABLE
-            }
+            Self::Starting
+            | Self::Crowded
+            | Self::Followers { .. }
+            | Self::NoLeader
+            | Self::Stale { .. } => StatusCode::SERVICE_UNAVAILABLE,
             Self::Gateway(Error::Refused(refusal)) => match refusal {
                 Refusal::Timestamps
                 | Refusal::NotA { .. }
@@ -165,6 +184,8 @@ impl Rejection {
             },
             Self::Gateway(Error::Fault(fault)) => match fault {
                 Fault::Commit(error) if error.is_full() => StatusCode::INSUFFICIENT_STORAGE,
+                Fault::Commit(error) if error.is_unclear() => StatusCode::GATEWAY_TIMEOUT,
+                Fault::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
                 Fault::Busy
                 | Fault::Crowded
                 | Fault::Stopping
@@ -179,6 +200,16 @@ impl Rejection {
     /// Whether a push contradicts itself or what is stored.
     pub(super) fn is_inconsistency(&self) -> bool {
         matches!(self, Self::Gateway(Error::Refused(refusal)) if refusal.marks_the_group())
+    }
+
+    /// Whether another replica leads, and may carry it out.
+    pub(super) fn is_not_leading(&self) -> bool {
+        matches!(self, Self::Gateway(Error::Fault(Fault::Commit(error))) if error.is_not_leading())
+    }
+
+    /// Whether this replica has led, and may have carried it out all the same.
+    pub(super) fn is_unclear(&self) -> bool {
+        matches!(self, Self::Gateway(Error::Fault(Fault::Commit(error))) if error.is_unclear())
     }
 
     /// For `tidegate_pushes_refused_total`.
@@ -226,9 +257,15 @@ impl Rejection {
             Self::Gateway(Error::Refused(refusal)) => refusal.reason(),
             Self::Gateway(Error::Fault(Fault::Busy)) => Reason::Busy,
             Self::Gateway(Error::Fault(Fault::Commit(error))) if error.is_full() => Reason::Full,
-            Self::Gateway(Error::Fault(_)) | Self::Starting | Self::Followers { .. } => {
-                Reason::Fault
-            }
+            Self::Gateway(Error::Fault(Fault::TooLarge(_))) => Reason::Limit,
+            Self::Gateway(Error::Fault(_))
+            | Self::Starting
+            | Self::Followers { .. }
+            | Self::NoLeader
+            | Self::Unclear
+            | Self::NotLeading
+            | Self::HandedTwice
+            | Self::Stale { .. } => Reason::Fault,
         }
     }
 
@@ -266,6 +303,9 @@ impl Rejection {
             }
             Self::Gateway(Error::Fault(Fault::Commit(error))) if error.is_full() => {
                 "not stored: no space left on the disk of the store".into()
+            }
+            Self::Gateway(Error::Fault(Fault::Commit(error))) if error.is_unclear() => {
+                format!("it may have been stored; repeating it is safe: {error}")
             }
             Self::Gateway(Error::Fault(Fault::Commit(error))) => format!("not stored: {error}"),
             Self::Gateway(Error::Fault(Fault::Read(_))) => {
@@ -305,6 +345,10 @@ impl Rejection {
                 let allow = HeaderValue::try_from(allow).expect("methods are names");
                 headers.insert(ALLOW, allow);
             }
+            Self::HandedTwice => {
+                let name = HeaderName::from_static("tidegate-request");
+                headers.insert(name, HeaderValue::from_static("seen"));
+            }
             Self::UnknownEncoding { .. } => {
                 let known = HeaderValue::from_static("gzip, snappy, zstd");
                 headers.insert(ACCEPT_ENCODING, known);
@@ -319,11 +363,16 @@ impl Rejection {
             Self::Starting
             | Self::Crowded
             | Self::Followers { .. }
+            | Self::NoLeader
+            | Self::Stale { .. }
             | Self::OverBudget(OverBudget::Together { .. })
             | Self::Parse { error: ParseError::OverBudget(OverBudget::Together { .. }), .. }
             | Self::Gateway(Error::Fault(
                 Fault::Busy | Fault::Crowded | Fault::OverBudget(OverBudget::Together { .. }),
             )) => Some("1"),
+            Self::Gateway(Error::Fault(Fault::Commit(error))) if error.is_not_leading() => {
+                Some("1")
+            }
             Self::Gateway(Error::Fault(Fault::Commit(_))) => Some("10"),
             // Until something has expired or was deleted.
             Self::Gateway(Error::Refused(Refusal::Full { .. })) => Some("60"),

@@ -59,6 +59,7 @@ pub(super) static ENDPOINTS: &[Endpoint] = &[
     Endpoint::new(At("/-/ready"), READ, NoLogin, |r| at_once(Ok(operations::ready(&r))))
         .counted(Handler::Ready),
     // With a prefix the Go Pushgateway answers GET without it.
+    Endpoint::new(At("/-/metrics"), READ, All(Scrape), |r| at_once(scrape::own(&r))),
     Endpoint::new(Bare("/-/quit"), READ, Nothing, |_| at_once(Ok(operations::quit_hint()))),
     Endpoint::new(At("/-/quit"), PUT_POST, All(Admin), |r| at_once(Ok(operations::quit(&r))))
         .from(Origin::Lifecycle)
@@ -167,6 +168,17 @@ mod tests {
             let looks = endpoint.needs == Any(Read);
             let audited = endpoint.audit.is_some();
             assert_eq!(audited, changes && !pushes && !looks, "{endpoint:?}");
+        }
+    }
+
+    #[test]
+    fn the_leader_carries_out_each_change_of_groups() {
+        for endpoint in ENDPOINTS {
+            let of_process = matches!(endpoint.audit, Some("quit" | "reload" | "step-down"));
+            let reads =
+                endpoint.methods.iter().all(|method| ["GET", "HEAD", "OPTIONS"].contains(method));
+            let looks = endpoint.needs == Any(Read);
+            assert_eq!(endpoint.is_by_leader(), !reads && !looks && !of_process, "{endpoint:?}");
         }
     }
 

@@ -9,10 +9,12 @@ use std::time::{Duration, Instant};
 
 use buf_list::BufList;
 use hyper::body::{Body, Frame, SizeHint};
-use hyper::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, HeaderValue, VARY};
+use hyper::header::{
+    ACCEPT, ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, HeaderName, HeaderValue, VARY,
+};
 
-use super::endpoint::Request;
-use super::rejection::Refused;
+use super::endpoint::{Request, Site};
+use super::rejection::{Refused, Rejection};
 use super::reply::{ReplyBody, Response};
 use crate::exposition::{ContentEncoding, ScrapeFormat};
 use crate::gateway::{Exposition, Gateway, Place, ScrapeOptions};
@@ -53,19 +55,65 @@ impl std::fmt::Debug for ScrapeBody {
     }
 }
 
+/// A scrape waits so long for all that was committed when it came.
+const CATCH_UP: Duration = Duration::from_millis(250);
+/// How old what is served may be, in seconds: nothing of a batch is missing that is older.
+const STALENESS: HeaderName = HeaderName::from_static("tidegate-staleness");
+
 /// Answers a scrape.
 pub(super) async fn scrape(request: Request<'_>) -> Result<Response, Refused> {
     let gateway = request.gateway()?;
-    let headers = &request.head.headers;
     let began = Instant::now();
+    let staleness = fresh(request.site, &gateway).await?;
+    let options = options(&request);
+    let exposition = gateway.scrape(options).await;
+    let mut response = answer(&request, gateway, exposition, options, began);
+    response.headers_mut().extend(staleness.map(|value| (STALENESS, value)));
+    Ok(response)
+}
+
+/// The self metrics alone.
+pub(super) fn own(request: &Request<'_>) -> Result<Response, Refused> {
+    let gateway = request.gateway()?;
+    let options = options(request);
+    let exposition = gateway.own_exposition(options);
+    Ok(answer(request, gateway, exposition, options, Instant::now()))
+}
+
+/// Waits, but not for long, for what other replicas have committed. Returns how old what is here is, where
+/// there are others.
+async fn fresh(site: &Site, gateway: &Gateway) -> Result<Option<HeaderValue>, Rejection> {
+    let Some((replicas, replica)) = site.replicas.as_ref().zip(gateway.replica()) else {
+        return Ok(None);
+    };
+    if gateway.catch_up(CATCH_UP).await {
+        return Ok(Some(HeaderValue::from_static("0")));
+    }
+    let staleness = replica.staleness();
+    if staleness > replicas.stale_limit() {
+        return Err(Rejection::Stale { seconds: staleness.as_secs() });
+    }
+    Ok(HeaderValue::try_from(format!("{:.3}", staleness.as_secs_f64())).ok())
+}
+
+fn options(request: &Request<'_>) -> ScrapeOptions {
+    let headers = &request.head.headers;
     // The first value alone, as in Go.
     let accept = headers.get(ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or("");
     let encodings = headers.get_all(ACCEPT_ENCODING).iter();
-    let options = ScrapeOptions {
+    ScrapeOptions {
         format: ScrapeFormat::negotiate(accept, request.site.options.openmetrics),
         encoding: ContentEncoding::negotiate(encodings.filter_map(|value| value.to_str().ok())),
-    };
-    let exposition = gateway.scrape(options).await;
+    }
+}
+
+fn answer(
+    request: &Request<'_>,
+    gateway: Gateway,
+    exposition: Exposition,
+    options: ScrapeOptions,
+    began: Instant,
+) -> Response {
     let metrics = Arc::clone(&request.site.metrics);
     let body = ScrapeBody::new(gateway, metrics, exposition, began, options.encoding);
     let bytes = body.bytes();
@@ -78,7 +126,7 @@ pub(super) async fn scrape(request: Request<'_>) -> Result<Response, Refused> {
         let name = HeaderValue::from_static(options.encoding.as_str());
         headers.insert(CONTENT_ENCODING, name);
     }
-    Ok(response)
+    response
 }
 
 impl ScrapeBody {

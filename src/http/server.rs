@@ -28,6 +28,7 @@ use super::endpoint::Site;
 use super::heads::{Heads, Refused};
 use super::leftover::{Leftovers, Watched};
 use super::readiness::Readiness;
+use super::replicas::{Replicas, ReplicasError};
 use super::router::Router;
 use super::routes::ENDPOINTS;
 use super::sending::Timed;
@@ -46,6 +47,7 @@ pub struct Server {
     web_config: Option<Arc<WebConfig>>,
     metrics: Arc<SelfMetrics>,
     quit: Arc<Notify>,
+    replicas: Option<Replicas>,
 }
 
 /// Why nothing can be listened on.
@@ -63,6 +65,8 @@ pub enum BindError {
     WebConfig(#[from] WebConfigError),
     #[error(transparent)]
     NobodyElse(#[from] NobodyElse),
+    #[error(transparent)]
+    Replicas(#[from] ReplicasError),
 }
 
 /// Connections that the kernel keeps for us while we are busy.
@@ -81,6 +85,7 @@ impl Server {
         let web_config = web_config.transpose()?;
         let users = web_config.as_ref().is_some_and(|web_config| web_config.current().has_users());
         options.access.check(users)?;
+        let replicas = options.replicas.clone().map(Replicas::new).transpose()?;
         let mut listeners = Vec::new();
         if options.systemd_socket {
             listeners = from_systemd()?;
@@ -92,7 +97,7 @@ impl Server {
         }
         let web_config = web_config.map(Arc::new);
         let metrics = Arc::clone(metrics);
-        Ok(Self { listeners, options, web_config, metrics, quit: Arc::default() })
+        Ok(Self { listeners, options, web_config, metrics, quit: Arc::default(), replicas })
     }
 
     /// The addresses that were bound.
@@ -133,7 +138,7 @@ impl Server {
         grace: Duration,
     ) -> usize {
         let is_tls = self.is_tls();
-        let Self { listeners, options, web_config, metrics, quit } = self;
+        let Self { listeners, options, web_config, metrics, quit, replicas } = self;
         let limits = options.limits;
         let slots = Slots::new(connections(limits.connections));
         let router = Router::new(ENDPOINTS, &options, names);
@@ -152,6 +157,7 @@ impl Server {
             slots: slots.clone(),
             followers: Slots::new(limits.followers),
             metrics: Arc::clone(&metrics),
+            replicas,
         };
         let served = Arc::new(Served { service: Service { site, router }, is_tls });
         let graceful = GracefulShutdown::new();

@@ -1,10 +1,10 @@
 //! One request in, one response out: routed, admitted, handled, counted.
 
 use std::net::IpAddr;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http_body_util::BodyExt as _;
+use http_body_util::{BodyExt as _, Full};
 use hyper::body::Body;
 use hyper::header::{
     ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN, ALLOW,
@@ -16,12 +16,15 @@ use hyper::{HeaderMap, Method, StatusCode, Version};
 use super::access::Caller;
 use super::body::{self, BodyError, Bounds, RequestBody};
 use super::bounds::{HEAD_BYTES_MAX, Reservation};
-use super::endpoint::{Endpoint, Needs, Request, Site};
+use super::endpoint::{Endpoint, Needs, Place, Request, Site};
 use super::leftover::expects_continue;
 use super::rejection::{Refused, Rejection};
+use super::replicas::carry_out::{self, Held};
+use super::replicas::{Handed, LEADER_WAIT, Replicas, is_handed_on};
 use super::reply::{self, Response};
 use super::router::{Route, Router};
-use crate::model::Meter as _;
+use crate::exposition::push_path::PushPath;
+use crate::model::{Meter as _, RequestId};
 use crate::telemetry::labels::{self, Handler};
 
 /// Serves requests.
@@ -29,6 +32,34 @@ use crate::telemetry::labels::{self, Handler};
 pub(super) struct Service {
     pub(super) site: Site,
     pub(super) router: Router,
+}
+
+/// Who has sent a request.
+enum Sender {
+    Client(Caller),
+    /// Another replica, for one that it has let in.
+    Replica(Handed),
+}
+
+/// Until a replica that does not lead any more knows who does.
+const STEPPING_DOWN: Duration = Duration::from_millis(20);
+
+impl Sender {
+    fn caller(&self) -> &Caller {
+        match self {
+            Self::Client(caller) => caller,
+            Self::Replica(handed) => &handed.caller,
+        }
+    }
+}
+
+fn new_id() -> Result<RequestId, Rejection> {
+    let mut id = [0; 16];
+    match getrandom::fill(&mut id) {
+        Ok(()) => Ok(RequestId(id)),
+        // Nothing is handed on without a name.
+        Err(_) => Err(Rejection::NoLeader),
+    }
 }
 
 impl Service {
@@ -43,11 +74,11 @@ impl Service {
             return self.refused(head, rejection);
         }
         let routed = self.router.route(&head.method, head.uri.path(), head.uri.query());
-        let (caller, headers) = self.admit(head, &routed, from).await;
-        let mut response = match caller {
-            Ok(caller) => {
+        let (sender, headers) = self.admit(head, &routed, from).await;
+        let mut response = match sender {
+            Ok(sender) => {
                 let mut body = body.map_err(Into::into);
-                self.serve_to(&caller, routed, head, &mut body, began).await
+                self.serve_to(&sender, routed, head, &mut body, began).await
             }
             Err(rejection) => self.refused(head, rejection),
         };
@@ -63,7 +94,7 @@ impl Service {
         head: &Parts,
         routed: &Result<Route, Rejection>,
         from: IpAddr,
-    ) -> (Result<Caller, Rejection>, Vec<(HeaderName, HeaderValue)>) {
+    ) -> (Result<Sender, Rejection>, Vec<(HeaderName, HeaderValue)>) {
         let access = self.site.hooks.access.current();
         let web = self.site.web_config.as_ref().map(|web_config| web_config.current());
         if web.as_ref().is_some_and(|web| !web.has_room()) {
@@ -73,14 +104,22 @@ impl Service {
         if let Ok(Route::Endpoint(endpoint, _)) = routed
             && endpoint.needs == Needs::NoLogin
         {
-            return (Ok(access.nobody(from)), headers);
+            return (Ok(Sender::Client(access.nobody(from))), headers);
         }
-        (access.caller(&head.headers, web.as_deref(), from).await, headers)
+        if let Some(replicas) = &self.site.replicas
+            && is_handed_on(&head.headers)
+        {
+            let wall = self.site.readiness.gateway().map(|gateway| gateway.wall());
+            let handed = wall.and_then(|wall| replicas.verify(head, &access, wall));
+            return (handed.map(Sender::Replica), headers);
+        }
+        let caller = access.caller(&head.headers, web.as_deref(), from).await;
+        (caller.map(Sender::Client), headers)
     }
 
     async fn serve_to(
         &self,
-        caller: &Caller,
+        sender: &Sender,
         routed: Result<Route, Rejection>,
         head: &Parts,
         body: &mut RequestBody<'_>,
@@ -92,7 +131,7 @@ impl Service {
             Err(Rejection::Path(_)) => self.router.of_group(&head.method),
             Ok(Route::Options { .. } | Route::Redirect { .. }) | Err(_) => None,
         };
-        let result = self.try_serve(routed, head, body, caller).await;
+        let result = self.try_serve(routed, head, body, sender).await;
         let undecodable =
             matches!(&result, Err(Refused { rejection: Rejection::Encoding { .. }, .. }));
         let mut response = result.unwrap_or_else(|Refused { rejection, header }| {
@@ -114,8 +153,9 @@ impl Service {
         routed: Result<Route, Rejection>,
         head: &Parts,
         body: &mut RequestBody<'_>,
-        caller: &Caller,
+        sender: &Sender,
     ) -> Result<Response, Refused> {
+        let caller = sender.caller();
         if let Ok(route) = &routed {
             self.authorize(caller, route, head)?;
         }
@@ -127,12 +167,27 @@ impl Service {
             body::check_encoding(&head.headers, body, &limits).await?;
         }
         match routed? {
+            Route::Endpoint(endpoint, group)
+                if endpoint.is_by_leader()
+                    && let Some(replicas) = &self.site.replicas =>
+            {
+                self.carry_out(replicas, endpoint, group, head, body, sender).await
+            }
             Route::Endpoint(endpoint, group) => {
                 let bounds = Bounds { limits, held: self.site.budget.reservation() };
                 let endpoints = self.router.endpoints();
                 let site = &self.site;
-                let request =
-                    Request { site, endpoints, endpoint, head, body, caller, bounds, group };
+                let request = Request {
+                    site,
+                    endpoints,
+                    endpoint,
+                    head,
+                    body,
+                    caller,
+                    bounds,
+                    group,
+                    id: None,
+                };
                 (endpoint.handler)(request).await
             }
             Route::Options { allow } => {
@@ -144,6 +199,95 @@ impl Service {
             }
             Route::Redirect { status, location, .. } => {
                 Ok(reply::redirect(&head.method, status, &location))
+            }
+        }
+    }
+
+    /// Has the replica that leads carry out a request, which may be this one.
+    async fn carry_out(
+        &self,
+        replicas: &Replicas,
+        endpoint: &'static Endpoint,
+        group: Option<PushPath>,
+        head: &Parts,
+        body: &mut RequestBody<'_>,
+        sender: &Sender,
+    ) -> Result<Response, Refused> {
+        let gateway = self.site.readiness.gateway()?;
+        let limits = self.site.options.limits;
+        let mut bounds = Bounds { limits, held: self.site.budget.reservation() };
+        let bytes = body::whole(body, &mut bounds).await?;
+        let caller = sender.caller();
+        let (id, handed) = match sender {
+            Sender::Replica(handed) => {
+                handed.check_body(&bytes)?;
+                (handed.id, true)
+            }
+            Sender::Client(_) => (new_id()?, false),
+        };
+        let is_named = matches!(endpoint.place, Place::Group);
+        let held = Held { head, body: bytes.clone(), caller, id, is_named };
+        let deadline = tokio::time::Instant::now() + LEADER_WAIT;
+        loop {
+            if !carry_out::leads(&gateway) {
+                if handed {
+                    replicas.not_taken(id);
+                    return Err(Rejection::NotLeading.into());
+                }
+                match replicas.hand_on(&gateway, &held, deadline).await? {
+                    Some(response) => return Ok(response),
+                    None => continue,
+                }
+            }
+            let Some(replica) = gateway.replica() else { return Err(Rejection::NoLeader.into()) };
+            let awaited = replica.await_request(id);
+            let leader = Replicas::leader(&gateway, deadline).await?;
+            let mut again = Full::new(bytes.clone()).map_err(Into::into);
+            let request = Request {
+                site: &self.site,
+                endpoints: self.router.endpoints(),
+                endpoint,
+                head,
+                body: &mut again,
+                caller,
+                bounds: Bounds { limits, held: self.site.budget.reservation() },
+                group: group.clone(),
+                id: Some(id),
+            };
+            let answer = tokio::time::timeout_at(deadline, (endpoint.handler)(request)).await;
+            let refused = match answer {
+                Ok(Ok(mut response)) => {
+                    let revision = carry_out::revision(&gateway);
+                    let revision = revision.map(|revision| (carry_out::REVISION, revision));
+                    response.headers_mut().extend(revision);
+                    return Ok(response);
+                }
+                Ok(Err(refused)) => refused,
+                Err(_) => return Err(Rejection::Unclear.into()),
+            };
+            if !refused.rejection.is_not_leading() {
+                return Err(refused);
+            }
+            let is_unclear = refused.rejection.is_unclear();
+            match (handed, is_unclear) {
+                // Whoever has handed it on follows the batches, too.
+                (true, true) => return Err(Rejection::HandedTwice.into()),
+                (true, false) => {
+                    replicas.not_taken(id);
+                    return Err(Rejection::NotLeading.into());
+                }
+                (false, true) if !is_named => return Err(refused),
+                (false, true) => {
+                    match Replicas::outcome(&gateway, &awaited, &leader, deadline).await {
+                        Some(true) => return Ok(carry_out::done(&gateway, &held)),
+                        Some(false) => {}
+                        None => return Err(Rejection::Unclear.into()),
+                    }
+                }
+                (false, false) => tokio::time::sleep(STEPPING_DOWN).await,
+            }
+            if tokio::time::Instant::now() >= deadline {
+                return Err(Rejection::NoLeader.into());
             }
         }
     }

@@ -8,6 +8,7 @@ pub mod labels;
 pub mod limit;
 pub mod meter;
 pub mod name;
+mod request;
 pub mod selector;
 pub mod ttl;
 pub mod validity;
@@ -23,6 +24,7 @@ pub use labels::Label;
 pub use limit::Limit;
 pub use meter::{Meter, OverBudget, Unmetered};
 pub use name::{Escaping, NameRules};
+pub use request::RequestId;
 pub use selector::Selector;
 pub use ttl::{
     AutoTtl, Clamped, LatestIntervals, Rhythm, RuleTtl, Ttl, TtlPolicy, TtlRule, TtlSource,

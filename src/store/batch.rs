@@ -11,6 +11,8 @@ pub(crate) struct Batch {
     /// Whether everything that is stored is removed before the writes are made.
     pub(crate) wipes: bool,
     pub(crate) writes: HashMap<ChunkKey, Write>,
+    /// Bytes of the frames.
+    pub(crate) frame_bytes: usize,
 }
 
 /// The change of one chunk.
@@ -18,24 +20,40 @@ pub(crate) struct Batch {
 pub(crate) struct Write {
     /// `None`: the chunk is removed.
     pub(crate) payload: Option<Bytes>,
+    /// The payload as etcd gets it, where it does.
+    pub(crate) frame: Option<Bytes>,
     /// The longest payload that may be on disk.
     pub(crate) bytes_before: Option<u32>,
 }
 
 impl Batch {
     /// Writes a chunk in place of `before`.
-    pub(crate) fn put(&mut self, key: ChunkKey, payload: Bytes, before: Option<ChunkRef>) {
-        self.write(key, Some(payload), before);
+    pub(crate) fn put(
+        &mut self,
+        key: ChunkKey,
+        payload: Bytes,
+        frame: Option<Bytes>,
+        before: Option<ChunkRef>,
+    ) {
+        self.write(key, Some(payload), frame, before);
     }
 
     /// Removes a chunk.
     pub(crate) fn remove(&mut self, key: ChunkKey, before: ChunkRef) {
-        self.write(key, None, Some(before));
+        self.write(key, None, None, Some(before));
     }
 
-    fn write(&mut self, key: ChunkKey, payload: Option<Bytes>, before: Option<ChunkRef>) {
+    fn write(
+        &mut self,
+        key: ChunkKey,
+        payload: Option<Bytes>,
+        frame: Option<Bytes>,
+        before: Option<ChunkRef>,
+    ) {
         let write = self.writes.entry(key).or_default();
-        write.payload = payload;
+        self.frame_bytes -= write.frame.as_ref().map_or(0, Bytes::len);
+        self.frame_bytes += frame.as_ref().map_or(0, Bytes::len);
+        (write.payload, write.frame) = (payload, frame);
         // An earlier write of this batch is not on disk, but to remove more than there is does no harm.
         write.bytes_before = write.bytes_before.max(before.map(|before| before.bytes));
     }
@@ -43,6 +61,7 @@ impl Batch {
     /// Removes every chunk, those of this batch included.
     pub(crate) fn wipe(&mut self) {
         self.writes.clear();
+        self.frame_bytes = 0;
         self.wipes = true;
     }
 

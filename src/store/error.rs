@@ -27,6 +27,8 @@ pub enum OpenError {
          `tidegate repair` builds a new store of that", path.display()
     )]
     Damaged { path: PathBuf, what: String },
+    #[error("cannot use the cluster {name} in etcd: {what}")]
+    Cluster { name: String, what: String },
     #[error("cannot open the store in {}", path.display())]
     Sled { path: PathBuf, source: sled::Error },
 }
@@ -45,6 +47,15 @@ pub enum CommitError {
     Sync(#[source] io::Error),
     #[error("the store is being opened again")]
     Closed,
+    /// Not committed, and never will be.
+    #[error("another replica leads")]
+    NotLeading,
+    /// It may have been committed.
+    #[error("this replica leads no longer, and whether its last batch was stored is not known")]
+    Unclear,
+    /// Not committed.
+    #[error("etcd refuses the batch: {0}")]
+    Etcd(String),
 }
 
 /// Why a store could not be closed in order. Everything that was synced is safe.
@@ -77,8 +88,23 @@ impl CommitError {
         match self {
             Self::StorageFull => true,
             Self::Sync(source) => source.kind() == io::ErrorKind::StorageFull,
-            Self::Apply(_) | Self::Flush(_) | Self::Closed => false,
+            Self::Apply(_)
+            | Self::Flush(_)
+            | Self::Closed
+            | Self::NotLeading
+            | Self::Unclear
+            | Self::Etcd(_) => false,
         }
+    }
+
+    /// Whether another replica is to be asked.
+    pub fn is_not_leading(&self) -> bool {
+        matches!(self, Self::NotLeading | Self::Unclear)
+    }
+
+    /// Whether it may have been committed all the same.
+    pub fn is_unclear(&self) -> bool {
+        matches!(self, Self::Unclear)
     }
 
     /// Whether the kernel may have dropped what it could not write, so that what is read from the

@@ -98,6 +98,12 @@ pub(super) fn assemble(number: u64, chunks: Vec<Chunk>) -> Result<Assembled, Str
     Ok(Assembled { group, head: head_ref, chunks: counts, tombstone })
 }
 
+/// The grouping key in a head.
+pub(super) fn key_of(head: Bytes) -> Result<GroupingKey, String> {
+    let record = GroupRecord::decode(head).map_err(|error| error.to_string())?;
+    GroupingKey::from_bytes(&record.key).map_err(|error| error.to_string())
+}
+
 /// The families in the head of a group, or in a chunk of its families.
 pub(super) fn families_of(chunk: u32, payload: Bytes) -> Result<Vec<FamilyRecord>, String> {
     let families = match chunk {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::commit::StageError;
 use super::error::ReadError;
 use super::family::EncodedFamily;
 use super::group::Removal;
@@ -43,7 +44,7 @@ impl StagedGroups for MapGroups {
         key: &GroupingKey,
         state: &GroupState,
         families: FamiliesChange<'_>,
-    ) -> Result<u64, ReadError> {
+    ) -> Result<u64, StageError> {
         let before = self.groups.get(&number);
         let before = || before.map(|group| group.families.clone()).unwrap_or_default();
         let (mut kept, new) = match families {

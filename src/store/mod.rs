@@ -3,7 +3,7 @@
 //! It is spoken to in groups and families: [`Writer`] stages changes of groups and commits them batch
 //! by batch, [`Store::load`] and [`Store::read`] give groups. Inside, a group is a few chunks, each a
 //! message of `record`; `layout` decides which family lies in which, `catalog` remembers that, and
-//! `sled` keeps chunks as pieces in a file.
+//! `sled` keeps chunks as pieces in a file, `etcd` as keys that replicas share.
 //!
 //! Promises
 //! - When [`Store::sync`] has returned `Ok`, the batches applied before it survive a crash of this
@@ -20,7 +20,10 @@
 mod batch;
 mod catalog;
 mod chunk;
+mod commit;
+mod engine;
 pub mod error;
+pub mod etcd;
 mod family;
 mod group;
 mod layout;
@@ -32,7 +35,9 @@ mod sled;
 mod writer;
 
 pub use self::sled::schema::SCHEMA_VERSION;
-pub use self::sled::{ImportState, Lost, Options, Store};
+pub use self::sled::{ImportState, Lost, Options};
+pub use commit::{Commit, StageError};
+pub use engine::Store;
 pub use error::{CloseError, CommitError, OpenError, ReadError};
 pub use family::{DecodeError, EncodedFamily, FamilyHeader};
 pub use group::{Removal, StoredGroup};

@@ -16,7 +16,7 @@ use super::error::{CloseError, CommitError, OpenError};
 use super::group::assemble;
 use super::sled::piece::{self, Chunks, Joined};
 use super::sled::schema::{self, StoredVersion};
-use super::sled::{ALIVE_KEY, CLOCK_OFFSET_KEY, Opened, Options, Store, TOTALS, lock, seal};
+use super::sled::{ALIVE_KEY, CLOCK_OFFSET_KEY, Opened, Options, SledStore, TOTALS, lock, seal};
 use crate::time::UnixNanos;
 
 /// Groups, chunks and damage that were found in a store.
@@ -54,12 +54,12 @@ pub fn verify(options: &Options) -> Result<Salvaged, OpenError> {
 
 /// Writes all groups that are whole to a new store, with their numbers. `at`: the wall time.
 pub fn repair(from: &Options, to: &Options, at: UnixNanos) -> Result<Salvaged, RepairError> {
-    let new = Store::open(to)?;
+    let new = SledStore::open(to)?;
     let (mut batch, mut staged, mut counts) = (Batch::default(), 0, (0, 0));
     let mut failed = None;
     let (salvaged, kept) = salvage(from, &mut |Whole { chunks, is_removed }| {
         for Chunk { key, payload } in chunks {
-            batch.put(key, payload, None);
+            batch.put(key, payload, None, None);
         }
         counts.0 += u64::from(!is_removed);
         counts.1 += u64::from(is_removed);

@@ -11,10 +11,10 @@ use tempfile::TempDir;
 
 use super::chunk::ChunkKey;
 use super::map::MapGroups;
-use super::sled::piece;
+use super::sled::{SledStore, piece};
 use super::*;
 use crate::model::{GroupState, GroupingKey, Label, MetricType, RemovalReason};
-use crate::time::{UnixMillis, UnixNanos};
+use crate::time::{Moment, UnixMillis, UnixNanos};
 
 /// A store in a folder of its own.
 struct Folder(TempDir);
@@ -78,6 +78,19 @@ fn key(group: u64) -> GroupingKey {
     GroupingKey::new(vec![Label::new("job", group.to_string())]).unwrap()
 }
 
+/// The engine of a store that lies in a folder.
+fn sled(store: &Store) -> &SledStore {
+    match store {
+        Store::Sled(store) => store,
+        Store::Etcd(_) => panic!("it lies in a folder"),
+    }
+}
+
+fn at(wall_ns: i64) -> Commit {
+    let at = Moment { now: UnixMillis(0), wall: UnixNanos(wall_ns) };
+    Commit { at, ..Commit::default() }
+}
+
 fn state(pushes: u64) -> GroupState {
     GroupState { pushes, ..GroupState::new(UnixNanos(1), UnixMillis(2)) }
 }
@@ -111,7 +124,7 @@ fn put(store: &Arc<Store>, group: u64, bytes: usize, fill: u8) {
     let family = family("f", bytes, fill);
     let families = FamiliesChange::Replace(vec![&family]);
     writer.put(group, &key(group), &state(1), families).unwrap();
-    writer.commit(UnixNanos(5)).unwrap();
+    writer.commit(&at(5)).unwrap();
 }
 
 fn load(store: &Store) -> Result<Vec<StoredGroup>, OpenError> {
@@ -124,7 +137,7 @@ fn numbers(store: &Store) -> Vec<u64> {
 
 /// Pieces in the store, without that of the totals.
 fn pieces(store: &Store) -> usize {
-    store.groups_tree().len() - 1
+    sled(store).groups_tree().len() - 1
 }
 
 #[test]
@@ -140,13 +153,13 @@ fn staged_changes_are_read_before_what_is_stored() {
         assert_eq!(read(&writer).as_ref(), Some(family));
     }
     assert_eq!(store.read(1).unwrap(), None, "nothing is applied yet");
-    writer.commit(UnixNanos(5)).unwrap();
+    writer.commit(&at(5)).unwrap();
     assert!(writer.is_empty());
     assert_eq!(store.read(1).unwrap().unwrap().families, [one]);
     writer.purge(1);
     assert_eq!(read(&writer), None);
     assert!(!writer.is_empty());
-    writer.commit(UnixNanos(5)).unwrap();
+    writer.commit(&at(5)).unwrap();
     assert_eq!((store.read(1).unwrap(), pieces(&store)), (None, 0));
 }
 
@@ -159,14 +172,14 @@ fn a_deletion_of_everything_that_was_not_synced_may_be_lost_but_not_half() {
     writer.wipe();
     let new = family("f", 10, 2);
     writer.put(2, &key(2), &state(1), FamiliesChange::Replace(vec![&new])).unwrap();
-    writer.commit(UnixNanos(5)).unwrap();
+    writer.commit(&at(5)).unwrap();
     drop(writer);
     assert_eq!(numbers(&store), [2]);
     store.sync().unwrap();
     // Not reclaimed: the rest of the old tree goes when the store is opened.
     let store = folder.reopen(store);
     assert_eq!(numbers(&store), [2]);
-    assert_eq!(store.groups_trees(), 1);
+    assert_eq!(sled(&store).groups_trees(), 1);
 }
 
 /// As many chunks as it takes, and no others.
@@ -180,7 +193,7 @@ fn a_change_of_few_families_of_a_wide_group_writes_few_chunks() {
     writer.put(1, &key(1), &state(1), change).unwrap();
     let all = writer.staged_chunks();
     assert!(all > 20, "{all}");
-    writer.commit(UnixNanos(5)).unwrap();
+    writer.commit(&at(5)).unwrap();
     let few = |names: &[&str]| names.iter().map(|name| family(name, 100, 2)).collect::<Vec<_>>();
     let many: Vec<_> = (0..100).map(|n| family(&format!("more_{n}"), 100, 2)).collect();
     for (families, most) in
@@ -190,14 +203,14 @@ fn a_change_of_few_families_of_a_wide_group_writes_few_chunks() {
         writer.put(1, &key(1), &state(1), change).unwrap();
         let chunks = writer.staged_chunks();
         assert!((1..=most).contains(&chunks), "{chunks} chunks for {} families", families.len());
-        writer.commit(UnixNanos(5)).unwrap();
+        writer.commit(&at(5)).unwrap();
         for family in &families {
             assert_eq!(writer.family(1, family.name()).unwrap().as_ref(), Some(family));
         }
     }
     writer.put(1, &key(1), &state(2), FamiliesChange::Keep).unwrap();
     assert_eq!(writer.staged_chunks(), 1, "the head alone");
-    writer.commit(UnixNanos(5)).unwrap();
+    writer.commit(&at(5)).unwrap();
     let group = store.read(1).unwrap().unwrap();
     assert_eq!((group.families.len(), group.state.pushes), (1101, 2));
 }
@@ -506,7 +519,7 @@ proptest! {
                 }
                 Op::Rewrite => writer.rewrite().unwrap(),
                 Op::Commit | Op::Reopen => {
-                    writer.commit(UnixNanos(5)).unwrap();
+                    writer.commit(&at(5)).unwrap();
                     store.sync().unwrap();
                     if matches!(op, Op::Reopen) {
                         drop(writer);

@@ -4,21 +4,26 @@ use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::mem;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use hashbrown::HashSet;
+use prost::Message as _;
+use tokio_util::sync::CancellationToken;
 
 use super::batch::Batch;
 use super::catalog::{self, Catalog};
 use super::chunk::{ChunkKey, HEAD, TOMBSTONE};
+use super::commit::{Commit, StageError};
+use super::engine::Store;
 use super::error::{CommitError, OpenError, ReadError};
+use super::etcd;
+use super::etcd::{Feed, Followed};
 use super::family::EncodedFamily;
 use super::group::{Removal, StoredGroup, families_of, head_record, payload, tombstone_of};
 use super::layout::{self, Page};
 use super::record::{ChunkRecord, FamilyRecord};
-use super::sled::Store;
 use crate::model::{GroupState, GroupingKey};
-use crate::time::UnixNanos;
 
 /// Groups, as all that was staged so far leaves them. [`Writer`] keeps them in a store.
 pub trait StagedGroups {
@@ -30,7 +35,7 @@ pub trait StagedGroups {
         key: &GroupingKey,
         state: &GroupState,
         families: FamiliesChange<'_>,
-    ) -> Result<u64, ReadError>;
+    ) -> Result<u64, StageError>;
 
     /// Stages that a group is removed but kept, so that it can be restored. Returns the bytes that it
     /// then takes.
@@ -69,6 +74,14 @@ pub struct Writer {
     batch: Batch,
 }
 
+/// A chunk of families that is to be written.
+struct Written<'a> {
+    key: ChunkKey,
+    families: Vec<&'a FamilyRecord>,
+    payload: Bytes,
+    frame: Option<Bytes>,
+}
+
 impl Writer {
     /// Loads all groups of a store, and gives each to `each`.
     pub fn load<E: From<OpenError>>(
@@ -89,12 +102,76 @@ impl Writer {
         self.batch.is_empty()
     }
 
+    /// Whether other replicas share the store.
+    pub fn is_shared(&self) -> bool {
+        self.store.shared().is_some()
+    }
+
+    /// Whether no more should be staged before it is committed.
+    pub fn is_full(&self) -> bool {
+        let writes = self.batch.writes.len();
+        self.batch.frame_bytes + writes * etcd::WRITE_BYTES >= etcd::BATCH_BYTES
+            || self.store.shared().is_some() && writes >= etcd::BATCH_WRITES
+    }
+
     /// Applies all that is staged as one batch, whole or not at all; durable after the next
-    /// [`Store::sync`]. `at`: the wall time of it. After an error the store is to be opened again, and
-    /// loaded anew.
-    pub fn commit(&mut self, at: UnixNanos) -> Result<(), CommitError> {
+    /// [`Store::sync`]. After an error the store is to be opened again, and loaded anew.
+    pub fn commit(&mut self, commit: &Commit) -> Result<(), CommitError> {
         let (groups, removed) = self.catalog.counts();
-        self.store.apply(&mem::take(&mut self.batch), (groups, removed), at)
+        self.store.apply(&mem::take(&mut self.batch), (groups, removed), commit)
+    }
+
+    /// Waits for changes that others commit to a store that is shared, at most for this time, and
+    /// returns them. Only while nothing is staged. Blocks.
+    pub fn follow(
+        &mut self,
+        feed: &mut Feed,
+        stop: &CancellationToken,
+        wait: Duration,
+    ) -> Result<Vec<Followed>, OpenError> {
+        match &*self.store {
+            Store::Sled(_) => Ok(Vec::new()),
+            Store::Etcd(store) => store.follow(feed, &mut self.catalog, stop, wait),
+        }
+    }
+
+    /// The frame of a chunk, where the store takes such.
+    fn frame(&self, key: ChunkKey, payload: &[u8]) -> Option<Bytes> {
+        self.store.shared().map(|store| store.pack(key, payload))
+    }
+
+    /// Pages as they are to be written, if that is not more than a batch can have.
+    fn written<'a>(
+        &self,
+        number: u64,
+        pages: Vec<Page<'a>>,
+        inline: &[&FamilyRecord],
+    ) -> Result<Vec<Written<'a>>, StageError> {
+        /// For the head without its families.
+        const HEAD_BYTES: usize = 64 << 10;
+        let written: Vec<_> = pages
+            .into_iter()
+            .map(|Page { number: chunk, families }| {
+                let payload = payload(&ChunkRecord::default(), &families);
+                let key = ChunkKey { group: number, chunk };
+                let frame = self.frame(key, &payload);
+                Written { key, families, payload, frame }
+            })
+            .collect();
+        if self.store.shared().is_some() {
+            let frames = written.iter().filter_map(|written| written.frame.as_ref());
+            let inline: usize = inline.iter().map(|family| family.encoded_len()).sum();
+            let chunks = written.len() + 1;
+            let bytes = frames.map(Bytes::len).sum::<usize>()
+                + inline
+                + chunks * etcd::WRITE_BYTES
+                + HEAD_BYTES;
+            let (bytes_max, chunks_max) = (etcd::COMMAND_BYTES_MAX, etcd::COMMAND_WRITES_MAX);
+            if bytes > bytes_max || chunks > chunks_max {
+                return Err(StageError::TooLarge { bytes, bytes_max, chunks, chunks_max });
+            }
+        }
+        Ok(written)
     }
 
     /// How many chunks are staged.
@@ -141,14 +218,15 @@ impl Writer {
         key: &GroupingKey,
         state: &GroupState,
         families: Vec<&FamilyRecord>,
-    ) -> u64 {
+    ) -> Result<u64, StageError> {
         let mut pages = layout::whole(families);
         let end = pages.last().map_or(HEAD, |page| page.number) + 1;
+        let inline = pages.remove(0).families;
+        let pages = self.written(number, pages, &inline)?;
         for before in self.catalog.entry(number).0.cut_chunks(end) {
             self.batch.remove(ChunkKey { group: number, chunk: before.number }, before);
         }
-        let inline = pages.remove(0).families;
-        self.put_pages(number, key, state, &inline, pages)
+        Ok(self.put_pages(number, key, state, &inline, pages))
     }
 
     /// Stages pages of a group, and the head that vouches for them. Returns the bytes of the group.
@@ -158,23 +236,23 @@ impl Writer {
         key: &GroupingKey,
         state: &GroupState,
         inline: &[&FamilyRecord],
-        pages: Vec<Page<'_>>,
+        pages: Vec<Written<'_>>,
     ) -> u64 {
         let (entry, hasher) = self.catalog.entry(number);
-        for Page { number: chunk, families } in pages {
-            let payload = payload(&ChunkRecord::default(), &families);
-            let chunk_key = ChunkKey { group: number, chunk };
-            let before = entry.set_chunk(chunk_key.to_ref(&payload));
+        for Written { key, families, payload, frame } in pages {
+            let before = entry.set_chunk(key.to_ref(&payload));
             for family in families {
-                entry.put_place(hasher, &family.name, chunk);
+                entry.put_place(hasher, &family.name, key.chunk);
             }
-            self.batch.put(chunk_key, payload, before);
+            self.batch.put(key, payload, frame, before);
         }
         let payload = payload(&head_record(key, state, entry.chunks()), inline);
         let head_key = ChunkKey { group: number, chunk: HEAD };
         let before = entry.set_head(head_key.to_ref(&payload));
-        self.batch.put(head_key, payload, before);
-        entry.bytes()
+        let bytes = entry.bytes();
+        let frame = self.frame(head_key, &payload);
+        self.batch.put(head_key, payload, frame, before);
+        bytes
     }
 
     /// Stages families of a group whose families lie in chunks, beside those that it has.
@@ -184,7 +262,7 @@ impl Writer {
         key: &GroupingKey,
         state: &GroupState,
         new: &[&EncodedFamily],
-    ) -> Result<u64, ReadError> {
+    ) -> Result<u64, StageError> {
         let last = self.catalog.get(number).and_then(|entry| entry.chunks().last());
         // New families go where there is room, to the end.
         let end = last.map_or(HEAD + 1, |chunk| chunk.number);
@@ -215,6 +293,7 @@ impl Writer {
             .into_iter()
             .flat_map(|(chunk, families)| layout::changed(chunk, families, &mut free))
             .collect();
+        let pages = self.written(number, pages, &[])?;
         let (entry, hasher) = self.catalog.entry(number);
         for (chunk, families) in &before {
             entry.forget_places(hasher, families, *chunk);
@@ -230,11 +309,11 @@ impl StagedGroups for Writer {
         key: &GroupingKey,
         state: &GroupState,
         families: FamiliesChange<'_>,
-    ) -> Result<u64, ReadError> {
+    ) -> Result<u64, StageError> {
         match families {
             FamiliesChange::Replace(families) => {
                 let families = families.into_iter().map(|family| &family.0).collect();
-                Ok(self.put_whole(number, key, state, families))
+                self.put_whole(number, key, state, families)
             }
             FamiliesChange::Keep => {
                 let inline = self.inline(number)?;
@@ -249,7 +328,7 @@ impl StagedGroups for Writer {
                 let inline = self.inline(number)?;
                 let kept = inline.iter().filter(|family| !names.contains(family.name.as_str()));
                 let families = kept.chain(new.iter().map(|family| &family.0)).collect();
-                Ok(self.put_whole(number, key, state, families))
+                self.put_whole(number, key, state, families)
             }
         }
     }
@@ -258,7 +337,8 @@ impl StagedGroups for Writer {
         let key = ChunkKey { group: number, chunk: TOMBSTONE };
         let payload = tombstone_of(removal);
         let before = self.catalog.set_tombstone(number, key.to_ref(&payload));
-        self.batch.put(key, payload, before);
+        let frame = self.frame(key, &payload);
+        self.batch.put(key, payload, frame, before);
         self.catalog.get(number).map_or(0, catalog::Entry::bytes)
     }
 
@@ -283,7 +363,8 @@ impl StagedGroups for Writer {
         let stays = read.collect::<Result<Vec<_>, _>>()?;
         self.batch.wipe();
         for (key, payload) in stays {
-            self.batch.put(key, payload, None);
+            let frame = self.frame(key, &payload);
+            self.batch.put(key, payload, frame, None);
         }
         Ok(())
     }

@@ -1,6 +1,7 @@
 //! Work that goes on beside the requests: a set of named tasks, of which the first to fail ends the
 //! process. A gateway whose reaper died quietly would be worse than one that exits.
 
+pub mod beat;
 pub mod reaper;
 pub mod sampler;
 pub mod supervisor;

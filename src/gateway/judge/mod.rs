@@ -347,8 +347,23 @@ impl Judge {
         }
         self.policy.ttl = Arc::clone(policy);
         let next = from + (RULES_ASKED_MAX / (policy.rules.len() + 1)).max(1);
+        self.decide_in(stage, from..next, at);
+        (next < self.index.group_ids_end()).then_some(next)
+    }
+
+    /// Decides by the policy that another replica has put into force, on all groups at once: what has
+    /// expired by the old one was removed before.
+    pub fn adopt_policy(&mut self, policy: &Arc<TtlPolicy>, at: Moment) -> Vec<Change> {
+        self.policy.ttl = Arc::clone(policy);
+        let mut stage = Stage::default();
+        self.decide_in(&mut stage, 0..self.index.group_ids_end(), at);
+        stage.changes
+    }
+
+    /// Decides anew on the groups with these numbers whose TTL comes from the settings.
+    fn decide_in(&mut self, stage: &mut Stage, groups: std::ops::Range<usize>, at: Moment) {
         let mut changed = Vec::new();
-        for (id, group) in self.index.groups_in(from..next) {
+        for (id, group) in self.index.groups_in(groups) {
             if matches!(group.state.ttl_source, TtlSource::Rule | TtlSource::Default) {
                 let mut state = (*group.state).clone();
                 self.policy.decide_for(&group.key, &mut state);
@@ -360,7 +375,6 @@ impl Judge {
         for (id, state) in changed {
             self.publish_state(stage, id, state, at);
         }
-        (next < self.index.group_ids_end()).then_some(next)
     }
 
     /// Gives a group another state in index and view.

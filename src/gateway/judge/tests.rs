@@ -87,6 +87,7 @@ impl Bench {
             )
             .unwrap(),
             waited: false,
+            request: None,
             meter: None,
             lenient: self.lenient,
             origin: Origin::Pushed,
@@ -412,6 +413,7 @@ fn no_command_removes_more_than_some_of_what_has_expired() {
         lenient: false,
         origin: Origin::Pushed,
         waited: false,
+        request: None,
         meter: None,
         key,
     });
@@ -576,6 +578,7 @@ fn a_group_that_cannot_be_read_fails_the_push_and_changes_nothing() {
         families: prepare(&key, bench.hasher, rules(&bench.judge, false), families, &mut Unmetered)
             .unwrap(),
         waited: false,
+        request: None,
         meter: None,
         lenient: false,
         origin: Origin::Pushed,

@@ -7,6 +7,7 @@
 //! Where the store cannot be written, what waits is answered so, and both begin anew once it can
 //! (`outage`).
 
+mod follow;
 mod outage;
 mod pulse;
 mod queue;
@@ -17,6 +18,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use tokio::sync::{oneshot, watch};
 
 use crate::gateway::command::{Command, Reply};
@@ -25,13 +27,15 @@ use crate::gateway::events::{EventKind, EventLog};
 use crate::gateway::history::RemovedGroup;
 use crate::gateway::judge::{Judge, Stage, Verdict};
 use crate::gateway::options::Sync;
+use crate::gateway::replica::Replica;
 use crate::gateway::view::{Change, View};
-use crate::model::{GroupingKey, Meter, RemovalReason};
-use crate::store::{CommitError, OpenError, Store, Writer};
+use crate::model::{GroupingKey, Meter, Policy, RemovalReason, RequestId, TtlPolicy};
+use crate::store::{Commit, CommitError, OpenError, Store, Writer};
 use crate::telemetry::metrics::SelfMetrics;
 use crate::time::{Clock, Moment, UnixMillis, UnixNanos};
 use queue::{Next, Slow};
 
+pub(super) use follow::{Following, SharedClock};
 pub(super) use pulse::{Pulse, Watched};
 pub(super) use queue::Queue;
 
@@ -56,6 +60,8 @@ pub(super) struct Lane {
     pub(super) clock_offset_ms: i64,
     pub(super) pulse: Arc<Pulse>,
     pub(super) committer: Committer,
+    /// Where replicas share the store.
+    pub(super) following: Option<Following>,
 }
 
 /// The state of the committer.
@@ -68,6 +74,10 @@ pub(super) struct Committer {
     pub(super) next_deadline: watch::Sender<UnixMillis>,
     pub(super) sync: Sync,
     pub(super) pulse: Arc<Pulse>,
+    /// The policy with which pushes are prepared.
+    pub(super) policy: Arc<RwLock<Policy>>,
+    /// Told of each batch that is in memory, where replicas share the store.
+    pub(super) replica: Option<Arc<Replica>>,
 }
 
 /// Commands that were judged and are not applied yet.
@@ -83,6 +93,10 @@ struct Staged {
     at: Option<Moment>,
     /// Whether there is a large push among them.
     has_large: bool,
+    /// The requests whose changes are among them.
+    requests: Vec<Bytes>,
+    /// The policy that is in force with them, and the name of its proposal.
+    policy: Option<(Arc<TtlPolicy>, Bytes)>,
 }
 
 /// A batch in the store, not yet synced.
@@ -95,6 +109,7 @@ struct Applied {
     at: UnixMillis,
     /// Whether there is anything to sync.
     wrote: bool,
+    policy: Option<Arc<TtlPolicy>>,
 }
 
 /// A running lane.
@@ -111,6 +126,8 @@ pub enum LaneError {
     Commit(#[source] Arc<CommitError>),
     #[error("the store cannot be opened again after a commit had failed")]
     Reopen(#[source] OpenError),
+    #[error("the changes of other replicas cannot be followed")]
+    Follow(#[source] OpenError),
     #[error("the write lane panicked")]
     Panicked,
     #[error("cannot start the thread of the write lane")]
@@ -181,18 +198,26 @@ impl LaneHandle {
 }
 
 impl Lane {
-    /// Works until the queue is closed, and begins anew after each outage of the store.
+    /// Works until the queue is closed, and begins anew after each outage of the store. Where replicas
+    /// share the store, follows while another leads.
     fn run(mut self) -> Result<(), LaneError> {
-        while let Err(error) = self.work() {
-            outage::overcome(&mut self, error)?;
+        loop {
+            if !self.follow()? {
+                return Ok(());
+            }
+            match self.work() {
+                Ok(()) => return Ok(()),
+                Err(error) if error.is_not_leading() => self.step_down(&error)?,
+                Err(error) => outage::overcome(&mut self, error)?,
+            }
         }
-        Ok(())
     }
 
     /// Works until the queue is closed, or until a commit fails. Then the queue takes nothing in, all
     /// that was on its way is answered, and the judge is ahead of the store.
     fn work(&mut self) -> Result<(), Arc<CommitError>> {
-        let Self { judge, writer, queue, clock, clock_offset_ms, pulse, committer } = self;
+        let Self { judge, writer, queue, clock, clock_offset_ms, pulse, committer, following } =
+            self;
         let (committer, queue): (&Committer, &Arc<Queue>) = (committer, queue);
         let mut kept_time = KeptTime { offset_ms: clock_offset_ms, alive: UnixMillis(0) };
         let store = &*committer.store;
@@ -205,13 +230,25 @@ impl Lane {
             });
             let mut commands = Vec::new();
             let mut staged = Staged::default();
+            // The first leader's is that of all.
+            if store.shared().is_some_and(|shared| shared.policy().is_none()) {
+                staged.policy = Some((Arc::clone(&judge.policy.ttl), Bytes::new()));
+            }
             let result = loop {
                 let count = staged.count(writer);
-                let next = queue.next(count, staged.has_large, BATCH_COMMANDS_MAX, &mut commands);
+                // Nothing is judged for a batch that is full.
+                let max = if writer.is_full() { count } else { BATCH_COMMANDS_MAX };
+                let next = queue.next(count, staged.has_large, max, &mut commands);
                 let stops = match next {
                     Next::Judge => {
+                        let offset_ms = match following {
+                            None => clock.offset_ms(),
+                            // Of all replicas.
+                            Some(_) => *kept_time.offset_ms,
+                        };
+                        let shared = following.is_some();
                         let later =
-                            staged.judge(judge, writer, clock.offset_ms(), pulse, &mut commands);
+                            staged.judge(judge, writer, offset_ms, shared, pulse, &mut commands);
                         queue.put_back(later);
                         continue;
                     }
@@ -223,8 +260,10 @@ impl Lane {
                     }
                 };
                 let busy = pulse.busy("writing a batch to the store", None);
-                let kept = kept_time.keep(store, &**clock, stops);
-                let applied = kept.and_then(|()| staged.apply(judge, writer));
+                let leads = following.as_mut().map_or(Ok(()), |it| it.look_after(store, queue));
+                let kept = leads.and_then(|()| kept_time.keep(store, &**clock, stops));
+                let offset_ms = *kept_time.offset_ms;
+                let applied = kept.and_then(|()| staged.apply(judge, writer, offset_ms));
                 drop(busy);
                 let batch = match applied {
                     Ok(batch) => batch,
@@ -262,16 +301,21 @@ impl Staged {
         judge: &mut Judge,
         writer: &mut Writer,
         offset_ms: i64,
+        shared: bool,
         pulse: &Pulse,
         commands: &mut Vec<(Moment, Command)>,
     ) -> Slow {
         self.began.get_or_insert_with(Instant::now);
         let stage = &mut self.stage;
         let mut later = Slow::default();
-        for (at, command) in commands.drain(..) {
-            if later.is_before(&command) {
+        for (mut at, command) in commands.drain(..) {
+            if writer.is_full() || later.is_before(&command) {
                 later.push(at, command);
                 continue;
+            }
+            if shared {
+                // The other replicas have the offset, too, and come to the same deadlines for people.
+                at.wall = at.now.to_wall(offset_ms);
             }
             let _busy = pulse.busy(command.as_str(), command.key());
             self.has_large |= command.is_large();
@@ -281,6 +325,7 @@ impl Staged {
                     let key = push.key.clone();
                     let mut push = push;
                     let meter = push.meter.take();
+                    let request = push.request;
                     let result = match judge.push(writer, stage, push, at) {
                         Verdict::Done(result) => result,
                         Verdict::Later(mut push) => {
@@ -297,10 +342,14 @@ impl Staged {
                         Err(error) => EventKind::refused(&error.to_string()),
                     };
                     self.happened.push((at.wall, key, what));
+                    if result.is_ok() {
+                        self.requests.extend(request.map(named));
+                    }
                     Answer::Push(reply, result, meter)
                 }
-                Command::Delete(key, reply) => {
+                Command::Delete(key, request, reply) => {
                     judge.delete(writer, stage, &key, at);
+                    self.requests.extend(request.map(named));
                     Answer::Done(reply)
                 }
                 Command::Wipe(reply) => {
@@ -312,9 +361,13 @@ impl Staged {
                     let changed = judge.change(writer, stage, keys, operation, at);
                     Answer::Changed(reply, changed)
                 }
-                Command::SetPolicy(policy, from, reply) => {
-                    if let Some(next) = judge.set_policy(writer, stage, &policy, from, at) {
-                        later.push(at, Command::SetPolicy(policy, next, reply));
+                Command::SetPolicy(policy, from, name, reply) => {
+                    let next = judge.set_policy(writer, stage, &policy, from, at);
+                    if Arc::ptr_eq(&judge.policy.ttl, &policy) && from == 0 {
+                        self.policy = Some((Arc::clone(&policy), name.clone()));
+                    }
+                    if let Some(next) = next {
+                        later.push(at, Command::SetPolicy(policy, next, name, reply));
                         continue;
                     }
                     Answer::Done(reply)
@@ -323,6 +376,7 @@ impl Staged {
                     judge.reap(writer, stage, at);
                     Answer::Done(reply)
                 }
+                Command::Beat(reply) => Answer::Done(reply),
             };
             self.answers.push(answer);
         }
@@ -330,19 +384,37 @@ impl Staged {
     }
 
     /// Applies what is staged as one batch, and leaves nothing staged; where that fails, the answers.
-    fn apply(&mut self, judge: &mut Judge, writer: &mut Writer) -> Result<Applied, CommitError> {
+    fn apply(
+        &mut self,
+        judge: &mut Judge,
+        writer: &mut Writer,
+        offset_ms: i64,
+    ) -> Result<Applied, CommitError> {
         judge.finish(&mut self.stage);
-        let wrote = !writer.is_empty();
-        let at = self.at;
+        // Of a store that is shared, a batch that changes nothing shows that its answers still hold.
+        let wrote = !writer.is_empty() || writer.is_shared();
+        let at = self.at.unwrap_or_default();
         if wrote {
-            writer.commit(at.map_or(UnixNanos(0), |at| at.wall))?;
+            let policy = self.policy.as_ref();
+            writer.commit(&Commit {
+                at,
+                offset_ms,
+                next: judge.index.next(),
+                requests: mem::take(&mut self.requests),
+                policy: policy.map(|(policy, name)| ((**policy).clone(), name.clone())),
+            })?;
         }
-        let Self { stage, happened, answers, began, .. } = mem::take(self);
+        let Self { stage, happened, answers, began, policy, .. } = mem::take(self);
         let Stage { changes, removed, .. } = stage;
         let began = began.unwrap_or_else(Instant::now);
-        let at = at.map_or(UnixMillis(0), |at| at.now);
-        Ok(Applied { changes, removed, happened, answers, began, at, wrote })
+        let policy = policy.map(|(policy, _)| policy);
+        Ok(Applied { changes, removed, happened, answers, began, at: at.now, wrote, policy })
     }
+}
+
+/// A request as a batch names it.
+fn named(request: RequestId) -> Bytes {
+    Bytes::copy_from_slice(&request.0)
 }
 
 /// The clock as the store has it.
@@ -366,7 +438,6 @@ impl KeptTime<'_> {
             let by_ms = *self.offset_ms - offset;
             tracing::warn!(by_ms, "the host clock was set; deadlines stay where they were");
             store.keep_clock_offset_ms(offset)?;
-            store.sync()?;
             *self.offset_ms = offset;
         }
         Ok(())
@@ -446,13 +517,19 @@ impl Committer {
 
     /// Makes a durable batch visible, and answers.
     fn publish(&self, batch: Applied) {
-        let Applied { changes, removed, happened, answers, began, at, wrote } = batch;
+        let Applied { changes, removed, happened, answers, began, at, wrote, policy } = batch;
         let mut view = self.view.write().unwrap_or_else(PoisonError::into_inner);
         for change in changes {
             view.publish(change);
         }
         let next = view.next_deadline();
         drop(view);
+        if let Some(policy) = policy {
+            self.policy.write().unwrap_or_else(PoisonError::into_inner).ttl = policy;
+        }
+        if let (Some(replica), Some(shared)) = (&self.replica, self.store.shared()) {
+            replica.has(shared.batch_revision(), &[]);
+        }
         if wrote {
             self.metrics.committed(began.elapsed(), answers.len());
         }

@@ -35,9 +35,13 @@ pub(super) fn overcome(lane: &mut Lane, error: Arc<CommitError>) -> Result<(), L
             return Err(LaneError::Commit(error));
         }
         retry = RETRY_MAX.min(retry * 2);
-        let failed = match reopen(lane, &error) {
+        let failed = match begin_anew(lane, error.is_suspect()) {
             Ok(()) => break,
-            Err(failed @ (OpenError::Damaged { .. } | OpenError::Newer { .. })) => {
+            Err(
+                failed @ (OpenError::Damaged { .. }
+                | OpenError::Newer { .. }
+                | OpenError::Cluster { .. }),
+            ) => {
                 return Err(LaneError::Reopen(failed));
             }
             Err(failed) => failed,
@@ -56,9 +60,9 @@ pub(super) fn overcome(lane: &mut Lane, error: Arc<CommitError>) -> Result<(), L
 }
 
 /// Opens the store again, and begins anew with what it has.
-fn reopen(lane: &mut Lane, error: &CommitError) -> Result<(), OpenError> {
+pub(super) fn begin_anew(lane: &mut Lane, suspect: bool) -> Result<(), OpenError> {
     let committer = &lane.committer;
-    committer.store.reopen(error.is_suspect())?;
+    committer.store.reopen(suspect)?;
     let options = lane.judge.options();
     let (state, writer, _) = State::load(&committer.store, options, lane.clock.moment())?;
     let State { judge, mut view } = state;

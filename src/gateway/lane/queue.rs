@@ -5,6 +5,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use hashbrown::HashMap;
+use tokio_util::sync::CancellationToken;
 
 use crate::gateway::command::{Command, HeldUp};
 use crate::gateway::error::Fault;
@@ -24,6 +25,8 @@ pub(in crate::gateway) struct Queue {
     clock: Arc<dyn Clock>,
     /// When full, a push is answered "busy" at once rather than kept waiting behind a slow disk.
     capacity: usize,
+    /// Cancelled once it is closed.
+    closing: CancellationToken,
 }
 
 #[derive(Debug)]
@@ -129,7 +132,8 @@ impl Queue {
             failing: None,
             committer_idle: true,
         };
-        Self { state: Mutex::new(state), filled: Condvar::new(), clock, capacity }
+        let closing = CancellationToken::new();
+        Self { state: Mutex::new(state), filled: Condvar::new(), clock, capacity, closing }
     }
 
     /// Accepts a command.
@@ -194,7 +198,13 @@ impl Queue {
     /// Accepts no more commands; what waits is still carried out.
     pub(in crate::gateway) fn close(&self) {
         self.lock().closed = true;
+        self.closing.cancel();
         self.filled.notify_one();
+    }
+
+    /// Cancelled once the queue is closed.
+    pub(in crate::gateway) fn closing(&self) -> &CancellationToken {
+        &self.closing
     }
 
     /// Accepts no commands for now, and answers those that wait: nothing can be committed.
@@ -208,6 +218,11 @@ impl Queue {
         for (_, command) in commands.into_iter().chain(slow) {
             command.fail(Fault::Commit(Arc::clone(error)));
         }
+    }
+
+    /// Accepts no commands for as long as another replica leads.
+    pub(in crate::gateway) fn follow(&self) {
+        self.lock().failing = Some(Arc::new(CommitError::NotLeading));
     }
 
     /// Why nothing can be committed at present; `None` if it can.
@@ -284,6 +299,7 @@ impl Queue {
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
     use tokio::sync::oneshot;
 
     use super::*;
@@ -314,6 +330,7 @@ mod tests {
             lenient: false,
             origin: Origin::Pushed,
             waited: false,
+            request: None,
             meter: None,
             key,
         };
@@ -371,7 +388,7 @@ mod tests {
             let queue = queue(Vec::new());
             let policy = Arc::new(TtlPolicy::new(Ttl::Never));
             let mut later = Slow::default();
-            let command = Command::SetPolicy(policy, from, oneshot::channel().0);
+            let command = Command::SetPolicy(policy, from, Bytes::new(), oneshot::channel().0);
             later.push(Moment { now: UnixMillis(0), wall: UnixNanos(0) }, command);
             queue.put_back(later);
             queue.push(push("a", 1)).unwrap();

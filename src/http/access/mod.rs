@@ -110,7 +110,7 @@ impl Permission {
         Self::NAMES.into_iter().find(|(known, _)| *known == name).map(|(_, permission)| permission)
     }
 
-    fn as_str(self) -> &'static str {
+    pub(super) fn as_str(self) -> &'static str {
         Self::NAMES.into_iter().find(|(_, known)| *known == self).map_or("", |(name, _)| name)
     }
 }
@@ -282,6 +282,22 @@ impl Caller {
         let name = self.name.as_deref().unwrap_or_default();
         let groups = self.groups.as_ref().map(ToString::to_string).unwrap_or_default();
         Rejection::Forbidden(format!("the token {name} is for the groups {groups}, not for {what}"))
+    }
+
+    /// A sender that another replica has let in.
+    pub(super) fn handed_on(
+        access: Arc<Options>,
+        name: Option<Arc<str>>,
+        from: IpAddr,
+        may: Option<Vec<Permission>>,
+        groups: Option<Arc<Selector>>,
+    ) -> Self {
+        Self { access, name, from, may, groups }
+    }
+
+    /// Address, name, permissions and groups, for another replica.
+    pub(super) fn parts(&self) -> (IpAddr, Option<&str>, Option<&[Permission]>, Option<&Selector>) {
+        (self.from, self.name.as_deref(), self.may.as_deref(), self.groups.as_deref())
     }
 
     /// Its name.

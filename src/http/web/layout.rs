@@ -4,6 +4,7 @@ use hyper::header::{
     CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HOST, HeaderName, HeaderValue,
     REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
 };
+use hyper::http::uri::Authority;
 use hyper::{HeaderMap, StatusCode};
 use maud::{DOCTYPE, Markup, html};
 
@@ -199,7 +200,7 @@ impl<'a> Context<'a> {
             _ if self.api.site.tls => "https",
             _ => "http",
         };
-        let host = text(HOST).filter(|host| host.parse::<hyper::http::uri::Authority>().is_ok());
+        let host = text(HOST).filter(|host| host.parse::<Authority>().is_ok());
         format!("{scheme}://{}{}", host.unwrap_or("localhost:9091"), options.paths.prefix)
     }
 }

@@ -42,7 +42,7 @@ pub struct Options {
 
 /// An open store.
 #[derive(Debug)]
-pub struct Store {
+pub struct SledStore {
     /// Absent while it is opened again, and after that has failed. Held to clone it, which is cheap.
     opened: RwLock<Option<Opened>>,
     /// Trees of groups that were wiped: to be dropped once the wipe is durable.
@@ -111,7 +111,7 @@ pub enum ImportState {
     Done,
 }
 
-impl Store {
+impl SledStore {
     /// Opens the store in a folder, creates it where there is none, and migrates it where it is
     /// older.
     pub fn open(options: &Options) -> Result<Self, OpenError> {
@@ -209,12 +209,6 @@ impl Store {
     }
 
     /// Every group, ordered by number; those that were removed, too.
-    pub fn load(
-        &self,
-    ) -> Result<impl Iterator<Item = Result<StoredGroup, OpenError>> + '_, OpenError> {
-        Ok(self.assembled()?.map(|assembled| assembled.map(|assembled| assembled.group)))
-    }
-
     pub(super) fn assembled(
         &self,
     ) -> Result<impl Iterator<Item = Result<Assembled, OpenError>> + '_, OpenError> {
@@ -281,7 +275,7 @@ impl Store {
         joiner.finish().map(Some).map_err(damaged)
     }
 
-    /// Applies a batch, whole or not at all. Durable after the next [`Store::sync`]. `counts`: the
+    /// Applies a batch, whole or not at all. Durable after the next [`SledStore::sync`]. `counts`: the
     /// groups that there are with it, and those that can be restored; `at`: the wall time.
     pub(crate) fn apply(
         &self,
@@ -357,7 +351,7 @@ impl Store {
     }
 
     /// Gives back the room of groups that were deleted all at once, which takes a while. Only after
-    /// a [`Store::sync`] that followed the deletion.
+    /// a [`SledStore::sync`] that followed the deletion.
     pub fn reclaim(&self) -> Result<(), CommitError> {
         let left_over =
             std::mem::take(&mut *self.left_over.lock().unwrap_or_else(PoisonError::into_inner));
@@ -376,7 +370,7 @@ impl Store {
         Ok(self.number(CLOCK_OFFSET_KEY)?.map(i64::from_le_bytes))
     }
 
-    /// Keeps the offset of the clock. Durable after the next [`Store::sync`].
+    /// Keeps the offset of the clock. Durable after the next [`SledStore::sync`].
     pub fn keep_clock_offset_ms(&self, offset_ms: i64) -> Result<(), CommitError> {
         self.keep(CLOCK_OFFSET_KEY, &offset_ms.to_le_bytes())
     }
@@ -386,7 +380,7 @@ impl Store {
         Ok(self.number(ALIVE_KEY)?.map(u64::from_le_bytes))
     }
 
-    /// Keeps that the gateway runs. Durable after the next [`Store::sync`].
+    /// Keeps that the gateway runs. Durable after the next [`SledStore::sync`].
     pub fn keep_alive_ms(&self, now_ms: u64) -> Result<(), CommitError> {
         self.keep(ALIVE_KEY, &now_ms.to_le_bytes())
     }
@@ -401,7 +395,7 @@ impl Store {
         }
     }
 
-    /// Notes how far the import is. Durable after the next [`Store::sync`].
+    /// Notes how far the import is. Durable after the next [`SledStore::sync`].
     pub fn keep_import_state(&self, state: ImportState) -> Result<(), CommitError> {
         match state {
             ImportState::None => {
@@ -460,7 +454,7 @@ impl Store {
         trees.iter().filter(|name| name.starts_with(GROUPS_TREE.as_bytes())).count()
     }
 
-    fn damaged(&self, what: String) -> OpenError {
+    pub(super) fn damaged(&self, what: String) -> OpenError {
         OpenError::Damaged { path: self.path().to_owned(), what }
     }
 }
@@ -571,7 +565,7 @@ impl Iterator for JoinedChunks {
 
 /// Puts groups together from their chunks.
 struct Groups<'a> {
-    store: &'a Store,
+    store: &'a SledStore,
     chunks: Peekable<JoinedChunks>,
 }
 

@@ -1,0 +1,217 @@
+//! The parts of the gateway that are there only where replicas share the store.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::sync::{oneshot, watch};
+
+use super::Gateway;
+use super::command::Command;
+use super::error::Fault;
+use super::replica::Replica;
+use crate::model::{Metric, MetricFamily, MetricType, MetricValue, RequestId, TtlPolicy};
+use crate::store::CommitError;
+use crate::store::etcd::{EtcdStore, Standing};
+
+/// Who asks for another policy waits so long for the leader to put it into force, and asks again so often.
+const PROPOSAL_WAIT: Duration = Duration::from_secs(10);
+const PROPOSAL_RETRY: Duration = Duration::from_secs(1);
+const LOOK: Duration = Duration::from_millis(20);
+
+impl Gateway {
+    /// The store that replicas share; `None` on a single node.
+    pub fn cluster(&self) -> Option<&Arc<EtcdStore>> {
+        self.shared.store.shared()
+    }
+
+    /// The progress of this replica; `None` on a single node.
+    pub fn replica(&self) -> Option<&Arc<Replica>> {
+        self.shared.replica.as_ref()
+    }
+
+    /// The replicas, and who leads, as that changes; `None` on a single node.
+    pub fn standing(&self) -> Option<watch::Receiver<Standing>> {
+        self.cluster().map(|cluster| cluster.standing())
+    }
+
+    /// Gateway time minus wall time: of all replicas, where there are some.
+    pub(super) fn offset_ms(&self) -> i64 {
+        let latest = self.cluster().and_then(|cluster| cluster.latest());
+        latest.map_or_else(|| self.shared.clock.offset_ms(), |latest| latest.offset_ms)
+    }
+
+    /// The same gateway, for a request that another replica may ask for.
+    #[must_use]
+    pub fn for_request(&self, request: Option<RequestId>) -> Self {
+        Self { shared: Arc::clone(&self.shared), request }
+    }
+
+    /// Nobody waits long for other replicas from now on.
+    pub fn stopping(&self) {
+        if let Some(cluster) = self.cluster() {
+            cluster.stopping();
+        }
+    }
+
+    /// Commits a batch that changes nothing, if this replica leads.
+    pub async fn beat(&self) -> Result<(), Fault> {
+        let (reply, answer) = oneshot::channel();
+        self.shared.queue.push(Command::Beat(reply))?;
+        answer.await.map_err(|_| Fault::Stopping)?
+    }
+
+    /// Waits, but not for long, until all that was committed when this was called is visible here.
+    /// Returns whether it is.
+    pub async fn catch_up(&self, wait: Duration) -> bool {
+        let Some((cluster, replica)) = self.cluster().zip(self.replica()) else { return true };
+        let began = tokio::time::Instant::now();
+        let Ok(Ok(present)) = tokio::time::timeout(wait, cluster.present()).await else {
+            return false;
+        };
+        replica.visible(present, wait.saturating_sub(began.elapsed())).await
+    }
+
+    /// The figures of this replica as one of several; none on a single node.
+    #[expect(clippy::cast_precision_loss, reason = "figures of Prometheus are floats")]
+    pub(super) fn cluster_families(&self) -> Vec<MetricFamily> {
+        let Some((cluster, replica)) = self.cluster().zip(self.replica()) else {
+            return Vec::new();
+        };
+        let standing = cluster.standing().borrow().clone();
+        let counts = cluster.counts();
+        let count = |count: &AtomicU64| count.load(Ordering::Relaxed) as f64;
+        let own = standing.members.iter().find(|member| member.instance == cluster.instance());
+        let differ = standing
+            .members
+            .iter()
+            .filter(|member| own.is_some_and(|own| own.settings != member.settings))
+            .count();
+        let skew = standing.skew_ms() as f64 / 1000.0;
+        let value = f64::from;
+        [
+            (
+                "tidegate_cluster_leader",
+                "Whether this replica leads.",
+                MetricType::Gauge,
+                value(u8::from(standing.leads)),
+            ),
+            (
+                "tidegate_cluster_has_leader",
+                "Whether any replica leads, as far as this one knows.",
+                MetricType::Gauge,
+                value(u8::from(standing.leader.is_some())),
+            ),
+            (
+                "tidegate_cluster_members",
+                "Replicas that are there.",
+                MetricType::Gauge,
+                standing.members.len() as f64,
+            ),
+            (
+                "tidegate_cluster_settings_differ",
+                "Replicas with other settings than this one that count for all groups.",
+                MetricType::Gauge,
+                differ as f64,
+            ),
+            (
+                "tidegate_cluster_applied_revision",
+                "Revision of etcd at which the latest batch was put that this replica has.",
+                MetricType::Gauge,
+                replica.revision() as f64,
+            ),
+            (
+                "tidegate_cluster_staleness_seconds",
+                "Time since the latest batch that this replica has; the leader writes one each second.",
+                MetricType::Gauge,
+                replica.staleness().as_secs_f64(),
+            ),
+            (
+                "tidegate_cluster_clock_skew_seconds",
+                "Greatest difference between the wall clocks of replicas, within the five seconds in \
+                 which each tells its own.",
+                MetricType::Gauge,
+                skew,
+            ),
+            (
+                "tidegate_cluster_terms_total",
+                "Times that this replica has come to lead.",
+                MetricType::Counter,
+                count(&counts.terms),
+            ),
+            (
+                "tidegate_cluster_commit_retries_total",
+                "Transactions that were sent again, as etcd had not said whether they were committed.",
+                MetricType::Counter,
+                count(&counts.commit_retries),
+            ),
+            (
+                "tidegate_cluster_fenced_batches_total",
+                "Batches that were not committed, as another replica had come to lead.",
+                MetricType::Counter,
+                count(&counts.fenced_batches),
+            ),
+            (
+                "tidegate_cluster_feed_reloads_total",
+                "Times that all groups were loaded again, as changes in between were missing.",
+                MetricType::Counter,
+                count(&counts.reloads),
+            ),
+            (
+                "tidegate_cluster_handed_on_total",
+                "Requests that this replica has handed on to the one that leads.",
+                MetricType::Counter,
+                replica.handed_on() as f64,
+            ),
+        ]
+        .into_iter()
+        .map(|(name, help, kind, value)| MetricFamily {
+            name: name.to_owned(),
+            help: Some(help.to_owned()),
+            kind,
+            unit: None,
+            metrics: vec![plain(kind, value)],
+        })
+        .collect()
+    }
+
+    /// Has the leader, whoever it is, put a policy into force, and waits for that.
+    pub(super) async fn propose(
+        &self,
+        cluster: &EtcdStore,
+        policy: TtlPolicy,
+    ) -> Result<(), Fault> {
+        if *self.ttl_policy() == policy {
+            return Ok(());
+        }
+        let mut name = [0; 16];
+        // Without random bytes nobody else's proposal is likely to have the name, either.
+        let _ = getrandom::fill(&mut name);
+        let name = Bytes::copy_from_slice(&name);
+        let asked = async {
+            loop {
+                if let Err(status) = cluster.propose(&policy, name.clone()).await {
+                    tracing::debug!(%status, "cannot propose a policy; trying again");
+                }
+                let again = tokio::time::Instant::now() + PROPOSAL_RETRY;
+                while tokio::time::Instant::now() < again {
+                    if *self.ttl_policy() == policy {
+                        return;
+                    }
+                    tokio::time::sleep(LOOK).await;
+                }
+            }
+        };
+        let late = || Fault::Commit(Arc::new(CommitError::NotLeading));
+        tokio::time::timeout(PROPOSAL_WAIT, asked).await.map_err(|_| late())
+    }
+}
+
+fn plain(kind: MetricType, value: f64) -> Metric {
+    let value = match kind {
+        MetricType::Counter => MetricValue::Counter { value, exemplar: None, created: None },
+        _ => MetricValue::Gauge(value),
+    };
+    Metric { labels: Vec::new(), value, timestamp_ms: None }
+}

@@ -1,0 +1,265 @@
+//! The lane of a replica that does not lead: it takes over what the leader has committed, one revision
+//! after another, until it leads itself.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, PoisonError};
+use std::time::{Duration, Instant};
+
+use super::{Lane, LaneError, outage};
+use crate::gateway::command::Command;
+use crate::gateway::events::EventKind;
+use crate::gateway::judge::{Judge, Stage};
+use crate::gateway::lane::Queue;
+use crate::gateway::replica::Replica;
+use crate::gateway::state::PutError;
+use crate::gateway::view::Change;
+use crate::model::{GroupingKey, TtlPolicy};
+use crate::store::etcd::{BatchSeen, Feed, Followed, Noticed};
+use crate::store::{CommitError, Store, StoredGroup};
+use crate::time::{Clock, Moment, UnixMillis, UnixNanos};
+use tokio::sync::oneshot;
+
+/// The changes of other replicas, and the clock that they share.
+#[derive(Debug)]
+pub(in crate::gateway) struct Following {
+    pub feed: Feed,
+    pub replica: Arc<Replica>,
+    pub clock: SharedClock,
+}
+
+/// Holds gateway time to that of the leader.
+#[derive(Debug, Default)]
+pub(in crate::gateway) struct SharedClock {
+    /// How far behind that of the leader it was when a batch came. The largest is the truest: the others
+    /// were longer under way.
+    behind_ms: VecDeque<i64>,
+}
+
+/// Changes that were followed, to be published.
+#[derive(Debug, Default)]
+struct Taken {
+    changes: Vec<Change>,
+    happened: Vec<(UnixNanos, GroupingKey, EventKind)>,
+    policy: Option<Arc<TtlPolicy>>,
+    batches: Vec<BatchSeen>,
+    names_beyond_legacy: bool,
+}
+
+/// So often a replica looks whether it has to lead.
+const TICK: Duration = Duration::from_millis(250);
+/// From one attempt to load damaged groups again to the next.
+const DAMAGE_RETRY: Duration = Duration::from_secs(5);
+/// A leader writes each second.
+const SAMPLES: usize = 60;
+/// Less than that is the time that a batch is under way.
+const SHIFT_MIN_MS: i64 = 2;
+
+impl Following {
+    /// Looks at what others have done, for a replica that leads.
+    pub(super) fn look_after(&mut self, store: &Store, queue: &Queue) -> Result<(), CommitError> {
+        let Some(shared) = store.shared() else { return Ok(()) };
+        match shared.look_after(&mut self.feed) {
+            Noticed::Nothing => Ok(()),
+            Noticed::Deposed => Err(CommitError::NotLeading),
+            Noticed::Proposal(policy, name) => {
+                let reply = oneshot::channel().0;
+                // Full: whoever wants it asks again.
+                drop(queue.push(Command::SetPolicy(Arc::new(policy), 0, name, reply)));
+                Ok(())
+            }
+        }
+    }
+}
+
+impl SharedClock {
+    /// Notes the time that a batch has, and moves the clock by what is sure of the difference.
+    fn saw(&mut self, batch: &BatchSeen, clock: &dyn Clock) {
+        let signed = |time: UnixMillis| i64::try_from(time.0).unwrap_or(i64::MAX);
+        self.behind_ms.push_back(signed(batch.at.now) - signed(clock.now()));
+        if self.behind_ms.len() > SAMPLES {
+            self.behind_ms.pop_front();
+        }
+        let by = self.behind_ms.iter().copied().max().unwrap_or(0);
+        if by.abs() >= SHIFT_MIN_MS {
+            clock.shift_ms(by);
+            for sample in &mut self.behind_ms {
+                *sample -= by;
+            }
+        }
+    }
+}
+
+impl Lane {
+    /// Follows until this replica leads: `true`; or until the queue is closed.
+    pub(super) fn follow(&mut self) -> Result<bool, LaneError> {
+        let Some(shared) = self.committer.store.shared().cloned() else { return Ok(true) };
+        let Some(mut following) = self.following.take() else { return Ok(true) };
+        self.queue.follow();
+        let mut campaigned: Option<Instant> = None;
+        let mut is_damaged = false;
+        let leads = loop {
+            if self.queue.closing().is_cancelled() {
+                break false;
+            }
+            let wait = if is_damaged { DAMAGE_RETRY } else { TICK };
+            let closing = self.queue.closing().clone();
+            let followed = self.writer.follow(&mut following.feed, &closing, wait);
+            let taken = followed.map_err(|error| error.to_string()).and_then(|followed| {
+                take(&mut self.judge, followed).map_err(|error| error.to_string())
+            });
+            match taken {
+                Ok(taken) => {
+                    if is_damaged && !taken.batches.is_empty() {
+                        is_damaged = false;
+                        tracing::info!("the groups in etcd can be read again");
+                    }
+                    self.publish(taken, &mut following);
+                    shared.announce();
+                }
+                Err(error) => {
+                    tracing::error!(
+                        error,
+                        "cannot take over the groups in etcd; serving those from before, and trying again"
+                    );
+                    is_damaged = true;
+                    shared.load_again(&mut following.feed);
+                    outage::begin_anew(self, false).map_err(LaneError::Follow)?;
+                }
+            }
+            if is_damaged {
+                continue;
+            }
+            if shared.leads() {
+                break true;
+            }
+            let is_due = campaigned.is_none_or(|at| at.elapsed() >= TICK);
+            if shared.is_vacant() && is_due {
+                campaigned = Some(Instant::now());
+                if let Err(status) = shared.campaign() {
+                    tracing::debug!(%status, "cannot ask etcd whether this replica may lead");
+                }
+            }
+        };
+        if leads {
+            self.begin_to_lead(&mut following);
+        }
+        self.following = Some(following);
+        Ok(leads)
+    }
+
+    /// Goes on from where the last leader has stopped.
+    fn begin_to_lead(&mut self, following: &mut Following) {
+        following.clock.behind_ms.clear();
+        if let Some(last) = self.committer.store.shared().and_then(|shared| shared.latest()) {
+            let (number, sequence) = last.next;
+            self.judge.index.seen_stored(number.saturating_sub(1), sequence.saturating_sub(1));
+            let behind = last.at.now.saturating_since(self.clock.now());
+            self.clock.shift_ms(i64::try_from(behind.as_millis()).unwrap_or(0));
+        }
+        self.clock_offset_ms = self.clock.offset_ms();
+        tracing::info!("this replica leads now");
+        self.queue.resume();
+    }
+
+    /// Begins anew with what was committed, as another replica leads.
+    pub(super) fn step_down(&mut self, error: &CommitError) -> Result<(), LaneError> {
+        tracing::warn!(%error, "this replica does not lead any more; following");
+        self.queue.follow();
+        outage::begin_anew(self, false).map_err(LaneError::Reopen)
+    }
+
+    /// Makes what was followed visible.
+    fn publish(&mut self, taken: Taken, following: &mut Following) {
+        let Taken { changes, happened, policy, batches, names_beyond_legacy } = taken;
+        for batch in &batches {
+            following.clock.saw(batch, &*self.clock);
+        }
+        if names_beyond_legacy {
+            following.replica.note_quoted_names();
+        }
+        let committer = &self.committer;
+        let mut view = committer.view.write().unwrap_or_else(PoisonError::into_inner);
+        for change in changes {
+            view.publish(change);
+        }
+        let next = view.next_deadline();
+        drop(view);
+        if let Some(policy) = policy {
+            committer.policy.write().unwrap_or_else(PoisonError::into_inner).ttl = policy;
+        }
+        committer.events.add(happened);
+        for batch in batches {
+            following.replica.has(batch.revision, &batch.requests);
+        }
+        committer.next_deadline.send_if_modified(|sent| std::mem::replace(sent, next) != next);
+    }
+}
+
+/// Takes what was followed into the index. Returns what is to be published.
+fn take(judge: &mut Judge, followed: Vec<Followed>) -> Result<Taken, PutError> {
+    let mut taken = Taken::default();
+    let mut at = Moment::default();
+    for followed in followed {
+        match followed {
+            Followed::Batch(batch) => {
+                at = batch.at;
+                taken.batches.push(batch);
+            }
+            Followed::Put(group) => {
+                let happened = happened(judge, &group, at);
+                let (changes, is_legacy) = judge.put(*group, at)?;
+                taken.names_beyond_legacy |= !is_legacy;
+                for change in &changes {
+                    if let Change::Removed(removed) = change {
+                        let what = EventKind::Removed(Arc::clone(removed));
+                        taken.happened.push((removed.at, removed.key.clone(), what));
+                    }
+                }
+                taken.changes.extend(changes);
+                taken.happened.extend(happened);
+            }
+            Followed::Removed { number, key } => taken.changes.extend(judge.forget(number, &key)),
+            Followed::Cleared => {
+                judge.index.clear();
+                judge.history.clear();
+                taken.changes.push(Change::Wiped);
+            }
+            Followed::Policy(policy) => {
+                let policy = Arc::new(policy);
+                taken.changes.extend(judge.adopt_policy(&policy, at));
+                taken.policy = Some(policy);
+            }
+        }
+    }
+    let mut stage = Stage::default();
+    judge.finish(&mut stage);
+    taken.changes.extend(stage.changes);
+    Ok(taken)
+}
+
+/// The event of a group that is put now.
+fn happened(
+    judge: &Judge,
+    group: &StoredGroup,
+    at: Moment,
+) -> Option<(UnixNanos, GroupingKey, EventKind)> {
+    if group.removal.is_some() {
+        return None;
+    }
+    let before = judge.index.find(&group.key).and_then(|id| judge.index.group(id));
+    let (pushes, failed) =
+        before.map_or((0, None), |before| (before.state.pushes, before.state.failed));
+    let what = if group.state.pushes > pushes {
+        let mut state = group.state.clone();
+        judge.policy.decide_for(&group.key, &mut state);
+        let offset_ms = at.wall.as_millis().saturating_sub(i64::try_from(at.now.0).unwrap_or(0));
+        let expires = (state.deadline != UnixMillis::MAX)
+            .then(|| state.deadline.to_wall(offset_ms.saturating_neg()));
+        EventKind::Pushed { expires }
+    } else if group.state.failed != failed {
+        EventKind::refused(group.state.failure.as_deref().unwrap_or_default())
+    } else {
+        return None;
+    };
+    Some((at.wall, group.key.clone(), what))
+}

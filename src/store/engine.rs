@@ -1,0 +1,204 @@
+//! The two engines of a store: sled, in a folder of this process alone; and etcd, which replicas share.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::batch::Batch;
+use super::chunk::ChunkKey;
+use super::commit::Commit;
+use super::error::{CloseError, CommitError, OpenError, ReadError};
+use super::etcd::EtcdStore;
+use super::group::{Assembled, StoredGroup};
+use super::sled::{self, ImportState, SledStore};
+
+/// An open store.
+#[derive(Debug)]
+pub enum Store {
+    Sled(Box<SledStore>),
+    Etcd(Arc<EtcdStore>),
+}
+
+impl Store {
+    /// Opens the store in a folder, creates it where there is none, and migrates it where it is
+    /// older.
+    pub fn open(options: &sled::Options) -> Result<Self, OpenError> {
+        SledStore::open(options).map(Box::new).map(Self::Sled)
+    }
+
+    /// The part that replicas have beside a store, if it is one that they share.
+    pub fn shared(&self) -> Option<&Arc<EtcdStore>> {
+        match self {
+            Self::Sled(_) => None,
+            Self::Etcd(store) => Some(store),
+        }
+    }
+
+    /// The folder; `None` where replicas share the store.
+    pub fn path(&self) -> Option<&Path> {
+        match self {
+            Self::Sled(store) => Some(store.path()),
+            Self::Etcd(_) => None,
+        }
+    }
+
+    /// Opens the store again after a commit has failed. See [`SledStore::reopen`].
+    pub fn reopen(&self, suspect: bool) -> Result<(), OpenError> {
+        match self {
+            Self::Sled(store) => store.reopen(suspect),
+            Self::Etcd(store) => {
+                store.reopen();
+                Ok(())
+            }
+        }
+    }
+
+    /// An error of this store.
+    pub fn damaged(&self, what: String) -> OpenError {
+        match self {
+            Self::Sled(store) => store.damaged(what),
+            Self::Etcd(store) => OpenError::Cluster { name: store.name().to_owned(), what },
+        }
+    }
+
+    /// Every group, ordered by number; those that were removed, too.
+    pub fn load(
+        &self,
+    ) -> Result<impl Iterator<Item = Result<StoredGroup, OpenError>> + '_, OpenError> {
+        Ok(self.assembled()?.map(|assembled| assembled.map(|assembled| assembled.group)))
+    }
+
+    pub(super) fn assembled(
+        &self,
+    ) -> Result<Box<dyn Iterator<Item = Result<Assembled, OpenError>> + '_>, OpenError> {
+        match self {
+            Self::Sled(store) => Ok(Box::new(store.assembled()?)),
+            Self::Etcd(store) => Ok(Box::new(store.assembled())),
+        }
+    }
+
+    /// Reads a group; `None` if nothing of it is stored.
+    pub fn read(&self, number: u64) -> Result<Option<StoredGroup>, ReadError> {
+        match self {
+            Self::Sled(store) => store.read(number),
+            Self::Etcd(store) => store.read(number),
+        }
+    }
+
+    /// Reads a chunk; `None` if it is not stored.
+    pub(super) fn chunk(&self, key: ChunkKey) -> Result<Option<Bytes>, ReadError> {
+        match self {
+            Self::Sled(store) => store.chunk(key),
+            Self::Etcd(store) => store.chunk(key),
+        }
+    }
+
+    /// Applies a batch, whole or not at all. Durable after the next [`Store::sync`]. `counts`: the
+    /// groups that there are with it, and those that can be restored.
+    pub(crate) fn apply(
+        &self,
+        batch: &Batch,
+        counts: (u64, u64),
+        commit: &Commit,
+    ) -> Result<(), CommitError> {
+        match self {
+            Self::Sled(store) => store.apply(batch, counts, commit.at.wall),
+            Self::Etcd(store) => store.apply(batch, commit),
+        }
+    }
+
+    /// Makes everything that was applied durable. Blocks.
+    pub fn sync(&self) -> Result<(), CommitError> {
+        match self {
+            Self::Sled(store) => store.sync(),
+            Self::Etcd(store) => store.sync(),
+        }
+    }
+
+    /// Gives back the room of groups that were deleted all at once, which takes a while. Only after
+    /// a [`Store::sync`] that followed the deletion.
+    pub fn reclaim(&self) -> Result<(), CommitError> {
+        match self {
+            Self::Sled(store) => store.reclaim(),
+            Self::Etcd(store) => {
+                store.reclaim();
+                Ok(())
+            }
+        }
+    }
+
+    /// Gateway time minus wall time, as of the last run; `None` where it was never kept.
+    pub fn clock_offset_ms(&self) -> Result<Option<i64>, OpenError> {
+        match self {
+            Self::Sled(store) => store.clock_offset_ms(),
+            Self::Etcd(store) => Ok(store.latest().map(|seen| seen.offset_ms)),
+        }
+    }
+
+    /// Keeps the offset of the clock, durably. In a cluster each batch has it.
+    pub fn keep_clock_offset_ms(&self, offset_ms: i64) -> Result<(), CommitError> {
+        match self {
+            Self::Sled(store) => {
+                store.keep_clock_offset_ms(offset_ms)?;
+                store.sync()
+            }
+            Self::Etcd(_) => Ok(()),
+        }
+    }
+
+    /// Gateway time, in milliseconds, when the gateway was last known to run.
+    pub fn alive_ms(&self) -> Result<Option<u64>, OpenError> {
+        match self {
+            Self::Sled(store) => store.alive_ms(),
+            Self::Etcd(store) => Ok(store.latest().map(|seen| seen.at.now.0)),
+        }
+    }
+
+    /// Keeps that the gateway runs. Durable after the next [`Store::sync`]. In a cluster each batch has
+    /// it.
+    pub fn keep_alive_ms(&self, now_ms: u64) -> Result<(), CommitError> {
+        match self {
+            Self::Sled(store) => store.keep_alive_ms(now_ms),
+            Self::Etcd(_) => Ok(()),
+        }
+    }
+
+    /// How far the import is. Into a cluster nothing is imported at the start.
+    pub fn import_state(&self) -> Result<ImportState, OpenError> {
+        match self {
+            Self::Sled(store) => store.import_state(),
+            Self::Etcd(_) => Ok(ImportState::Done),
+        }
+    }
+
+    /// Notes how far the import is, durably.
+    pub fn keep_import_state(&self, state: ImportState) -> Result<(), CommitError> {
+        match self {
+            Self::Sled(store) => {
+                store.keep_import_state(state)?;
+                store.sync()
+            }
+            Self::Etcd(_) => Ok(()),
+        }
+    }
+
+    /// Closes the store.
+    pub fn close(self) -> Result<(), CloseError> {
+        match self {
+            Self::Sled(store) => store.close(),
+            Self::Etcd(store) => {
+                store.close();
+                Ok(())
+            }
+        }
+    }
+
+    /// Bytes on disk; 0 where others keep them.
+    pub fn disk_bytes(&self) -> u64 {
+        match self {
+            Self::Sled(store) => store.disk_bytes(),
+            Self::Etcd(_) => 0,
+        }
+    }
+}

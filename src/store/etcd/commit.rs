@@ -1,0 +1,170 @@
+//! A batch is committed as one transaction that only the leader can make, and a transaction without an
+//! answer is made again until there is a verdict.
+//!
+//! It asks that the key of the leader is still the one that this replica has put, and that the record of
+//! the batches is still the one that it has put last. So a batch is committed once at most, however often
+//! it is sent, and never once another leads.
+
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use bytes::Bytes;
+use prost::Message as _;
+use tonic::{Code, Status};
+
+use super::keys::Key;
+use super::messages::{RequestOp, TxnRequest, TxnResponse};
+use super::record::BatchRecord;
+use super::{EtcdStore, Seat, client, txn};
+use crate::store::batch::Batch;
+use crate::store::chunk::HEAD;
+use crate::store::error::CommitError;
+
+/// A batch on its way.
+#[derive(Debug)]
+pub(super) struct Pending {
+    pub(super) record: BatchRecord,
+    pub(super) txn: TxnRequest,
+}
+
+/// The verdict on a transaction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// Committed, at this revision; `false`: this replica leads no longer.
+    Committed(i64, bool),
+    /// It never will be: another leads, or nobody.
+    Fenced,
+    /// This replica leads no longer, and nobody remembers how its last batch ended.
+    Unclear,
+}
+
+/// Between two attempts that had no answer.
+const RETRY: Duration = Duration::from_millis(20);
+/// Once the gateway stops, a batch without a verdict is given up after so long.
+const STOPPING: Duration = Duration::from_secs(10);
+
+impl EtcdStore {
+    /// The operations of a batch, without its record.
+    pub(super) fn operations(&self, tree: u64, batch: &Batch) -> Vec<RequestOp> {
+        let is_purged = |group: u64| {
+            let head = crate::store::chunk::ChunkKey { group, chunk: HEAD };
+            batch.writes.get(&head).is_some_and(|write| write.frame.is_none())
+        };
+        let mut operations = Vec::with_capacity(batch.writes.len() + 1);
+        for (key, write) in &batch.writes {
+            match &write.frame {
+                Some(frame) => {
+                    let key = self.keys.of(&Key::Chunk(tree, *key));
+                    operations.push(txn::put(key, frame.clone(), 0));
+                }
+                None if key.chunk == HEAD => {
+                    let range = self.keys.groups(tree, key.group, key.group + 1);
+                    operations.push(txn::delete_range(range));
+                }
+                // Goes with its head.
+                None if is_purged(key.group) => {}
+                None => operations.push(txn::delete(self.keys.of(&Key::Chunk(tree, *key)))),
+            }
+        }
+        operations
+    }
+
+    /// The transaction that makes these changes while the seat is as it is.
+    pub(super) fn fenced(&self, seat: &Seat, operations: Vec<RequestOp>) -> TxnRequest {
+        let (leader, batch) = (self.keys.of(&Key::Leader), self.keys.of(&Key::Batch));
+        TxnRequest {
+            compare: vec![
+                txn::created_at(leader.clone(), seat.leads),
+                txn::put_at(batch.clone(), seat.batch_revision),
+            ],
+            success: txn::nested(operations),
+            failure: vec![txn::get(leader), txn::get(batch)],
+        }
+    }
+
+    /// Makes a transaction until there is a verdict.
+    pub(super) async fn decide(&self, pending: &Pending) -> Result<Verdict, CommitError> {
+        let mut gives_up = None;
+        let mut attempts = 0_u64;
+        loop {
+            let status = match self.client.txn_once(&pending.txn).await {
+                Ok(answer) => return Ok(verdict(&pending.record, &answer)),
+                Err(status) => status,
+            };
+            attempts += 1;
+            self.counts.commit_retries.fetch_add(1, Ordering::Relaxed);
+            if is_full(&status) {
+                // Whether it was carried out first, the record says: no put is any more.
+                if let Some(verdict) = self.look(&pending.record).await {
+                    return verdict.ok_or(CommitError::StorageFull);
+                }
+            } else if client::is_final(&status) {
+                return Err(CommitError::Etcd(status.message().to_owned()));
+            } else if attempts.is_power_of_two() {
+                tracing::warn!(
+                    status = status.message(),
+                    attempts,
+                    "etcd did not say whether a batch was committed; asking again"
+                );
+            }
+            if self.stop.is_cancelled() {
+                let gives_up =
+                    gives_up.get_or_insert_with(|| tokio::time::Instant::now() + STOPPING);
+                if *gives_up <= tokio::time::Instant::now() {
+                    return Ok(Verdict::Unclear);
+                }
+            }
+            tokio::time::sleep(RETRY).await;
+        }
+    }
+
+    /// Looks whether a batch was committed, without trying it again. The outer `None`: nobody answers;
+    /// the inner one: it was not, and this replica still leads.
+    async fn look(&self, record: &BatchRecord) -> Option<Option<Verdict>> {
+        let (leader, batch) = (self.keys.of(&Key::Leader), self.keys.of(&Key::Batch));
+        let success = vec![txn::get(leader), txn::get(batch)];
+        let reading = TxnRequest { success, ..TxnRequest::default() };
+        let answer = self.client.repeatable_txn(&reading).await.ok()?;
+        let leads = txn::read(&answer, 0).is_some_and(|kv| kv.create_revision == record.leader);
+        let stored = stored_record(&answer);
+        let was_committed = stored.is_some_and(|(stored, _)| {
+            stored.leader == record.leader && stored.number >= record.number
+        });
+        if leads && !was_committed {
+            return Some(None);
+        }
+        Some(Some(verdict(record, &answer)))
+    }
+}
+
+/// The verdict of an answer on a batch.
+fn verdict(record: &BatchRecord, answer: &TxnResponse) -> Verdict {
+    if answer.succeeded && !answer.responses.iter().any(is_read) {
+        return Verdict::Committed(answer.header.map_or(0, |header| header.revision), true);
+    }
+    let leads = txn::read(answer, 0).is_some_and(|kv| kv.create_revision == record.leader);
+    let Some((stored, revision)) = stored_record(answer) else { return Verdict::Fenced };
+    if leads && stored.leader == record.leader && stored.number == record.number {
+        return Verdict::Committed(revision, true);
+    }
+    match stored.had(record.leader, record.number) {
+        Some(true) => Verdict::Committed(revision, false),
+        Some(false) => Verdict::Fenced,
+        None => Verdict::Unclear,
+    }
+}
+
+fn is_read(op: &super::messages::ResponseOp) -> bool {
+    matches!(op.response, Some(super::messages::response_op::Response::Range(_)))
+}
+
+/// The record that the second read of an answer has found, and when it was put.
+fn stored_record(answer: &TxnResponse) -> Option<(BatchRecord, i64)> {
+    let kv = txn::read(answer, 1)?;
+    let record = BatchRecord::decode(Bytes::clone(&kv.value)).ok()?;
+    Some((record, kv.mod_revision))
+}
+
+fn is_full(status: &Status) -> bool {
+    status.code() == Code::ResourceExhausted && status.message().contains("space exceeded")
+}

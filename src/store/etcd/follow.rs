@@ -1,0 +1,349 @@
+//! Follows the feed: takes what others have committed into memory, and says what that changes.
+
+use std::collections::BTreeMap;
+use std::sync::PoisonError;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio_util::sync::CancellationToken;
+
+use super::feed::{self, Changed, Message, Revision, Whole};
+use super::keys::Key;
+use super::mirror::Mirror;
+use super::record::BatchRecord;
+use super::{EtcdStore, Feed, Seat};
+use crate::model::{GroupingKey, TtlPolicy};
+use crate::store::catalog::Catalog;
+use crate::store::chunk::{ChunkKey, HEAD};
+use crate::store::error::{OpenError, ReadError};
+use crate::store::group::{StoredGroup, key_of};
+use crate::time::{Moment, UnixMillis, UnixNanos};
+
+/// A change that was followed.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Followed {
+    /// A group is stored like this now, in place of what was stored of its number.
+    Put(Box<StoredGroup>),
+    /// Nothing is stored of a group any more.
+    Removed { number: u64, key: GroupingKey },
+    /// Nothing is stored of any group; those that are follow.
+    Cleared,
+    /// Groups live by this policy from now on.
+    Policy(TtlPolicy),
+    /// A batch; the changes of groups that it has come after it.
+    Batch(BatchSeen),
+}
+
+/// A batch of the leader.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BatchSeen {
+    /// When the leader wrote it, by its clocks.
+    pub at: Moment,
+    /// Gateway time minus wall time, as the leader keeps it.
+    pub offset_ms: i64,
+    /// The numbers that the next group and the next push get.
+    pub next: (u64, u64),
+    /// The requests whose changes it has.
+    pub requests: Vec<Bytes>,
+    pub revision: i64,
+}
+
+/// The outcome of a look at the feed by a replica that leads.
+#[derive(Debug)]
+pub enum Noticed {
+    /// Nothing that concerns it.
+    Nothing,
+    /// It does not lead any more, or somebody else has changed groups.
+    Deposed,
+    /// Somebody wants another policy.
+    Proposal(TtlPolicy, Bytes),
+}
+
+/// The parts of a revision that concern groups.
+#[derive(Debug, Default)]
+struct Touched {
+    cleared: bool,
+    /// The groups whose chunks have changed, with their keys if they were there.
+    groups: BTreeMap<u64, Option<GroupingKey>>,
+}
+
+impl Feed {
+    /// Waits for a message; `None` once `stop` is cancelled, or after this time.
+    async fn next(&mut self, stop: &CancellationToken, wait: Duration) -> Option<Message> {
+        if let Some(kept) = self.kept.pop_front() {
+            return Some(kept);
+        }
+        tokio::select! {
+            () = stop.cancelled() => None,
+            message = self.messages.recv() => message,
+            () = tokio::time::sleep(wait) => None,
+        }
+    }
+
+    fn try_next(&mut self) -> Option<Message> {
+        let kept = self.kept.pop_front();
+        kept.or_else(|| self.messages.try_recv().ok())
+    }
+}
+
+impl EtcdStore {
+    /// Waits for changes, at most for this time, takes them into memory, and returns them. Blocks.
+    pub(in crate::store) fn follow(
+        &self,
+        feed: &mut Feed,
+        catalog: &mut Catalog,
+        stop: &CancellationToken,
+        wait: Duration,
+    ) -> Result<Vec<Followed>, OpenError> {
+        let Some(message) = self.runtime.block_on(feed.next(stop, wait)) else {
+            return Ok(Vec::new());
+        };
+        let mut followed = Vec::new();
+        let result = match message {
+            Message::Revisions(revisions) => revisions
+                .into_iter()
+                .try_for_each(|revision| self.take(revision, catalog, &mut followed)),
+            Message::Whole(whole) => self.take_whole(*whole, catalog, &mut followed),
+        };
+        result.map_err(|what| self.damaged(what))?;
+        Ok(followed)
+    }
+
+    /// Looks at what the feed has told of a replica that leads.
+    pub fn look_after(&self, feed: &mut Feed) -> Noticed {
+        let mut noticed = Noticed::Nothing;
+        if self.seat().leads == 0 {
+            return Noticed::Deposed;
+        }
+        while let Some(message) = feed.try_next() {
+            let revisions = match message {
+                Message::Revisions(revisions) => revisions,
+                // As long as this replica leads, all that was committed is in memory.
+                whole @ Message::Whole(_) => {
+                    feed.kept.push_back(whole);
+                    return noticed;
+                }
+            };
+            let mut revisions = revisions.into_iter();
+            while let Some(revision) = revisions.next() {
+                if self.is_own(&revision) {
+                    continue;
+                }
+                let mut seat = self.seat();
+                seat.wall_ms = Some((self.me)().wall_ms);
+                let mut deposed = false;
+                for changed in &revision.changes {
+                    let is_group = matches!(changed.key, Key::Batch | Key::Chunk(..));
+                    if is_group {
+                        tracing::error!(
+                            revision = revision.number,
+                            "somebody else has changed the groups of this cluster in etcd; loading \
+                             them again"
+                        );
+                    }
+                    deposed |= is_group || seat.change(changed).is_err();
+                }
+                let leads = seat.leads;
+                let still = seat.leader.as_ref().is_some_and(|(created, _)| *created == leads);
+                deposed |= !still;
+                let in_force = seat.policy.as_ref().map(|(_, name)| name.clone());
+                if let Some((policy, name)) = seat.proposal.take()
+                    && in_force.as_ref() != Some(&name)
+                {
+                    noticed = Noticed::Proposal(policy, name);
+                }
+                if deposed {
+                    seat.leads = 0;
+                    self.tell(&seat);
+                    drop(seat);
+                    let rest: Vec<_> = std::iter::once(revision).chain(revisions).collect();
+                    feed.kept.push_front(Message::Revisions(rest));
+                    return Noticed::Deposed;
+                }
+                self.tell(&seat);
+            }
+        }
+        noticed
+    }
+
+    fn is_own(&self, revision: &Revision) -> bool {
+        let mut seat = self.seat();
+        let before = seat.own.len();
+        seat.own.retain(|own| *own > revision.number);
+        before > seat.own.len()
+    }
+
+    /// Loads all groups from etcd again, as it may have others than were followed. Blocks.
+    pub fn load_again(&self, feed: &mut Feed) {
+        self.counts.reloads.fetch_add(1, Ordering::Relaxed);
+        match self.runtime.block_on(feed::load(&self.client, &self.keys)) {
+            Ok(whole) => feed.kept.push_front(Message::Whole(Box::new(whole))),
+            Err(status) => tracing::warn!(%status, "cannot load the groups again"),
+        }
+    }
+
+    /// Takes one revision into memory.
+    fn take(
+        &self,
+        revision: Revision,
+        catalog: &mut Catalog,
+        followed: &mut Vec<Followed>,
+    ) -> Result<(), String> {
+        let Revision { number, changes } = revision;
+        let mut mirror = self.mirror.write().unwrap_or_else(PoisonError::into_inner);
+        let is_new = number > mirror.revision;
+        let mut touched = Touched::default();
+        let mut seat = self.seat();
+        seat.wall_ms = Some((self.me)().wall_ms);
+        let mut seen = None;
+        // First the record: it says which tree has the groups.
+        for changed in changes.iter().filter(|changed| is_new && changed.key == Key::Batch) {
+            let Some(value) = &changed.value else {
+                return Err("its record of batches was deleted".into());
+            };
+            seat.see_batch(value, number)?;
+            if seat.record.tree != mirror.tree {
+                mirror.begin_tree(seat.record.tree);
+                touched.cleared = true;
+            }
+            seen = Some(batch_seen(&seat.record, number));
+        }
+        for changed in changes {
+            match changed {
+                Changed { key: Key::Chunk(tree, key), value, .. } => {
+                    if is_new && tree == mirror.tree {
+                        self.touch(&mut mirror, &mut touched, key, value);
+                    }
+                }
+                Changed { key: Key::Policy, .. } => {
+                    seat.change(&changed)?;
+                    if let Some((policy, _)) = &seat.policy {
+                        followed.push(Followed::Policy(policy.clone()));
+                    }
+                }
+                other => seat.change(&other)?,
+            }
+        }
+        self.note_seat(&mut seat);
+        drop(seat);
+        mirror.revision = mirror.revision.max(number);
+        drop(mirror);
+        followed.extend(seen.map(Followed::Batch));
+        self.changed_groups(touched, catalog, followed)?;
+        self.applied.fetch_max(number, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Takes all keys as of one revision into memory, in place of those that are there.
+    fn take_whole(
+        &self,
+        whole: Whole,
+        catalog: &mut Catalog,
+        followed: &mut Vec<Followed>,
+    ) -> Result<(), String> {
+        let Whole { revision, keys, chunks } = whole;
+        let mut mirror = self.mirror.write().unwrap_or_else(PoisonError::into_inner);
+        if revision < mirror.revision {
+            return Ok(());
+        }
+        let mut seat = self.seat();
+        seat.see(keys.into_iter())?;
+        let mut touched = Touched::default();
+        let tree = seat.record.tree;
+        if tree != mirror.tree {
+            mirror.begin_tree(tree);
+            touched.cleared = true;
+        }
+        let chunks: BTreeMap<_, _> = chunks
+            .into_iter()
+            .filter(|((of, _), _)| *of == tree)
+            .map(|((_, key), frame)| (key, frame))
+            .collect();
+        for (key, frame) in mirror.differences(&chunks) {
+            self.touch(&mut mirror, &mut touched, key, frame);
+        }
+        mirror.revision = revision;
+        drop(mirror);
+        if let Some((policy, _)) = &seat.policy {
+            followed.push(Followed::Policy(policy.clone()));
+        }
+        let seen = batch_seen(&seat.record, seat.batch_revision);
+        self.note_seat(&mut seat);
+        drop(seat);
+        followed.push(Followed::Batch(seen));
+        self.changed_groups(touched, catalog, followed)?;
+        self.applied.fetch_max(revision, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Notes whether this replica has come to lead.
+    fn note_seat(&self, seat: &mut Seat) {
+        let leader = seat.leader.as_ref().filter(|(_, leader)| leader.instance == self.instance);
+        let leads = leader.map_or(0, |(created, _)| *created);
+        if leads != 0 && leads != seat.leads {
+            self.counts.terms.fetch_add(1, Ordering::Relaxed);
+            seat.own.clear();
+            // Whoever made it makes it again.
+            seat.proposal = None;
+            if let Some(before) = seat.record.tree.checked_sub(1) {
+                seat.left_over.push(before);
+            }
+        }
+        seat.leads = leads;
+    }
+
+    fn touch(
+        &self,
+        mirror: &mut Mirror,
+        touched: &mut Touched,
+        key: ChunkKey,
+        frame: Option<Bytes>,
+    ) {
+        touched.groups.entry(key.group).or_insert_with(|| {
+            let head = ChunkKey { group: key.group, chunk: HEAD };
+            let payload = self.packer.unpack(head, mirror.get(head)?).ok()?;
+            key_of(payload).ok()
+        });
+        mirror.set(key, frame);
+    }
+
+    /// The groups that were touched, as they are now.
+    fn changed_groups(
+        &self,
+        touched: Touched,
+        catalog: &mut Catalog,
+        followed: &mut Vec<Followed>,
+    ) -> Result<(), String> {
+        if touched.cleared {
+            catalog.clear();
+            followed.push(Followed::Cleared);
+        }
+        for (number, key) in touched.groups {
+            catalog.remove(number);
+            let assembled = self.assembled_group(number).map_err(|error| match error {
+                ReadError::Damaged { number, what } => format!("group {number}: {what}"),
+                error => error.to_string(),
+            })?;
+            match (assembled, key) {
+                (Some(assembled), _) => {
+                    catalog.add(&assembled);
+                    followed.push(Followed::Put(Box::new(assembled.group)));
+                }
+                (None, Some(key)) => followed.push(Followed::Removed { number, key }),
+                (None, None) => {}
+            }
+        }
+        Ok(())
+    }
+}
+
+pub(super) fn batch_seen(record: &BatchRecord, revision: i64) -> BatchSeen {
+    BatchSeen {
+        at: Moment { now: UnixMillis(record.now_ms), wall: UnixNanos(record.wall_ns) },
+        offset_ms: record.offset_ms,
+        next: (record.next_number, record.next_sequence),
+        requests: record.requests.clone(),
+        revision,
+    }
+}

@@ -1,0 +1,30 @@
+//! Has a replica that leads say so each second: by that the others know that what they have is of now.
+
+use std::time::Duration;
+
+use tokio::time::MissedTickBehavior;
+use tokio_util::sync::CancellationToken;
+
+use crate::gateway::Gateway;
+
+const INTERVAL: Duration = Duration::from_secs(1);
+
+/// Commits a batch that changes nothing each second, for as long as this replica leads.
+pub async fn run(gateway: Gateway, stop: CancellationToken) {
+    let Some(mut standing) = gateway.standing() else { return stop.cancelled().await };
+    let mut ticks = tokio::time::interval(INTERVAL);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            // The first batch of a leader shows the others that its seat holds.
+            Ok(()) = standing.changed() => {}
+            _ = ticks.tick() => {}
+        }
+        if standing.borrow_and_update().leads
+            && let Err(fault) = gateway.beat().await
+        {
+            tracing::debug!(%fault, "cannot tell the others that this replica leads");
+        }
+    }
+}
