@@ -7,8 +7,11 @@
 //! - Batches go to the URL of the settings and nowhere else: a redirection is a failure.
 //! - Nothing else waits for the endpoint.
 //!
+//! - Of replicas the one that leads sends. The next goes on behind the last group that is known to have
+//!   arrived: each arrives once, or once more where a replica ends.
+//!
 //! Deliberately absent
-//! - What was not sent when the gateway stops is not sent later: `/api/v2/expired` has it.
+//! - What was not sent when a single node stops is not sent later: `/api/v2/expired` has it.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -17,6 +20,7 @@ use std::time::Duration;
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use serde_json::{Map, Value, json};
 use sha2::Sha256;
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use ureq::Agent;
@@ -24,6 +28,7 @@ use ureq::Agent;
 use crate::gateway::{EventKind, Gateway, RemovedGroup};
 use crate::http::query::json as api;
 use crate::model::RemovalReason;
+use crate::store::etcd::Standing;
 
 /// Who is told, and how.
 #[derive(Clone, PartialEq, Eq)]
@@ -75,6 +80,53 @@ struct Batch {
     body: Arc<str>,
 }
 
+/// Whether this gateway is the one that sends.
+struct Turn {
+    standing: Option<watch::Receiver<Standing>>,
+    leads: bool,
+}
+
+impl Turn {
+    fn new(gateway: &Gateway) -> Self {
+        let standing = gateway.standing();
+        Self { leads: standing.is_none(), standing }
+    }
+
+    /// Completes when that may have changed.
+    async fn changed(&mut self) {
+        if let Some(standing) = &mut self.standing
+            && standing.changed().await.is_ok()
+        {
+            return;
+        }
+        // On a single node, or while the gateway is taken down.
+        std::future::pending::<()>().await;
+    }
+
+    /// Whether this gateway has come to be the one that sends; and whether it is.
+    fn look(&mut self) -> (bool, bool) {
+        let Some(standing) = &mut self.standing else { return (false, true) };
+        let leads = standing.borrow_and_update().leads;
+        let begins = leads && !self.leads;
+        self.leads = leads;
+        (begins, leads)
+    }
+}
+
+/// The groups that the leader before has not told of.
+fn untold(gateway: &Gateway) -> Vec<Arc<RemovedGroup>> {
+    let Some(cluster) = gateway.cluster() else { return Vec::new() };
+    match cluster.told() {
+        // Nobody has begun: those from before that are not told.
+        0 => {
+            let latest = gateway.removed_after(0).last().map_or(1, |removed| removed.sequence);
+            cluster.note_told(latest);
+            Vec::new()
+        }
+        told => gateway.removed_after(told),
+    }
+}
+
 /// Sends what happens from now on, until it is stopped.
 pub fn run(
     gateway: Gateway,
@@ -92,7 +144,20 @@ pub fn run(
         let mut batch: Option<Batch> = None;
         let mut sending: Option<JoinHandle<Result<(), Failure>>> = None;
         let mut pause: Option<std::pin::Pin<Box<tokio::time::Sleep>>> = None;
+        let mut turn = Turn::new(&gateway);
+        // The last removal that was taken up.
+        let mut taken = None;
         loop {
+            let (begins, leads) = turn.look();
+            if begins {
+                seen = *latest.borrow_and_update();
+                queue = untold(&gateway).into();
+                taken = queue.back().map(|removed| removed.sequence);
+            }
+            if !leads && sending.is_none() {
+                queue.clear();
+                batch = None;
+            }
             if sending.is_none() && pause.is_none() && !queue.is_empty() {
                 let batch = batch.get_or_insert_with(|| {
                     let groups: Vec<_> = queue.iter().take(at_once).cloned().collect();
@@ -117,13 +182,19 @@ pub fn run(
             };
             tokio::select! {
                 () = stop.cancelled() => return,
-                Ok(()) = latest.changed() => take(&gateway, &mut seen, &mut queue, batch.is_some()),
+                () = turn.changed() => {}
+                Ok(()) = latest.changed() => {
+                    take(&gateway, &mut seen, taken, &mut queue, batch.is_some());
+                }
                 sent = sent => {
                     sending = None;
                     let groups = batch.as_ref().map_or(0, |batch| batch.groups);
                     match sent.unwrap_or_else(|error| Err(Failure::Unsent(error.to_string()))) {
                         Ok(()) => {
-                            queue.drain(..groups.min(queue.len()));
+                            let told = queue.drain(..groups.min(queue.len())).next_back();
+                            if let (Some(told), Some(cluster)) = (told, gateway.cluster()) {
+                                cluster.note_told(told.sequence);
+                            }
                             batch = None;
                             (back_off, at_once) = (BACK_OFF_MIN, BATCH_MAX.min(at_once * 2));
                         }
@@ -152,8 +223,15 @@ pub fn run(
 
 /// Takes over what has happened since.
 ///
-/// `begun`: the first of those that wait may have arrived already.
-fn take(gateway: &Gateway, seen: &mut u64, queue: &mut VecDeque<Arc<RemovedGroup>>, begun: bool) {
+/// `after`: only those that were removed after this one. `begun`: the first of those that wait may have
+/// arrived already.
+fn take(
+    gateway: &Gateway,
+    seen: &mut u64,
+    after: Option<u64>,
+    queue: &mut VecDeque<Arc<RemovedGroup>>,
+    begun: bool,
+) {
     loop {
         let followed = gateway.events().after(*seen, 1024);
         if followed.missed {
@@ -164,7 +242,9 @@ fn take(gateway: &Gateway, seen: &mut u64, queue: &mut VecDeque<Arc<RemovedGroup
             return;
         }
         for event in followed.events {
-            if let EventKind::Removed(removed) = &event.what {
+            if let EventKind::Removed(removed) = &event.what
+                && Some(removed.sequence) > after
+            {
                 queue.push_back(Arc::clone(removed));
             }
         }

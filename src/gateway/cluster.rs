@@ -10,6 +10,7 @@ use tokio::sync::{oneshot, watch};
 use super::Gateway;
 use super::command::Command;
 use super::error::Fault;
+use super::history::RemovedGroup;
 use super::replica::Replica;
 use crate::model::{Metric, MetricFamily, MetricType, MetricValue, RequestId, TtlPolicy};
 use crate::store::CommitError;
@@ -46,6 +47,12 @@ impl Gateway {
     #[must_use]
     pub fn for_request(&self, request: Option<RequestId>) -> Self {
         Self { shared: Arc::clone(&self.shared), request }
+    }
+
+    /// The removed groups that can be restored and were removed after this one, oldest first.
+    pub fn removed_after(&self, sequence: u64) -> Vec<Arc<RemovedGroup>> {
+        let view = self.view();
+        view.removed().iter().filter(|removed| removed.sequence > sequence).cloned().collect()
     }
 
     /// Nobody waits long for other replicas from now on.

@@ -8,7 +8,7 @@ use hashbrown::{HashMap, HashSet};
 
 use super::history::{History, HistoryLimits, RemovedGroup};
 use super::index::{FamilyId, Index};
-use super::judge::{Judge, header_change, new_member, published};
+use super::judge::{Judge, Stage, header_change, new_member, published};
 use super::options::Limits;
 use super::prepare::{
     GroupRenderer, PreparedFamily, SeriesHasher, is_legacy_family, is_legacy_key,
@@ -18,7 +18,7 @@ use super::stamps::Stamps;
 use super::view::{Change, View};
 use crate::exposition::text::{self, LabelBlock};
 use crate::model::{GroupingKey, MetricFamily, MetricType, Policy};
-use crate::store::{EncodedFamily, OpenError, Removal, Store, StoredGroup, Writer};
+use crate::store::{EncodedFamily, OpenError, Removal, Store, StoredGroup, StoredPart, Writer};
 use crate::time::Moment;
 
 /// Policy, limits and names on which verdicts and lines depend beside the groups.
@@ -105,38 +105,66 @@ impl State {
     /// Takes a stored group in, in place of the one of its number. Returns whether all its names are of
     /// the legacy charset.
     pub fn put(&mut self, group: StoredGroup, at: Moment) -> Result<bool, PutError> {
-        let (changes, is_legacy) = self.judge.put(group, at)?;
-        self.publish(changes);
+        let mut stage = Stage::default();
+        let is_legacy = self.judge.put(&mut stage, group, at)?;
+        self.publish(stage);
         Ok(is_legacy)
     }
 
     /// Forgets a group that is no longer stored, whether it was shown or could be restored.
     pub fn remove(&mut self, number: u64, key: &GroupingKey) {
-        let changes = self.judge.forget(number, key);
-        self.publish(changes);
+        let mut stage = Stage::default();
+        self.judge.forget(&mut stage, number, key);
+        self.publish(stage);
     }
 
-    fn publish(&mut self, changes: Vec<Change>) {
-        for change in changes {
+    fn publish(&mut self, mut stage: Stage) {
+        self.judge.decide_helps(&mut stage);
+        for change in stage.changes {
             self.view.publish(change);
         }
     }
 }
 
 impl Judge {
-    /// Takes a stored group into the index, in place of the one of its number. Returns the changes to
-    /// publish, and whether all its names are of the legacy charset.
+    /// Takes a stored group into the index, in place of the one of its number, and stages what is to be
+    /// published. Returns whether all its names are of the legacy charset.
     pub fn put(
         &mut self,
+        stage: &mut Stage,
         mut group: StoredGroup,
         at: Moment,
-    ) -> Result<(Vec<Change>, bool), PutError> {
+    ) -> Result<bool, PutError> {
         if let Some(removal) = group.removal.take() {
-            let mut changes = self.forget(group.number, &group.key);
-            changes.push(self.put_removed(group, removal));
-            return Ok((changes, true));
+            self.forget(stage, group.number, &group.key);
+            let removed = self.put_removed(group, removal);
+            stage.changes.push(removed);
+            return Ok(true);
         }
-        let StoredGroup { number, key, mut state, families, removal: _, bytes } = group;
+        let StoredGroup { number, key, state, families, removal: _, bytes } = group;
+        let part = StoredPart { number, key, state, families, left: Vec::new(), bytes };
+        self.put_families(stage, part, true, at)
+    }
+
+    /// Takes some families of a stored group into the index, as [`Judge::put`] does all.
+    pub fn put_part(
+        &mut self,
+        stage: &mut Stage,
+        part: StoredPart,
+        at: Moment,
+    ) -> Result<bool, PutError> {
+        self.put_families(stage, part, false, at)
+    }
+
+    /// `all`: the group has no others.
+    fn put_families(
+        &mut self,
+        stage: &mut Stage,
+        part: StoredPart,
+        all: bool,
+        at: Moment,
+    ) -> Result<bool, PutError> {
+        let StoredPart { number, key, mut state, families, left, bytes } = part;
         self.policy.decide_for(&key, &mut state);
         let failed = |what: String| PutError { number, what };
         let found = self.index.find(&key);
@@ -153,27 +181,43 @@ impl Judge {
         let (id, leaving) = match found {
             Some(id) => {
                 self.index.set_state(id, state);
-                (id, self.leaving(id, &prepared))
+                let leaving =
+                    if all { self.leaving(id, &prepared) } else { self.members_of(id, &left) };
+                (id, leaving)
             }
-            None => (self.index.insert(key, state, number), Vec::new()),
+            None if all => (self.index.insert(key, state, number), Vec::new()),
+            None => return Err(failed("only a part of it is there".into())),
         };
-        let mut changes = Vec::new();
         let members: Vec<_> = prepared.iter().map(new_member).collect();
         let set = self.index.set_members(id, &members);
         let mut lines = Vec::with_capacity(prepared.len());
         for ((member, changed), family) in set.into_iter().zip(prepared) {
             if changed && let Some(family) = self.index.family(member) {
-                changes.push(header_change(member, family));
+                stage.changes.push(header_change(member, family));
             }
             lines.push((member, family.rendered.lines));
         }
         self.index.remove_members(id, &leaving);
-        changes.extend(leaving.into_iter().map(|family| Change::MemberRemoved { id, family }));
+        stage.undecided.extend(&leaving);
+        let leaving = leaving.into_iter().map(|family| Change::MemberRemoved { id, family });
+        stage.changes.extend(leaving);
         if let Some(group) = self.index.group_mut(id) {
             group.bytes = bytes;
-            changes.push(Change::Group { id, group: published(group), stamps, lines });
+            stage.changes.push(Change::Group { id, group: published(group), stamps, lines });
         }
-        Ok((changes, is_legacy))
+        Ok(is_legacy)
+    }
+
+    /// The families of these names that a group has, sorted.
+    fn members_of(&self, id: GroupId, names: &[String]) -> Vec<FamilyId> {
+        let Some(group) = self.index.group(id) else { return Vec::new() };
+        let named: HashSet<_> = names
+            .iter()
+            .filter_map(|name| self.index.family_of(name))
+            .map(|(family, _)| family)
+            .collect();
+        let members = group.members.iter().map(|member| member.family);
+        members.filter(|family| named.contains(family)).collect()
     }
 
     /// The families of a stored group, rendered; none of them where they are more than there may be.
@@ -241,22 +285,19 @@ impl Judge {
         Change::Removed(removed)
     }
 
-    /// Takes a group out of index and history. Returns the changes to publish.
-    pub fn forget(&mut self, number: u64, key: &GroupingKey) -> Vec<Change> {
-        let mut changes = Vec::new();
+    /// Takes a group out of index and history, and stages what is to be published.
+    pub fn forget(&mut self, stage: &mut Stage, number: u64, key: &GroupingKey) {
         let found = self.index.find(key);
         let is_it = |id| self.index.group(id).is_some_and(|group| group.number == number);
         if let Some(id) = found.filter(|id| is_it(*id))
             && let Some(removed) = self.index.remove(id)
         {
-            for family in self.index.decide_helps(removed.families.iter().copied()) {
-                changes.extend(self.index.family(family).map(|it| header_change(family, it)));
-            }
-            changes.push(Change::GroupsRemoved { groups: vec![(id, removed.families)] });
+            stage.undecided.extend(&removed.families);
+            stage.changes.push(Change::GroupsRemoved { groups: vec![(id, removed.families)] });
         }
         let removed = self.history.take_number(number);
-        changes.extend(removed.map(|removed| Change::Purged { sequence: removed.sequence }));
-        changes
+        let purged = removed.map(|removed| Change::Purged { sequence: removed.sequence });
+        stage.changes.extend(purged);
     }
 
     /// The options that it was made with.

@@ -114,6 +114,14 @@ pub(super) static ENDPOINTS: &[Endpoint] = &[
         .counted(Handler::ApiV2),
     Endpoint::new(At("/api/v2/config"), READ, All(Read), |r| Box::pin(api_v2::config(r)))
         .counted(Handler::ApiV2),
+    Endpoint::new(At("/api/v2/cluster"), READ, All(Read), |r| Box::pin(api_v2::replicas(r)))
+        .counted(Handler::ApiV2),
+    Endpoint::new(At("/api/v2/cluster/step-down"), POST, All(Admin), |r| {
+        Box::pin(api_v2::step_down(r))
+    })
+    .from(Origin::Lifecycle)
+    .audit("step-down")
+    .counted(Handler::ApiV2),
 ];
 
 /// An answer for which nothing has to be awaited.

@@ -29,6 +29,21 @@ pub struct StoredGroup {
     pub bytes: u64,
 }
 
+/// Some families of a group, with all else that is stored of it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StoredPart {
+    /// Its number in the store.
+    pub number: u64,
+    pub key: GroupingKey,
+    /// As that of [`StoredGroup`].
+    pub state: GroupState,
+    pub families: Vec<EncodedFamily>,
+    /// The families that it has no more.
+    pub left: Vec<String>,
+    /// Bytes that the whole group takes in the store.
+    pub bytes: u64,
+}
+
 /// When, why and by which rule a group was removed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Removal {
@@ -86,16 +101,35 @@ pub(super) fn assemble(number: u64, chunks: Vec<Chunk>) -> Result<Assembled, Str
             }
         }
     }
-    let refs = || counts.iter().map(|(reference, _)| *reference);
-    if counts.len() != record.chunk_count as usize || chunk_sum(refs()) != record.chunk_sum {
-        let (found, expected) = (counts.len(), record.chunk_count);
-        return Err(format!("{found} of its {expected} chunks are there, or others are"));
-    }
+    check_chunks(&record, counts.iter().map(|(reference, _)| *reference))?;
     let state = state_of(&record);
     families.extend(record.families);
     let families = families.into_iter().map(EncodedFamily::of_record).collect::<Result<_, _>>()?;
     let group = StoredGroup { number, key, state, families, removal, bytes };
     Ok(Assembled { group, head: head_ref, chunks: counts, tombstone })
+}
+
+/// Grouping key and state in the head of a group that has these chunks, if it vouches for them.
+pub(super) fn head_of(
+    head: Bytes,
+    chunks: &[ChunkRef],
+) -> Result<(GroupingKey, GroupState), String> {
+    let record = GroupRecord::decode(head).map_err(|error| error.to_string())?;
+    check_chunks(&record, chunks.iter().copied())?;
+    let key = GroupingKey::from_bytes(&record.key).map_err(|error| error.to_string())?;
+    Ok((key, state_of(&record)))
+}
+
+/// Whether a head vouches for these chunks.
+fn check_chunks(
+    record: &GroupRecord,
+    chunks: impl ExactSizeIterator<Item = ChunkRef>,
+) -> Result<(), String> {
+    let (found, expected) = (chunks.len(), record.chunk_count);
+    if found != expected as usize || chunk_sum(chunks) != record.chunk_sum {
+        return Err(format!("{found} of its {expected} chunks are there, or others are"));
+    }
+    Ok(())
 }
 
 /// The grouping key in a head.

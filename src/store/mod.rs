@@ -40,7 +40,7 @@ pub use commit::{Commit, StageError};
 pub use engine::Store;
 pub use error::{CloseError, CommitError, OpenError, ReadError};
 pub use family::{DecodeError, EncodedFamily, FamilyHeader};
-pub use group::{Removal, StoredGroup};
+pub use group::{Removal, StoredGroup, StoredPart};
 pub use record::encode_metrics;
 pub use writer::{FamiliesChange, StagedGroups, Writer};
 

@@ -45,6 +45,26 @@ pub(super) struct Group {
 }
 
 #[derive(Debug, Deserialize)]
+pub(super) struct Cluster {
+    pub(super) name: String,
+    pub(super) replicas: Vec<Replica>,
+    pub(super) revision: i64,
+    pub(super) staleness_seconds: f64,
+    pub(super) warnings: Vec<String>,
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct Replica {
+    pub(super) id: String,
+    pub(super) url: String,
+    pub(super) version: String,
+    pub(super) leads: bool,
+    pub(super) same_settings: bool,
+    pub(super) last_seen: String,
+    pub(super) clock_skew_ms: Option<i64>,
+}
+
+#[derive(Debug, Deserialize)]
 pub(super) struct Removed {
     pub(super) id: u64,
     pub(super) labels: Labels,

@@ -59,6 +59,10 @@ pub(in crate::cli) enum Action {
     Restore {
         id: Option<u64>,
     },
+    /// The replicas of a cluster.
+    Replicas,
+    /// Have the replica that leads give that up.
+    StepDown,
 }
 
 impl Operate {
@@ -86,6 +90,10 @@ impl Operate {
                     _ => Action::Restore { id: found.remove_one("id") },
                 }
             }
+            ("cluster", Some((name, inner))) => {
+                found = inner;
+                if name == "status" { Action::Replicas } else { Action::StepDown }
+            }
             ("expired", None) => Action::Expired {
                 why: found.remove_one("why"),
                 limit: found.remove_one("limit").unwrap_or_default(),
@@ -100,15 +108,19 @@ impl Operate {
         Self {
             gateway: found.remove_one("gateway").unwrap_or_default(),
             output: if json { Output::Json } else { Output::Table },
-            selectors: found.remove_many("SELECTOR").into_iter().flatten().collect(),
+            selectors: match found.try_remove_many("SELECTOR") {
+                Ok(selectors) => selectors.into_iter().flatten().collect(),
+                // A command that has none.
+                Err(_) => Vec::new(),
+            },
             action,
         }
     }
 }
 
 /// The commands.
-pub(in crate::cli) fn commands() -> [Command; 4] {
-    [groups(), ttl(), delete(), expired()]
+pub(in crate::cli) fn commands() -> [Command; 5] {
+    [groups(), ttl(), delete(), expired(), cluster()]
 }
 
 /// The arguments that all of them have.
@@ -353,4 +365,23 @@ fn expired() -> Command {
         .arg(limit("100", 1).help("Most groups that are listed"))
         .args_conflicts_with_subcommands(true)
         .subcommand(restore)
+}
+
+fn cluster() -> Command {
+    let status = Command::new("status")
+        .about("List the replicas: who leads, how their clocks and settings differ")
+        .after_help("Example:\n  tidegate cluster status --gateway=http://gateway-1:9091")
+        .args(common());
+    let step_down = Command::new("step-down")
+        .about("Have the replica that leads give that up")
+        .long_about(
+            "Has the replica that leads give that up, and another come to lead. Pushes wait some \
+             milliseconds meanwhile. A replica that is stopped gives it up by itself.",
+        )
+        .args(common());
+    Command::new("cluster")
+        .about("Look at the replicas of a cluster (cluster.endpoints)")
+        .subcommand_required(true)
+        .arg_required_else_help(true)
+        .subcommands([status, step_down])
 }

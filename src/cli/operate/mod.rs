@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use thiserror::Error;
 use ureq::http::Method;
 
-use answer::{Comparison, Group, Labels, Page, Preview, Removed, Restoration, read};
+use answer::{Cluster, Comparison, Group, Labels, Page, Preview, Removed, Restoration, read};
 
 use args::{Action, Operate, Output};
 
@@ -143,6 +143,20 @@ fn run(operate: &Operate, now: UnixNanos) -> Result<String, OperateError> {
             let text = print(&done, |done, now| Ok(table::restored(&read(done)?, now)))?;
             // The others are back.
             if restoration.refused.is_empty() { Ok(text) } else { Err(OperateError::Partly(text)) }
+        }
+        Action::Replicas => {
+            let found = api.ask(Method::GET, "/cluster", &[], &[])?;
+            print(&found, |found, now| Ok(table::replicas(&read::<Cluster>(found)?, now)))
+        }
+        Action::StepDown => {
+            let done = api.ask(Method::POST, "/cluster/step-down", &[], &[])?;
+            print(&done, |done, _| {
+                let id = done.get("stepped_down").and_then(Value::as_str);
+                Ok(match id {
+                    Some(id) => format!("{id} does not lead any more"),
+                    None => "another replica has come to lead meanwhile".into(),
+                })
+            })
         }
     }
 }

@@ -6,7 +6,7 @@ use comfy_table::Table;
 use comfy_table::presets::NOTHING;
 use jiff::Timestamp;
 
-use super::answer::{Comparison, Group, Page, Preview, Removed, Restoration, TtlDecision};
+use super::answer::{Cluster, Comparison, Group, Page, Preview, Removed, Restoration, TtlDecision};
 use crate::model::duration::Rough;
 use crate::time::UnixNanos;
 
@@ -23,6 +23,27 @@ pub(super) fn groups(page: &Page<Group>, now: UnixNanos) -> String {
         ]);
     }
     shown(&table, page.groups.len(), page.total)
+}
+
+pub(super) fn replicas(cluster: &Cluster, now: UnixNanos) -> String {
+    let mut table =
+        table(&["REPLICA", "ROLE", "ADDRESS", "VERSION", "LAST SEEN", "CLOCK", "SETTINGS"]);
+    for replica in &cluster.replicas {
+        table.add_row([
+            replica.id.clone(),
+            if replica.leads { "leads" } else { "follows" }.into(),
+            replica.url.clone(),
+            replica.version.clone(),
+            when(Some(&replica.last_seen), now),
+            replica.clock_skew_ms.map(|skew| format!("{skew:+} ms")).unwrap_or_default(),
+            if replica.same_settings { "the same" } else { "others" }.into(),
+        ]);
+    }
+    let Cluster { name, revision, staleness_seconds, warnings, .. } = cluster;
+    let mut lines: Vec<_> = warnings.iter().map(|text| format!("warning: {text}")).collect();
+    lines.push(format!("cluster {name}, revision {revision}, {staleness_seconds:.1} s old"));
+    lines.push(table.trim_fmt());
+    lines.join("\n")
 }
 
 pub(super) fn expiring(preview: &Preview, now: UnixNanos) -> String {

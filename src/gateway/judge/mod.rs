@@ -72,7 +72,7 @@ pub struct Stage {
     /// Groups that were removed, whether or not they can be restored.
     pub removed: Vec<Arc<RemovedGroup>>,
     /// Families whose help text may have to be decided anew.
-    undecided: HashSet<FamilyId>,
+    pub(in crate::gateway) undecided: HashSet<FamilyId>,
 }
 
 impl Judge {
@@ -353,11 +353,9 @@ impl Judge {
 
     /// Decides by the policy that another replica has put into force, on all groups at once: what has
     /// expired by the old one was removed before.
-    pub fn adopt_policy(&mut self, policy: &Arc<TtlPolicy>, at: Moment) -> Vec<Change> {
+    pub fn adopt_policy(&mut self, stage: &mut Stage, policy: &Arc<TtlPolicy>, at: Moment) {
         self.policy.ttl = Arc::clone(policy);
-        let mut stage = Stage::default();
-        self.decide_in(&mut stage, 0..self.index.group_ids_end(), at);
-        stage.changes
+        self.decide_in(stage, 0..self.index.group_ids_end(), at);
     }
 
     /// Decides anew on the groups with these numbers whose TTL comes from the settings.
@@ -415,6 +413,11 @@ impl Judge {
     /// Stages what a batch as a whole brings about. Comes last.
     pub fn finish(&mut self, stage: &mut Stage) {
         self.index.settle_deadlines();
+        self.decide_helps(stage);
+    }
+
+    /// Stages the help texts that count now. Looks at every group where some disagree.
+    pub(in crate::gateway) fn decide_helps(&mut self, stage: &mut Stage) {
         for family in self.index.decide_helps(std::mem::take(&mut stage.undecided)) {
             self.publish_header(stage, family);
         }

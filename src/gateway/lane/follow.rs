@@ -13,9 +13,9 @@ use crate::gateway::lane::Queue;
 use crate::gateway::replica::Replica;
 use crate::gateway::state::PutError;
 use crate::gateway::view::Change;
-use crate::model::{GroupingKey, TtlPolicy};
+use crate::model::{GroupState, GroupingKey, TtlPolicy};
 use crate::store::etcd::{BatchSeen, Feed, Followed, Noticed};
-use crate::store::{CommitError, Store, StoredGroup};
+use crate::store::{CommitError, Store};
 use crate::time::{Clock, Moment, UnixMillis, UnixNanos};
 use tokio::sync::oneshot;
 
@@ -198,6 +198,7 @@ impl Lane {
 /// Takes what was followed into the index. Returns what is to be published.
 fn take(judge: &mut Judge, followed: Vec<Followed>) -> Result<Taken, PutError> {
     let mut taken = Taken::default();
+    let mut stage = Stage::default();
     let mut at = Moment::default();
     for followed in followed {
         match followed {
@@ -206,60 +207,62 @@ fn take(judge: &mut Judge, followed: Vec<Followed>) -> Result<Taken, PutError> {
                 taken.batches.push(batch);
             }
             Followed::Put(group) => {
-                let happened = happened(judge, &group, at);
-                let (changes, is_legacy) = judge.put(*group, at)?;
-                taken.names_beyond_legacy |= !is_legacy;
-                for change in &changes {
-                    if let Change::Removed(removed) = change {
-                        let what = EventKind::Removed(Arc::clone(removed));
-                        taken.happened.push((removed.at, removed.key.clone(), what));
-                    }
+                let happened = match group.removal {
+                    Some(_) => None,
+                    None => happened(judge, &group.key, &group.state, at),
+                };
+                taken.names_beyond_legacy |= !judge.put(&mut stage, *group, at)?;
+                if let Some(Change::Removed(removed)) = stage.changes.last() {
+                    let what = EventKind::Removed(Arc::clone(removed));
+                    taken.happened.push((removed.at, removed.key.clone(), what));
                 }
-                taken.changes.extend(changes);
                 taken.happened.extend(happened);
             }
-            Followed::Removed { number, key } => taken.changes.extend(judge.forget(number, &key)),
+            Followed::Part(part) => {
+                taken.happened.extend(happened(judge, &part.key, &part.state, at));
+                taken.names_beyond_legacy |= !judge.put_part(&mut stage, *part, at)?;
+            }
+            Followed::Removed { number, key } => judge.forget(&mut stage, number, &key),
             Followed::Cleared => {
                 judge.index.clear();
                 judge.history.clear();
-                taken.changes.push(Change::Wiped);
+                stage.undecided.clear();
+                stage.changes.push(Change::Wiped);
             }
             Followed::Policy(policy) => {
                 let policy = Arc::new(policy);
-                taken.changes.extend(judge.adopt_policy(&policy, at));
+                judge.adopt_policy(&mut stage, &policy, at);
                 taken.policy = Some(policy);
             }
         }
     }
-    let mut stage = Stage::default();
     judge.finish(&mut stage);
-    taken.changes.extend(stage.changes);
+    taken.changes = stage.changes;
     Ok(taken)
 }
 
-/// The event of a group that is put now.
+/// The event of a group that has another state now.
 fn happened(
     judge: &Judge,
-    group: &StoredGroup,
+    key: &GroupingKey,
+    state: &GroupState,
     at: Moment,
 ) -> Option<(UnixNanos, GroupingKey, EventKind)> {
-    if group.removal.is_some() {
-        return None;
-    }
-    let before = judge.index.find(&group.key).and_then(|id| judge.index.group(id));
+    let before = judge.index.find(key).and_then(|id| judge.index.group(id));
     let (pushes, failed) =
         before.map_or((0, None), |before| (before.state.pushes, before.state.failed));
-    let what = if group.state.pushes > pushes {
-        let mut state = group.state.clone();
-        judge.policy.decide_for(&group.key, &mut state);
-        let offset_ms = at.wall.as_millis().saturating_sub(i64::try_from(at.now.0).unwrap_or(0));
-        let expires = (state.deadline != UnixMillis::MAX)
-            .then(|| state.deadline.to_wall(offset_ms.saturating_neg()));
+    let what = if state.pushes > pushes {
+        let mut decided = state.clone();
+        judge.policy.decide_for(key, &mut decided);
+        let now_ms = i64::try_from(at.now.0).unwrap_or(i64::MAX);
+        let offset_ms = now_ms.saturating_sub(at.wall.as_millis());
+        let expires =
+            (decided.deadline != UnixMillis::MAX).then(|| decided.deadline.to_wall(offset_ms));
         EventKind::Pushed { expires }
-    } else if group.state.failed != failed {
-        EventKind::refused(group.state.failure.as_deref().unwrap_or_default())
+    } else if state.failed != failed {
+        EventKind::refused(state.failure.as_deref().unwrap_or_default())
     } else {
         return None;
     };
-    Some((at.wall, group.key.clone(), what))
+    Some((at.wall, key.clone(), what))
 }

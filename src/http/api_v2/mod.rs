@@ -2,6 +2,7 @@
 //! "data":…}` or `{"status":"error","errorType":…,"error":…}`, as those of Prometheus's API.
 
 mod answer;
+mod cluster;
 mod events;
 mod expired;
 mod groups;
@@ -51,6 +52,10 @@ handlers! {
     restore = expired::restore;
     /// The settings in force.
     config = settings;
+    /// The replicas of a cluster.
+    replicas = cluster::status;
+    /// Has the replica that leads give that up.
+    step_down = cluster::step_down;
 }
 
 /// The effect of a proposed `[ttl]` table, which the body has.

@@ -24,6 +24,8 @@ pub(in crate::http) enum QueryError {
     BadData(String),
     #[error("{0}")]
     NotFound(String),
+    #[error("{0}")]
+    Unavailable(String),
     #[error(
         "{matched} groups match, and only one may be changed at a time without web.enable-admin-api"
     )]
@@ -87,6 +89,7 @@ impl QueryError {
         match self {
             Self::BadData(_) => StatusCode::BAD_REQUEST,
             Self::NotFound(_) => StatusCode::NOT_FOUND,
+            Self::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
             Self::NotAdmin { .. } => StatusCode::FORBIDDEN,
             Self::Gateway(_) => StatusCode::INTERNAL_SERVER_ERROR,
             Self::Rejected(rejection) => rejection.status(),

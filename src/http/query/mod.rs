@@ -1,6 +1,7 @@
 //! The query model that the API, the pages and the webhook share: which groups a request is about, in
 //! which order, and how they read as JSON.
 
+pub(super) mod cluster;
 mod context;
 pub mod json;
 pub(super) mod listing;

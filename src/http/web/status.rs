@@ -8,11 +8,13 @@ use serde_json::Value;
 use super::chart::{self, Line, Mark};
 use super::layout::{Content, Context};
 use super::readable::{self, relative};
+use crate::http::query::cluster::{Cluster, Replica};
 use crate::model::{Limit, MetricValue};
 use crate::telemetry::build::{BUILD, Build};
 use crate::telemetry::labels::PerTtlSource;
 use crate::telemetry::metrics::Readings;
 use crate::telemetry::recent::{SAMPLES_SPAN, Slice, Spent};
+use crate::time::UnixNanos;
 
 const REFRESH_SECONDS: u32 = 10;
 
@@ -23,6 +25,7 @@ pub(super) fn content(context: &Context<'_>) -> Content {
         div id="status" data-live {
             (trouble(context))
             (facts(context, &readings))
+            (cluster(context))
             (limits(context, &readings))
             (plots(context))
         }
@@ -61,13 +64,51 @@ fn facts(context: &Context<'_>, readings: &Readings) -> Markup {
             div { dt { "Started" } dd { (relative(started, context.now)) } }
             div { dt { "Groups" } dd { (readable::grouped(readings.groups)) } }
             div { dt { "Series" } dd { (readable::grouped(readings.series)) } }
-            div { dt { "Store" } dd { (readable::bytes(readings.store_bytes)) " on disk" } }
+            @if gateway.cluster().is_none() { div { dt { "Store" } dd { (readable::bytes(readings.store_bytes)) " on disk" } } }
             @if let Some(memory) = memory { div { dt { "Memory" } dd { (readable::value("bytes", memory)) } } }
             div { dt { "Next to expire" } dd { @match gateway.to_wall(*gateway.next_deadline().borrow()) {
                 Some(at) => (relative(at, context.now)),
                 None => "nothing",
             } } }
             div { dt { "TTLs from" } dd { "overrides " (grouped(overridden)) ", pushes " (grouped(push)) ", rules " (grouped(rule)) ", default " (grouped(default)) } }
+        }
+    }
+}
+
+/// The replicas, where there are some.
+fn cluster(context: &Context<'_>) -> Markup {
+    let Some(cluster) = Cluster::of(context.gateway()) else { return html! {} };
+    let Cluster { name, leader, replicas, staleness, warnings, .. } = cluster;
+    let time = |ms: i64| relative(UnixNanos(ms.saturating_mul(1_000_000)), context.now);
+    html! {
+        section aria-labelledby="cluster-title" {
+            h2 id="cluster-title" { "Cluster " (name) }
+            @for warning in &warnings { p class="error" role="alert" { (warning) } }
+            p {
+                @match leader {
+                    Some(leader) => { strong { (leader.id) } " leads since " (time(leader.since_ms)) ". " }
+                    None => {}
+                }
+                "This replica was up to date " (readable::duration(staleness)) " ago."
+            }
+            div class="scroll" tabindex="0" role="region" aria-label="Table of replicas" {
+                table class="settings" {
+                    thead { tr { th scope="col" { "Replica" } th scope="col" { "Role" } th scope="col" { "Address" }
+                        th scope="col" { "Version" } th scope="col" { "Clock" } th scope="col" { "Settings" } } }
+                    tbody {
+                        @for Replica { member, leads, is_this, same_settings } in &replicas {
+                            tr {
+                                th scope="row" { (member.id) @if *is_this { " (this one)" } }
+                                td { @if *leads { "leads" } @else { "follows" } }
+                                td { (member.url) }
+                                td { (member.version) }
+                                td { @match member.skew_ms { Some(skew) => { (format!("{skew:+} ms")) } None => {} } }
+                                td { @if *same_settings { "the same" } @else { "others" } }
+                            }
+                        }
+                    }
+                }
+            }
         }
     }
 }

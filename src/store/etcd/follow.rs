@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
+use hashbrown::HashSet;
 use tokio_util::sync::CancellationToken;
 
 use super::feed::{self, Changed, Message, Revision, Whole};
@@ -15,9 +16,10 @@ use super::record::BatchRecord;
 use super::{EtcdStore, Feed, Seat};
 use crate::model::{GroupingKey, TtlPolicy};
 use crate::store::catalog::Catalog;
-use crate::store::chunk::{ChunkKey, HEAD};
+use crate::store::chunk::{ChunkKey, FAMILIES_END, HEAD};
 use crate::store::error::{OpenError, ReadError};
-use crate::store::group::{StoredGroup, key_of};
+use crate::store::family::EncodedFamily;
+use crate::store::group::{StoredGroup, StoredPart, families_of, head_of, key_of};
 use crate::time::{Moment, UnixMillis, UnixNanos};
 
 /// A change that was followed.
@@ -25,6 +27,8 @@ use crate::time::{Moment, UnixMillis, UnixNanos};
 pub enum Followed {
     /// A group is stored like this now, in place of what was stored of its number.
     Put(Box<StoredGroup>),
+    /// Some families of a group are stored like this now; the others stay.
+    Part(Box<StoredPart>),
     /// Nothing is stored of a group any more.
     Removed { number: u64, key: GroupingKey },
     /// Nothing is stored of any group; those that are follow.
@@ -64,9 +68,23 @@ pub enum Noticed {
 #[derive(Debug, Default)]
 struct Touched {
     cleared: bool,
-    /// The groups whose chunks have changed, with their keys if they were there.
-    groups: BTreeMap<u64, Option<GroupingKey>>,
+    /// The groups whose chunks have changed.
+    groups: BTreeMap<u64, TouchedGroup>,
 }
+
+/// A group of which chunks have changed.
+#[derive(Debug, Default)]
+struct TouchedGroup {
+    /// If it was there.
+    key: Option<GroupingKey>,
+    /// The frames that the chunks have had, but for the head's.
+    before: Vec<(u32, Option<Bytes>)>,
+    /// Whether it has to be taken as a whole: a chunk was deleted, or one is no chunk of families.
+    as_whole: bool,
+}
+
+/// Up to so many chunks a group is taken as a whole, whichever of them have changed.
+const WHOLE_CHUNKS: usize = 4;
 
 impl Feed {
     /// Waits for a message; `None` once `stop` is cancelled, or after this time.
@@ -300,11 +318,17 @@ impl EtcdStore {
         key: ChunkKey,
         frame: Option<Bytes>,
     ) {
-        touched.groups.entry(key.group).or_insert_with(|| {
+        let group = touched.groups.entry(key.group).or_insert_with(|| {
             let head = ChunkKey { group: key.group, chunk: HEAD };
-            let payload = self.packer.unpack(head, mirror.get(head)?).ok()?;
-            key_of(payload).ok()
+            let frame = mirror.get(head);
+            let payload = frame.and_then(|frame| self.packer.unpack(head, frame).ok());
+            let key = payload.and_then(|payload| key_of(payload).ok());
+            TouchedGroup { key, ..TouchedGroup::default() }
         });
+        group.as_whole |= frame.is_none() || key.chunk >= FAMILIES_END;
+        if key.chunk != HEAD {
+            group.before.push((key.chunk, mirror.get(key).cloned()));
+        }
         mirror.set(key, frame);
     }
 
@@ -319,7 +343,19 @@ impl EtcdStore {
             catalog.clear();
             followed.push(Followed::Cleared);
         }
-        for (number, key) in touched.groups {
+        for (number, group) in touched.groups {
+            let entry = catalog.get(number);
+            let chunks = entry.map_or(0, |entry| entry.chunks().len());
+            let is_part = group.key.is_some()
+                && !group.as_whole
+                && chunks > WHOLE_CHUNKS
+                && group.before.len() <= chunks / 2;
+            if is_part {
+                let part = self.changed_part(number, &group.before, catalog);
+                followed.push(Followed::Part(Box::new(part?)));
+                continue;
+            }
+            let key = group.key;
             catalog.remove(number);
             let assembled = self.assembled_group(number).map_err(|error| match error {
                 ReadError::Damaged { number, what } => format!("group {number}: {what}"),
@@ -335,6 +371,46 @@ impl EtcdStore {
             }
         }
         Ok(())
+    }
+
+    /// A group of which few chunks have changed.
+    fn changed_part(
+        &self,
+        number: u64,
+        before: &[(u32, Option<Bytes>)],
+        catalog: &mut Catalog,
+    ) -> Result<StoredPart, String> {
+        let failed = |what: String| format!("group {number}: {what}");
+        let current = |chunk| {
+            let key = ChunkKey { group: number, chunk };
+            let payload = self.chunk(key).map_err(|error| error.to_string())?;
+            payload.ok_or_else(|| failed(format!("its chunk {chunk} is missing")))
+        };
+        let (mut left, mut families) = (Vec::new(), Vec::new());
+        let (entry, hasher) = catalog.entry(number);
+        for (chunk, frame) in before {
+            let key = ChunkKey { group: number, chunk: *chunk };
+            if let Some(frame) = frame {
+                let payload = self.packer.unpack(key, frame).map_err(failed)?;
+                let had = families_of(*chunk, payload).map_err(failed)?;
+                entry.forget_places(hasher, &had, *chunk);
+                left.extend(had.into_iter().map(|family| family.name));
+            }
+            let payload = current(*chunk)?;
+            entry.set_chunk(key.to_ref(&payload));
+            for family in families_of(*chunk, payload).map_err(failed)? {
+                entry.put_place(hasher, &family.name, *chunk);
+                families.push(EncodedFamily::of_record(family).map_err(failed)?);
+            }
+        }
+        let head = current(HEAD)?;
+        entry.set_head(ChunkKey { group: number, chunk: HEAD }.to_ref(&head));
+        let (key, state) = head_of(head, entry.chunks()).map_err(failed)?;
+        let stays: HashSet<&str> = families.iter().map(EncodedFamily::name).collect();
+        left.retain(|name: &String| !stays.contains(name.as_str()));
+        drop(stays);
+        let bytes = entry.bytes();
+        Ok(StoredPart { number, key, state, families, left, bytes })
     }
 }
 

@@ -95,7 +95,7 @@ mod tests {
         let packer = Packer::new().unwrap();
         for len in [0, 1, 128, 129, 4096, 300_000] {
             let repeated = vec![7_u8; len];
-            let varied: Vec<u8> = (0..len).map(|n| (n * n / 7 % 251) as u8).collect();
+            let varied: Vec<u8> = (0..len).map(|n| (n * n / 7 % 251).to_le_bytes()[0]).collect();
             for payload in [repeated, varied] {
                 let frame = packer.pack(KEY, &payload);
                 assert_eq!(packer.unpack(KEY, &frame).unwrap(), payload);

@@ -126,8 +126,8 @@ mod tests {
         ChunkKey { group, chunk }
     }
 
-    fn frame(text: &'static str) -> Option<Bytes> {
-        Some(Bytes::from_static(text.as_bytes()))
+    fn bytes(text: &'static str) -> Bytes {
+        Bytes::from_static(text.as_bytes())
     }
 
     fn batch(wipes: bool, writes: &[(ChunkKey, Option<Bytes>)]) -> Batch {
@@ -141,15 +141,15 @@ mod tests {
     #[test]
     fn a_batch_is_read_before_it_is_committed_and_forgotten_if_it_is_not() {
         let mut mirror = Mirror::default();
-        mirror.set(key(1, 0), frame("a"));
-        mirror.set(key(1, 1), frame("b"));
-        mirror.begin(&batch(false, &[(key(1, 1), None), (key(2, 0), frame("c"))]));
+        mirror.set(key(1, 0), Some(bytes("a")));
+        mirror.set(key(1, 1), Some(bytes("b")));
+        mirror.begin(&batch(false, &[(key(1, 1), None), (key(2, 0), Some(bytes("c")))]));
         assert_eq!(mirror.get(key(1, 1)), None);
-        assert_eq!(mirror.group(1), [(key(1, 0), frame("a").unwrap())]);
-        assert_eq!(mirror.group(2), [(key(2, 0), frame("c").unwrap())]);
+        assert_eq!(mirror.group(1), [(key(1, 0), bytes("a"))]);
+        assert_eq!(mirror.group(2), [(key(2, 0), bytes("c"))]);
         mirror.forget();
         assert_eq!(mirror.group(1).len(), 2);
-        mirror.begin(&batch(true, &[(key(3, 0), frame("d"))]));
+        mirror.begin(&batch(true, &[(key(3, 0), Some(bytes("d")))]));
         assert_eq!((mirror.get(key(1, 0)), mirror.group(1).len()), (None, 0));
         mirror.committed(1, 9);
         assert_eq!(mirror.all().keys().copied().collect::<Vec<_>>(), [key(3, 0)]);
@@ -159,13 +159,13 @@ mod tests {
     #[test]
     fn differences_lead_to_the_other_state() {
         let mut mirror = Mirror::default();
-        mirror.set(key(1, 0), frame("a"));
-        mirror.set(key(2, 0), frame("b"));
-        mirror.set(key(3, 0), frame("c"));
+        mirror.set(key(1, 0), Some(bytes("a")));
+        mirror.set(key(2, 0), Some(bytes("b")));
+        mirror.set(key(3, 0), Some(bytes("c")));
         let other = BTreeMap::from([
-            (key(1, 0), frame("a").unwrap()),
-            (key(3, 0), frame("x").unwrap()),
-            (key(4, 0), frame("y").unwrap()),
+            (key(1, 0), bytes("a")),
+            (key(3, 0), bytes("x")),
+            (key(4, 0), bytes("y")),
         ]);
         let differences = mirror.differences(&other);
         assert_eq!(differences.len(), 3);

@@ -101,6 +101,8 @@ pub struct EtcdStore {
     lease: watch::Receiver<i64>,
     standing: watch::Sender<Standing>,
     counts: Counts,
+    /// The last removal that the webhook was told of.
+    told: AtomicU64,
     /// The revision up to which this replica has followed.
     applied: Arc<AtomicI64>,
     /// Cancelled once the gateway stops.
@@ -257,6 +259,7 @@ impl EtcdStore {
             lease,
             standing,
             counts: Counts::default(),
+            told: AtomicU64::new(0),
             applied: Arc::clone(&applied),
             stop: CancellationToken::new(),
         };
@@ -272,6 +275,16 @@ impl EtcdStore {
     pub fn latest(&self) -> Option<BatchSeen> {
         let seat = self.seat();
         (seat.batch_revision != 0).then(|| follow::batch_seen(&seat.record, seat.batch_revision))
+    }
+
+    /// The last removal that the webhook was told of, whichever replica has told it; 0: of none.
+    pub fn told(&self) -> u64 {
+        self.seat().record.told
+    }
+
+    /// Notes up to which removal the webhook was told. The next batch has it.
+    pub fn note_told(&self, sequence: u64) {
+        self.told.fetch_max(sequence, Ordering::Relaxed);
     }
 
     /// The counts since the start.
@@ -356,6 +369,7 @@ impl EtcdStore {
         record.offset_ms = commit.offset_ms;
         (record.next_number, record.next_sequence) = commit.next;
         record.requests.clone_from(&commit.requests);
+        record.told = record.told.max(self.told.load(Ordering::Relaxed));
         let mut operations = self.operations(record.tree, batch);
         if let Some((policy, proposal)) = &commit.policy {
             let value = record::encode_policy(policy, proposal.clone());

@@ -8,6 +8,7 @@
 )]
 
 mod client;
+pub mod cluster;
 mod connection;
 mod exposition;
 pub mod families;

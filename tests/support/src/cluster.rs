@@ -1,0 +1,245 @@
+//! A cluster: members of etcd, and replicas of the gateway beside them. All are processes of this host,
+//! and can be killed, stopped for a while, and started again.
+
+use std::net::{SocketAddr, TcpListener};
+use std::ops::Deref;
+use std::path::PathBuf;
+use std::process::{Command, Output};
+
+use tempfile::TempDir;
+
+use super::client::Client;
+use super::process::{Process, Tidegate, finished};
+use super::wait::eventually;
+
+/// Members of etcd. Killed when it is dropped.
+#[derive(Debug)]
+pub struct Etcd {
+    folder: TempDir,
+    program: PathBuf,
+    members: Vec<Option<Process>>,
+    clients: Vec<u16>,
+    peers: Vec<u16>,
+    flags: Vec<String>,
+}
+
+/// A replica of the gateway. Killed when it is dropped.
+#[derive(Debug)]
+pub struct Replica {
+    process: Option<Process>,
+    client: Client,
+    args: Vec<String>,
+}
+
+/// A port that was free a moment ago.
+pub fn free_port() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.local_addr().unwrap().port()
+}
+
+impl Etcd {
+    /// Starts three members with the flags that the documentation names, and waits until they have a
+    /// leader.
+    #[track_caller]
+    pub fn start() -> Self {
+        Self::start_with(3, &[])
+    }
+
+    /// The same with more flags.
+    #[track_caller]
+    pub fn start_with(members: usize, flags: &[&str]) -> Self {
+        let ports = || (0..members).map(|_| free_port()).collect();
+        let mut etcd = Self {
+            folder: tempfile::tempdir().unwrap(),
+            program: super::part("etcd"),
+            members: Vec::new(),
+            clients: ports(),
+            peers: ports(),
+            flags: flags.iter().map(|flag| (*flag).to_owned()).collect(),
+        };
+        for at in 0..members {
+            let member = Process::spawn(&mut etcd.command(at));
+            etcd.members.push(Some(member));
+        }
+        etcd.wait();
+        etcd
+    }
+
+    fn command(&self, at: usize) -> Command {
+        let url = |port: u16| format!("http://127.0.0.1:{port}");
+        let all: Vec<_> =
+            self.peers.iter().zip(0..).map(|(port, at)| format!("n{at}={}", url(*port))).collect();
+        let (client, peer) = (url(self.clients[at]), url(self.peers[at]));
+        let mut command = Command::new(&self.program);
+        command
+            .env_clear()
+            .args(["--name", &format!("n{at}"), "--log-level", "error"])
+            .args(["--data-dir", &self.folder.path().join(format!("n{at}")).display().to_string()])
+            .args(["--listen-client-urls", &client, "--advertise-client-urls", &client])
+            .args(["--listen-peer-urls", &peer, "--initial-advertise-peer-urls", &peer])
+            .args(["--initial-cluster", &all.join(",")])
+            .args(["--snapshot-count", "5000"])
+            .args(&self.flags);
+        command
+    }
+
+    /// Waits until writes go through.
+    #[track_caller]
+    pub fn wait(&self) {
+        eventually("a leader of etcd", || {
+            self.try_ctl(&["put", "/test", "x"]).status.success().then_some(())
+        });
+    }
+
+    /// The flags by which a gateway finds it.
+    pub fn endpoints(&self) -> Vec<String> {
+        let flag = |port: &u16| format!("--cluster.endpoints=http://127.0.0.1:{port}");
+        self.clients.iter().map(flag).collect()
+    }
+
+    pub fn clients(&self) -> &[u16] {
+        &self.clients
+    }
+
+    /// Runs `etcdctl`.
+    #[track_caller]
+    pub fn ctl(&self, args: &[&str]) -> String {
+        let output = self.try_ctl(args);
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "etcdctl {args:?}: {errors}");
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    fn try_ctl(&self, args: &[&str]) -> Output {
+        let all: Vec<_> = self.clients.iter().map(|port| format!("127.0.0.1:{port}")).collect();
+        let mut command = Command::new(self.program.with_file_name("etcdctl"));
+        command.env_clear().env("ETCDCTL_API", "3");
+        command.args(["--endpoints", &all.join(","), "--command-timeout", "2s"]).args(args);
+        finished(&mut command)
+    }
+
+    /// The place of the member that leads.
+    #[track_caller]
+    pub fn leader(&self) -> usize {
+        eventually("the leader of etcd", || {
+            let status = self.try_ctl(&["endpoint", "status", "-w", "json"]);
+            let status: serde_json::Value = serde_json::from_slice(&status.stdout).ok()?;
+            let members = status.as_array()?.clone();
+            let leads = members.iter().find(|member| {
+                member["Status"]["leader"] == member["Status"]["header"]["member_id"]
+            })?;
+            let port: u16 = leads["Endpoint"].as_str()?.rsplit(':').next()?.parse().ok()?;
+            self.clients.iter().position(|client| *client == port)
+        })
+    }
+
+    pub fn kill(&mut self, at: usize) {
+        self.members[at] = None;
+    }
+
+    pub fn restart(&mut self, at: usize) {
+        self.members[at] = None;
+        let member = Process::spawn(&mut self.command(at));
+        self.members[at] = Some(member);
+    }
+
+    pub fn signal(&self, at: usize, signal: &str) {
+        self.members[at].as_ref().expect("it runs").signal(signal);
+    }
+}
+
+impl Replica {
+    /// Starts a replica, and waits until it is ready.
+    #[track_caller]
+    pub fn start(etcd: &Etcd, id: &str, more: &[&str]) -> Self {
+        Self::start_at(&etcd.endpoints(), id, more)
+    }
+
+    /// The same with flags that name etcd in another way.
+    #[track_caller]
+    pub fn start_at(endpoints: &[String], id: &str, more: &[&str]) -> Self {
+        let port = free_port();
+        let mut args = endpoints.to_vec();
+        args.push(format!("--cluster.id={id}"));
+        args.push(format!("--cluster.advertise-url=http://127.0.0.1:{port}"));
+        args.push(format!("--web.listen-address=127.0.0.1:{port}"));
+        args.push("--cluster.secret=a secret of tests".into());
+        args.push("--web.enable-admin-api".into());
+        args.push("--web.enable-lifecycle".into());
+        args.extend(more.iter().map(|flag| (*flag).to_owned()));
+        let client = Client::new(SocketAddr::from(([127, 0, 0, 1], port)));
+        let mut replica = Self { process: None, client, args };
+        replica.run();
+        replica
+    }
+
+    /// Starts it where it was, and waits until it is ready.
+    #[track_caller]
+    pub fn run(&mut self) {
+        self.begin();
+        self.process().logs("being ready", |line| line.contains("msg=ready").then_some(()));
+    }
+
+    /// Starts it where it was.
+    pub fn begin(&mut self) {
+        let args: Vec<_> = self.args.iter().map(String::as_str).collect();
+        self.process = Some(Process::spawn(&mut Tidegate::command(&args)));
+    }
+
+    #[track_caller]
+    pub fn process(&mut self) -> &mut Process {
+        self.process.as_mut().expect("it runs")
+    }
+
+    /// Ends it at once.
+    pub fn kill(&mut self) {
+        self.process = None;
+    }
+
+    /// Has it stop in order.
+    #[track_caller]
+    pub fn stop(&mut self) {
+        let process = self.process.take().expect("it runs");
+        process.signal("TERM");
+        let (status, log) = process.ended();
+        assert!(status.success(), "{status}\n{log}");
+    }
+
+    pub fn signal(&self, signal: &str) {
+        self.process.as_ref().expect("it runs").signal(signal);
+    }
+
+    pub fn client(&self) -> &Client {
+        &self.client
+    }
+
+    /// A self metric, which is a plain number.
+    #[track_caller]
+    pub fn metric(&self, name: &str) -> f64 {
+        let own = self.get("/-/metrics").expect(200).text();
+        let line = own.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        line.unwrap_or_else(|| panic!("no {name} in\n{own}")).parse().unwrap()
+    }
+
+    /// Whether it leads.
+    pub fn leads(&self) -> bool {
+        self.process.is_some()
+            && self.client.try_send("GET", "/-/metrics", &[], b"").is_ok_and(|answer| {
+                answer.text().lines().any(|line| line == "tidegate_cluster_leader 1")
+            })
+    }
+}
+
+impl Deref for Replica {
+    type Target = Client;
+
+    fn deref(&self) -> &Client {
+        &self.client
+    }
+}
+
+/// The place of the replica that leads.
+#[track_caller]
+pub fn leader_of(replicas: &[Replica]) -> usize {
+    eventually("a replica that leads", || replicas.iter().position(Replica::leads))
+}
