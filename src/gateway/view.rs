@@ -25,9 +25,9 @@ pub enum Change {
     /// A group has this state, these stamp lines, and lines of these families in place of those it
     /// had.
     Group { id: GroupId, group: GroupView, stamps: StampLines, lines: Vec<(FamilyId, Rendered)> },
-    /// A group has other times or another TTL, and the lines that it had but for when it expires, if
-    /// it says so.
-    State { id: GroupId, state: Arc<GroupState>, expiry: Option<Bytes> },
+    /// A group has other times or another TTL, takes so many bytes in the store, and has the lines that
+    /// it had but for when it expires, if it says so.
+    State { id: GroupId, state: Arc<GroupState>, bytes: u64, expiry: Option<Bytes> },
     /// A group no longer has a family.
     MemberRemoved { id: GroupId, family: FamilyId },
     /// A family is new, or has another header. Comes before its lines.
@@ -253,8 +253,8 @@ impl View {
                     }
                 }
             }
-            Change::State { id, state, expiry } => {
-                self.put_state(id, state);
+            Change::State { id, state, bytes, expiry } => {
+                self.put_state(id, state, bytes);
                 let last = FamilyRef::Stamp(self.stamps.len().saturating_sub(1));
                 if let Some(text) = expiry
                     && let Some(family) = self.changing(last)
@@ -417,11 +417,12 @@ impl View {
         group(&self.groups, *id).filter(|group| group.deadline > now)
     }
 
-    fn put_state(&mut self, id: GroupId, state: Arc<GroupState>) {
+    fn put_state(&mut self, id: GroupId, state: Arc<GroupState>, bytes: u64) {
         let Some(Some(group)) = self.groups.get_mut(id as usize) else { return };
         self.totals.subtract(group);
         group.deadline = state.deadline;
         group.state = state;
+        group.bytes = bytes;
         self.totals.add(group);
         self.deadlines.set(id, group.deadline);
     }

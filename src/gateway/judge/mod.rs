@@ -384,12 +384,12 @@ impl Judge {
         at: Moment,
     ) {
         self.index.set_state(id, Arc::clone(&state));
-        let Some(group) = self.index.group(id).filter(|_| self.stamps.expose_deadline) else {
-            stage.changes.push(Change::State { id, state, expiry: None });
-            return;
-        };
-        let expiry = Some(stamps::expiry(&state, &LabelBlock::of_group(&group.key), at));
-        stage.changes.push(Change::State { id, state, expiry });
+        let Some(group) = self.index.group(id) else { return };
+        let expiry = self
+            .stamps
+            .expose_deadline
+            .then(|| stamps::expiry(&state, &LabelBlock::of_group(&group.key), at));
+        stage.changes.push(Change::State { id, state, bytes: group.bytes, expiry });
     }
 
     /// Stages the removal of all groups. Returns how many there were.

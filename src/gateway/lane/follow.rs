@@ -15,7 +15,7 @@ use crate::gateway::state::PutError;
 use crate::gateway::view::Change;
 use crate::model::{GroupState, GroupingKey, TtlPolicy};
 use crate::store::etcd::{BatchSeen, Feed, Followed, Noticed};
-use crate::store::{CommitError, Store};
+use crate::store::{CommitError, Store, StoredGroup};
 use crate::time::{Clock, Moment, UnixMillis, UnixNanos};
 use tokio::sync::oneshot;
 
@@ -200,22 +200,22 @@ fn take(judge: &mut Judge, followed: Vec<Followed>) -> Result<Taken, PutError> {
     let mut taken = Taken::default();
     let mut stage = Stage::default();
     let mut at = Moment::default();
+    let mut removed = Vec::new();
     for followed in followed {
         match followed {
             Followed::Batch(batch) => {
+                taken.take_removed(judge, &mut stage, &mut removed, at)?;
                 at = batch.at;
                 taken.batches.push(batch);
             }
+            Followed::Put(group) if group.removal.is_some() => {
+                // Its key may be another's by now.
+                judge.forget(&mut stage, group.number, &group.key);
+                removed.push(group);
+            }
             Followed::Put(group) => {
-                let happened = match group.removal {
-                    Some(_) => None,
-                    None => happened(judge, &group.key, &group.state, at),
-                };
+                let happened = happened(judge, &group.key, &group.state, at);
                 taken.names_beyond_legacy |= !judge.put(&mut stage, *group, at)?;
-                if let Some(Change::Removed(removed)) = stage.changes.last() {
-                    let what = EventKind::Removed(Arc::clone(removed));
-                    taken.happened.push((removed.at, removed.key.clone(), what));
-                }
                 taken.happened.extend(happened);
             }
             Followed::Part(part) => {
@@ -226,6 +226,7 @@ fn take(judge: &mut Judge, followed: Vec<Followed>) -> Result<Taken, PutError> {
             Followed::Cleared => {
                 judge.index.clear();
                 judge.history.clear();
+                removed.clear();
                 stage.undecided.clear();
                 stage.changes.push(Change::Wiped);
             }
@@ -236,9 +237,32 @@ fn take(judge: &mut Judge, followed: Vec<Followed>) -> Result<Taken, PutError> {
             }
         }
     }
+    taken.take_removed(judge, &mut stage, &mut removed, at)?;
     judge.finish(&mut stage);
     taken.changes = stage.changes;
     Ok(taken)
+}
+
+impl Taken {
+    /// Takes groups into the history that a batch has removed, in the order in which it did.
+    fn take_removed(
+        &mut self,
+        judge: &mut Judge,
+        stage: &mut Stage,
+        removed: &mut Vec<Box<StoredGroup>>,
+        at: Moment,
+    ) -> Result<(), PutError> {
+        let sequence = |group: &StoredGroup| group.removal.as_ref().map(|it| it.sequence);
+        removed.sort_by_key(|group| sequence(group));
+        for group in removed.drain(..) {
+            judge.put(stage, *group, at)?;
+            if let Some(Change::Removed(removed)) = stage.changes.last() {
+                let what = EventKind::Removed(Arc::clone(removed));
+                self.happened.push((removed.at, removed.key.clone(), what));
+            }
+        }
+        Ok(())
+    }
 }
 
 /// The event of a group that has another state now.
@@ -266,3 +290,6 @@ fn happened(
     };
     Some((at.wall, key.clone(), what))
 }
+
+#[cfg(test)]
+mod tests;

@@ -18,6 +18,8 @@ mod keys;
 mod lease;
 mod messages;
 mod mirror;
+#[cfg(test)]
+pub(crate) mod offline;
 mod record;
 mod seat;
 mod txn;
