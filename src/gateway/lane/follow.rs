@@ -211,7 +211,7 @@ fn take(judge: &mut Judge, followed: Vec<Followed>) -> Result<Taken, PutError> {
             Followed::Put(group) if group.removal.is_some() => {
                 // Its key may be another's by now.
                 judge.forget(&mut stage, group.number, &group.key);
-                removed.push(group);
+                removed.push(*group);
             }
             Followed::Put(group) => {
                 let happened = happened(judge, &group.key, &group.state, at);
@@ -249,13 +249,13 @@ impl Taken {
         &mut self,
         judge: &mut Judge,
         stage: &mut Stage,
-        removed: &mut Vec<Box<StoredGroup>>,
+        removed: &mut Vec<StoredGroup>,
         at: Moment,
     ) -> Result<(), PutError> {
         let sequence = |group: &StoredGroup| group.removal.as_ref().map(|it| it.sequence);
-        removed.sort_by_key(|group| sequence(group));
+        removed.sort_by_key(sequence);
         for group in removed.drain(..) {
-            judge.put(stage, *group, at)?;
+            judge.put(stage, group, at)?;
             if let Some(Change::Removed(removed)) = stage.changes.last() {
                 let what = EventKind::Removed(Arc::clone(removed));
                 self.happened.push((removed.at, removed.key.clone(), what));

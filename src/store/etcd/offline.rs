@@ -17,7 +17,7 @@ pub(crate) struct Offline {
     revision: i64,
 }
 
-/// What replicas are told of a change.
+/// A change, as replicas are told of it.
 #[derive(Clone, Debug)]
 pub(crate) struct Told(feed::Revision);
 
