@@ -10,7 +10,7 @@ use support::cluster::{Etcd, Replica, leader_of};
 use support::{Client, eventually};
 
 /// Pushers, each with a group of its own and a number that rises with each push.
-struct Pushers {
+pub(crate) struct Pushers {
     stop: Arc<AtomicBool>,
     threads: Vec<thread::JoinHandle<Pushed>>,
     acknowledged: Arc<AtomicU64>,
@@ -18,10 +18,10 @@ struct Pushers {
 
 /// The outcome of a pusher.
 #[derive(Debug, Default)]
-struct Pushed {
-    group: usize,
+pub(crate) struct Pushed {
+    pub(crate) group: usize,
     /// The last number that was acknowledged, and the last that was sent.
-    acknowledged: u64,
+    pub(crate) acknowledged: u64,
     sent: u64,
     /// Other answers than 200, with their texts.
     refused: Vec<String>,
@@ -32,7 +32,7 @@ struct Pushed {
 
 impl Pushers {
     /// Begins to push through these replicas, each through one after another.
-    fn start(count: usize, replicas: &[&Replica]) -> Self {
+    pub(crate) fn start(count: usize, replicas: &[&Replica]) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let acknowledged = Arc::new(AtomicU64::new(0));
         let clients: Vec<Client> =
@@ -48,14 +48,14 @@ impl Pushers {
     }
 
     /// Waits until so many more were acknowledged.
-    fn more(&self, count: u64) {
+    pub(crate) fn more(&self, count: u64) {
         let until = self.acknowledged.load(Ordering::Relaxed) + count;
         eventually("more pushes", || {
             (self.acknowledged.load(Ordering::Relaxed) >= until).then_some(())
         });
     }
 
-    fn stop(self) -> Vec<Pushed> {
+    pub(crate) fn stop(self) -> Vec<Pushed> {
         self.stop.store(true, Ordering::Relaxed);
         self.threads.into_iter().map(|thread| thread.join().unwrap()).collect()
     }
@@ -83,9 +83,15 @@ fn push(group: usize, clients: &[Client], stop: &AtomicBool, all: &AtomicU64) ->
     pushed
 }
 
+/// Lets time pass, whatever comes of it.
+#[expect(clippy::disallowed_methods, reason = "what comes of it is not to be waited for")]
+pub(crate) fn wait(time: Duration) {
+    thread::sleep(time);
+}
+
 /// Checks that each group has its last number that was acknowledged, or a later one, and how often it was
 /// pushed.
-fn check(replica: &Replica, pushed: &[Pushed]) {
+pub(crate) fn check(replica: &Replica, pushed: &[Pushed]) {
     let shown = replica.scrape();
     for Pushed { group, acknowledged, sent, .. } in pushed {
         let value = shown.value(&format!("m{{instance=\"{group}\",job=\"pusher\"}}"));
@@ -100,7 +106,7 @@ fn slowest(pushed: &[Pushed]) -> Duration {
     pushed.iter().map(|pushed| pushed.slowest).max().unwrap()
 }
 
-fn assert_none_refused(pushed: &[Pushed]) {
+pub(crate) fn assert_none_refused(pushed: &[Pushed]) {
     for pushed in pushed {
         assert!(pushed.refused.is_empty() && pushed.broken == 0, "{pushed:?}");
     }

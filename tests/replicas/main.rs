@@ -8,4 +8,6 @@
 )]
 
 mod basics;
+mod chaos;
 mod faults;
+mod network;

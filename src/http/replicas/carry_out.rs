@@ -181,7 +181,17 @@ impl Replicas {
             let body = Limited::new(body, ANSWER_BYTES_MAX).collect().await.map_err(|_| true)?;
             Ok::<_, bool>((head, body.to_bytes()))
         });
-        match answered.await {
+        let replaced = async {
+            let Some(mut standing) = gateway.standing() else { return };
+            // An error means that the gateway is being taken down.
+            let _ = standing.wait_for(|it| it.leader.as_ref() != Some(leader)).await;
+        };
+        let answered = tokio::select! {
+            answered = answered => answered,
+            // Its batches have been followed to the last: whether this one is among them, they say.
+            () = replaced => return Sent::Unclear,
+        };
+        match answered {
             Ok(Ok((head, body))) => match head.status {
                 StatusCode::MISDIRECTED_REQUEST => Sent::NotTaken,
                 StatusCode::CONFLICT if head.headers.contains_key(proof::REQUEST) => Sent::Unclear,

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -58,6 +59,8 @@ pub struct Watching {
     /// The first revision that was not seen.
     pub(super) next: i64,
     pub(super) send: mpsc::Sender<Message>,
+    /// How often all keys were loaded again.
+    pub(super) reloads: Arc<AtomicU64>,
 }
 
 /// Keys of a page.
@@ -164,6 +167,7 @@ impl Watching {
                         loaded = load(&self.client, &self.keys) => match loaded {
                             Ok(whole) => {
                                 self.next = whole.revision + 1;
+                                self.reloads.fetch_add(1, Ordering::Relaxed);
                                 if self.send.send(Message::Whole(Box::new(whole))).await.is_err() {
                                     stop.cancelled().await;
                                     return;

@@ -139,7 +139,7 @@ pub struct Counts {
     pub commit_retries: AtomicU64,
     pub fenced_batches: AtomicU64,
     pub terms: AtomicU64,
-    pub reloads: AtomicU64,
+    pub reloads: Arc<AtomicU64>,
 }
 
 /// A store that is connected, and what has to run beside it.
@@ -225,7 +225,14 @@ impl EtcdStore {
         let (lease_sender, lease) = watch::channel(0);
         let (send, messages) = mpsc::channel(FEED_MAX);
         let next = whole.revision + 1;
-        let watching = Watching { client: Arc::clone(&client), keys: keys.clone(), next, send };
+        let counts = Counts::default();
+        let watching = Watching {
+            client: Arc::clone(&client),
+            keys: keys.clone(),
+            next,
+            send,
+            reloads: Arc::clone(&counts.reloads),
+        };
         let keeping = Keeping {
             client: Arc::clone(&client),
             keys: keys.clone(),
@@ -260,7 +267,7 @@ impl EtcdStore {
             pending: Mutex::default(),
             lease,
             standing,
-            counts: Counts::default(),
+            counts,
             told: AtomicU64::new(0),
             applied: Arc::clone(&applied),
             stop: CancellationToken::new(),

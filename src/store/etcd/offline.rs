@@ -132,11 +132,10 @@ impl Offline {
                 }
                 request_op::Request::DeleteRange(range) => {
                     let end = range.range_end.clone();
-                    let mut found: Vec<_> = match end.is_empty() {
-                        true => vec![range.key.clone()],
-                        false => {
-                            self.kept.range(range.key.clone()..end).map(|it| it.0.clone()).collect()
-                        }
+                    let mut found: Vec<_> = if end.is_empty() {
+                        vec![range.key.clone()]
+                    } else {
+                        self.kept.range(range.key.clone()..end).map(|it| it.0.clone()).collect()
                     };
                     found.retain(|key| self.kept.remove(key).is_some());
                     for key in found {

@@ -18,6 +18,7 @@ mod parts;
 mod process;
 pub mod programs;
 pub mod protobuf;
+pub mod proxy;
 pub mod random;
 pub mod serving;
 mod wait;

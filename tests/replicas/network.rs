@@ -1,0 +1,204 @@
+//! Replicas while the network to etcd fails, and etcd itself does.
+
+use std::time::Duration;
+
+use support::cluster::{Etcd, Replica, leader_of};
+use support::eventually;
+use support::proxy::{Mode, Proxy};
+
+use super::faults::{Pushers, assert_none_refused, check, wait};
+
+/// Replicas that reach etcd through proxies of their own.
+struct Network {
+    etcd: Etcd,
+    proxies: Vec<Vec<Proxy>>,
+    replicas: Vec<Replica>,
+}
+
+impl Network {
+    fn start(more: &[&str]) -> Self {
+        let etcd = Etcd::start();
+        let (mut proxies, mut replicas) = (Vec::new(), Vec::new());
+        for id in ["a", "b", "c"] {
+            let own: Vec<_> = etcd.clients().iter().map(|port| Proxy::start(*port)).collect();
+            let flag =
+                |proxy: &Proxy| format!("--cluster.endpoints=http://127.0.0.1:{}", proxy.port());
+            let endpoints: Vec<_> = own.iter().map(flag).collect();
+            replicas.push(Replica::start_at(&endpoints, id, more));
+            proxies.push(own);
+        }
+        Self { etcd, proxies, replicas }
+    }
+
+    fn set(&self, replica: usize, mode: Mode) {
+        for proxy in &self.proxies[replica] {
+            proxy.set(mode);
+        }
+    }
+}
+
+/// How often a group was pushed, as it is stored.
+fn pushes(replica: &Replica, instance: usize) -> u64 {
+    let path = format!("/api/v2/groups?match[]=%7Binstance%3D%22{instance}%22%7D");
+    let found = replica.get(&path).expect(200).data();
+    found["groups"][0]["pushes"].as_u64().unwrap_or_else(|| panic!("{found}"))
+}
+
+#[test]
+fn a_commit_without_an_answer_is_decided_and_made_once() {
+    let network = Network::start(&["--cluster.lease-ttl=10s"]);
+    let leader = leader_of(&network.replicas);
+    let all: Vec<_> = network.replicas.iter().collect();
+    let pushers = Pushers::start(6, &all);
+    for _ in 0..4 {
+        pushers.more(100);
+        network.set(leader, Mode::NoAnswers);
+        wait(Duration::from_millis(300));
+        network.set(leader, Mode::Pass);
+    }
+    pushers.more(100);
+    let pushed = pushers.stop();
+    assert_none_refused(&pushed);
+    for replica in &network.replicas {
+        check(replica, &pushed);
+    }
+    for pushed in &pushed {
+        assert_eq!(pushes(&network.replicas[0], pushed.group), pushed.acknowledged, "{pushed:?}");
+    }
+    assert!(network.replicas[leader].metric("tidegate_cluster_commit_retries_total") > 0.0);
+}
+
+#[test]
+fn a_leader_that_is_cut_off_from_etcd_is_replaced_and_told_so_when_it_is_back() {
+    let network = Network::start(&["--cluster.lease-ttl=2s"]);
+    let leader = leader_of(&network.replicas);
+    let others: Vec<_> =
+        (0..3).filter(|at| *at != leader).map(|at| &network.replicas[at]).collect();
+    let pushers = Pushers::start(6, &others);
+    pushers.more(100);
+    network.set(leader, Mode::Nothing);
+    pushers.more(300);
+    eventually("another leader", || others.iter().any(|replica| replica.leads()).then_some(()));
+    network.set(leader, Mode::Pass);
+    pushers.more(100);
+    let pushed = pushers.stop();
+    assert_none_refused(&pushed);
+    let cut_off = &network.replicas[leader];
+    eventually("what has happened meanwhile", || {
+        let old = cut_off.scrape();
+        let new = others[0].scrape();
+        (old.pushed() == new.pushed()).then_some(())
+    });
+    check(cut_off, &pushed);
+    assert_eq!(cut_off.metric("tidegate_cluster_leader"), 0.0);
+}
+
+#[test]
+fn a_follower_that_is_cut_off_says_so_and_stops_serving_in_time() {
+    let network = Network::start(&["--cluster.stale-limit=3s"]);
+    let leader = leader_of(&network.replicas);
+    let follower = (leader + 1) % 3;
+    let (leader, cut_off) = (&network.replicas[leader], &network.replicas[follower]);
+    leader.put("/metrics/job/j", "m 1\n").expect(200);
+    assert_eq!(cut_off.get("/metrics").expect(200).header("tidegate-staleness"), Some("0"));
+    network.set(follower, Mode::Nothing);
+    leader.put("/metrics/job/j", "m 2\n").expect(200);
+    let old = cut_off.get("/metrics").expect(200);
+    assert_ne!(old.header("tidegate-staleness"), Some("0"));
+    // It still knows who leads.
+    cut_off.put("/metrics/job/k", "m 3\n").expect(200);
+    assert!(leader.scrape().has(r#"m{instance="",job="k"} 3"#));
+    eventually("the limit", || (cut_off.get("/metrics").status == 503).then_some(()));
+    cut_off.get("/metrics").expect(503).says("cluster.stale-limit");
+    network.set(follower, Mode::Pass);
+    eventually("the others' changes", || (cut_off.get("/metrics").status == 200).then_some(()));
+    assert!(cut_off.scrape().has(r#"m{instance="",job="j"} 2"#));
+}
+
+#[test]
+fn etcd_without_a_quorum_holds_pushes_and_scrapes_go_on() {
+    let mut network = Network::start(&[]);
+    network.replicas[0].put("/metrics/job/j", "m 1\n").expect(200);
+    let leader = network.etcd.leader();
+    let others: Vec<_> = (0..3).filter(|at| *at != leader).collect();
+    for at in &others {
+        network.etcd.kill(*at);
+    }
+    for replica in &network.replicas {
+        assert!(replica.scrape().has(r#"m{instance="",job="j"} 1"#));
+    }
+    let all: Vec<_> = network.replicas.iter().collect();
+    let pushers = Pushers::start(4, &all);
+    wait(Duration::from_secs(3));
+    for at in others {
+        network.etcd.restart(at);
+    }
+    pushers.more(50);
+    let pushed = pushers.stop();
+    assert_none_refused(&pushed);
+    for replica in &network.replicas {
+        check(replica, &pushed);
+    }
+}
+
+#[test]
+fn a_replica_that_has_missed_what_etcd_has_compacted_loads_all_again() {
+    let network = Network::start(&[]);
+    let leader = leader_of(&network.replicas);
+    let follower = (leader + 1) % 3;
+    for at in 0..20 {
+        network.replicas[leader].put(&format!("/metrics/job/j/instance/{at}"), "m 1\n").expect(200);
+    }
+    network.set(follower, Mode::Nothing);
+    for at in 10..40 {
+        network.replicas[leader].put(&format!("/metrics/job/j/instance/{at}"), "m 2\n").expect(200);
+    }
+    network.replicas[leader].delete("/metrics/job/j/instance/0").expect(202);
+    let status = network.etcd.ctl(&["get", "/tidegate/main/batch", "-w", "json", "--keys-only"]);
+    let status: serde_json::Value = serde_json::from_str(&status).unwrap();
+    let revision = status["header"]["revision"].as_i64().unwrap().to_string();
+    network.etcd.ctl(&["compact", &revision]);
+    network.set(follower, Mode::Pass);
+    eventually("all groups", || {
+        let (old, new) = (&network.replicas[leader], &network.replicas[follower]);
+        let (mut old, mut new): (Vec<_>, Vec<_>) =
+            (old.scrape().lines().map(str::to_owned).collect(), {
+                new.scrape().lines().map(str::to_owned).collect()
+            });
+        old.sort_unstable();
+        new.sort_unstable();
+        (old == new).then_some(())
+    });
+    assert_eq!(network.replicas[follower].metric("tidegate_cluster_feed_reloads_total"), 1.0);
+}
+
+#[test]
+fn etcd_without_room_refuses_pushes_and_goes_on_once_there_is_some() {
+    let etcd = Etcd::start_with(1, &["--quota-backend-bytes=4194304"]);
+    let replica = Replica::start(&etcd, "a", &[]);
+    let mut random = support::random::Random::new(3);
+    let mut text = || -> String {
+        let lines: Vec<_> = (0..4000)
+            .map(|at| {
+                format!("m{{n=\"{at}\",x=\"{:016x}{:016x}\"}} 1\n", random.bits(), random.bits())
+            })
+            .collect();
+        lines.concat()
+    };
+    let full = eventually("a full etcd", || {
+        let answer = replica.put("/metrics/job/j", text());
+        (answer.status != 200).then_some(answer)
+    });
+    full.expect(507).says("no space left");
+    assert!(replica.scrape().lines().any(|line| line.starts_with("m{")));
+    let status = etcd.ctl(&["get", "/tidegate/main/batch", "-w", "json", "--keys-only"]);
+    let status: serde_json::Value = serde_json::from_str(&status).unwrap();
+    let revision = status["header"]["revision"].as_i64().unwrap().to_string();
+    etcd.ctl(&["compact", &revision]);
+    etcd.ctl(&["defrag"]);
+    etcd.ctl(&["alarm", "disarm"]);
+    eventually("a push that is stored", || {
+        (replica.put("/metrics/job/k", "k 1\n").status == 200).then_some(())
+    });
+    assert!(replica.scrape().has(r#"k{instance="",job="k"} 1"#));
+}
