@@ -11,6 +11,7 @@ use tokio::task::{JoinError, JoinHandle};
 
 use crate::config::Config;
 use crate::gateway::{Gateway, LaneError, LaneHandle, Loaded, StartError};
+use crate::http::replicas::watch_leader;
 use crate::http::{Access, BindError, Hooks, Readiness, ReloadReply, Server};
 use crate::reload::{self, Load, Reloading, Settings};
 use crate::store::Store;
@@ -212,6 +213,9 @@ fn background(
         tasks.spawn("watch", |stop| watching.run(stop));
         tasks.spawn("lease", |stop| keeping.run(stop));
         tasks.spawn("beat", |stop| beat::run(gateway.clone(), stop));
+        if let Some(options) = config.http.replicas.clone() {
+            tasks.spawn("presence", |stop| watch_leader(gateway.clone(), options, stop));
+        }
     }
     tasks.spawn("reaper", |stop| reaper::run(gateway.clone(), Arc::clone(clock), stop));
     tasks.spawn("sampler", |stop| sampler::run(gateway.clone(), Arc::clone(clock), stop));

@@ -63,6 +63,8 @@ pub(super) struct Request<'a> {
     pub(super) group: Option<PushPath>,
     /// The name by which replicas know it.
     pub(super) id: Option<RequestId>,
+    /// Whether another replica has sent it, or handed it on.
+    pub(super) by_replica: bool,
 }
 
 /// Serves a request.

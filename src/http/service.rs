@@ -187,6 +187,7 @@ impl Service {
                     bounds,
                     group,
                     id: None,
+                    by_replica: matches!(sender, Sender::Replica(_)),
                 };
                 (endpoint.handler)(request).await
             }
@@ -253,6 +254,7 @@ impl Service {
                 bounds: Bounds { limits, held: self.site.budget.reservation() },
                 group: group.clone(),
                 id: Some(id),
+                by_replica: handed,
             };
             let answer = tokio::time::timeout_at(deadline, (endpoint.handler)(request)).await;
             let refused = match answer {

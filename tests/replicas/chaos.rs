@@ -16,7 +16,7 @@ use support::{Client, eventually};
 const GROUPS: usize = 8;
 const KILLS: usize = 12;
 
-/// What is known of each group from outside.
+/// The state of each group, as it is known from outside.
 #[derive(Debug, Default)]
 struct Registers {
     sent: [AtomicU64; GROUPS],

@@ -11,3 +11,4 @@ mod basics;
 mod chaos;
 mod faults;
 mod network;
+mod secure;

@@ -170,7 +170,7 @@ impl Replicas {
                 headers.append(name, value.clone());
             }
         }
-        let secret = self.options.secrets.first().map_or("", String::as_str);
+        let secret = self.first_secret();
         for (name, value) in proof::headers(secret, head, caller, *id, body, gateway.wall()) {
             headers.insert(name, value);
         }

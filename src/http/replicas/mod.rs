@@ -7,6 +7,7 @@
 //! - Who sent it, and what that one may do, is decided where it came in, and proven to the leader.
 
 pub(super) mod carry_out;
+pub(super) mod presence;
 mod proof;
 
 use std::path::PathBuf;
@@ -18,12 +19,13 @@ use http_body_util::Full;
 use hyper_rustls::{ConfigBuilderExt as _, HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::rt::TokioExecutor;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ClientConfig, RootCertStore};
 use thiserror::Error;
 
+pub use presence::watch_leader;
 pub(super) use proof::{Handed, is_handed_on};
 
 use proof::Seen;
@@ -45,6 +47,8 @@ pub struct Options {
 pub(super) struct Replicas {
     options: Options,
     client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
+    /// Makes a new connection each time.
+    presence: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
     seen: Seen,
 }
 
@@ -90,8 +94,17 @@ impl Replicas {
             .https_or_http()
             .enable_http1()
             .wrap_connector(http);
-        let client = Client::builder(TokioExecutor::new()).pool_idle_timeout(IDLE).build(connector);
-        Ok(Self { options, client, seen: Seen::default() })
+        let mut builder = Client::builder(TokioExecutor::new());
+        builder.pool_idle_timeout(IDLE).pool_timer(TokioTimer::new());
+        let client = builder.build(connector.clone());
+        let presence =
+            Client::builder(TokioExecutor::new()).pool_max_idle_per_host(0).build(connector);
+        Ok(Self { options, client, presence, seen: Seen::default() })
+    }
+
+    /// The secret by which this replica proves that it is one.
+    fn first_secret(&self) -> &str {
+        self.options.secrets.first().map_or("", String::as_str)
     }
 
     /// Without a word of the leader for so long, nothing is served.

@@ -158,10 +158,21 @@ impl Replica {
     /// The same with flags that name etcd in another way.
     #[track_caller]
     pub fn start_at(endpoints: &[String], id: &str, more: &[&str]) -> Self {
+        Self::start_as("http", endpoints, id, more)
+    }
+
+    /// The same of one that speaks TLS.
+    #[track_caller]
+    pub fn start_tls(endpoints: &[String], id: &str, more: &[&str]) -> Self {
+        Self::start_as("https", endpoints, id, more)
+    }
+
+    #[track_caller]
+    fn start_as(scheme: &str, endpoints: &[String], id: &str, more: &[&str]) -> Self {
         let port = free_port();
         let mut args = endpoints.to_vec();
         args.push(format!("--cluster.id={id}"));
-        args.push(format!("--cluster.advertise-url=http://127.0.0.1:{port}"));
+        args.push(format!("--cluster.advertise-url={scheme}://127.0.0.1:{port}"));
         args.push(format!("--web.listen-address=127.0.0.1:{port}"));
         args.push("--cluster.secret=a secret of tests".into());
         args.push("--web.enable-admin-api".into());
