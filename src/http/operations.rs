@@ -2,13 +2,21 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
+use futures_util::stream;
+use http_body_util::StreamBody;
 use hyper::StatusCode;
+use hyper::body::Frame;
+use hyper::header::HeaderValue;
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 
 use super::endpoint::Request;
 use super::readiness::Stage;
 use super::rejection::{Refused, Rejection};
-use super::reply::{Response, error_text, text};
+use super::replicas::presence::{INSTANCE, SAID_EACH};
+use super::reply::{ReplyBody, Response, error_text, text};
+use crate::store::ReadError;
 
 /// A replica that has heard nothing of the leader for longer is not ready.
 const READY_STALENESS: Duration = Duration::from_secs(10);
@@ -46,6 +54,34 @@ pub(super) fn ready(request: &Request<'_>) -> Response {
         Stage::Stopping(_) => text(unavailable, "stopping\n"),
         Stage::Failed(_, reason) => text(unavailable, format!("failed: {reason}\n")),
     }
+}
+
+/// Says that this process is there, for as long as it is.
+pub(super) fn presence(request: &Request<'_>) -> Result<Response, Refused> {
+    let gateway = request.gateway()?;
+    let instance = gateway.cluster().map(|cluster| cluster.instance().to_owned());
+    let Some(instance) = instance.filter(|_| request.by_replica) else {
+        return Err(Rejection::NotFound.into());
+    };
+    let latest = gateway.events().latest();
+    let parts =
+        stream::unfold((gateway, latest, true), |(gateway, mut latest, first)| async move {
+            let began = Instant::now();
+            while !first && began.elapsed() < SAID_EACH {
+                if gateway.events().is_closed() {
+                    return None;
+                }
+                let left = SAID_EACH.saturating_sub(began.elapsed());
+                let _ = tokio::time::timeout(left, latest.changed()).await;
+            }
+            let part = Frame::data(Bytes::from_static(b"\n"));
+            Some((Ok::<_, ReadError>(part), (gateway, latest, false)))
+        });
+    let body = ReplyBody::in_parts(StreamBody::new(parts), 0).endless();
+    let mut response = Response::new(body);
+    let value = HeaderValue::try_from(instance).expect("it is hexadecimal");
+    response.headers_mut().insert(INSTANCE, value);
+    Ok(response)
 }
 
 /// GET on what only PUT and POST do.

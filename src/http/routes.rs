@@ -59,7 +59,7 @@ pub(super) static ENDPOINTS: &[Endpoint] = &[
         .counted(Handler::Healthy),
     Endpoint::new(At("/-/ready"), READ, NoLogin, |r| at_once(Ok(operations::ready(&r))))
         .counted(Handler::Ready),
-    Endpoint::new(At(presence::PATH), READ, Nothing, |r| at_once(presence::presence(&r))),
+    Endpoint::new(At(presence::PATH), READ, Nothing, |r| at_once(operations::presence(&r))),
     // With a prefix the Go Pushgateway answers GET without it.
     Endpoint::new(At("/-/metrics"), READ, All(Scrape), |r| at_once(scrape::own(&r))),
     Endpoint::new(Bare("/-/quit"), READ, Nothing, |_| at_once(Ok(operations::quit_hint()))),

@@ -12,10 +12,9 @@ use std::io;
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::stream;
-use http_body_util::{BodyExt as _, Full, StreamBody};
+use http_body_util::{BodyExt as _, Full};
 use hyper::Method;
-use hyper::body::{Frame, Incoming};
+use hyper::body::Incoming;
 use hyper::header::{HeaderName, HeaderValue};
 use hyper::http::request::Parts;
 use tokio::time::Instant;
@@ -24,18 +23,14 @@ use tokio_util::sync::CancellationToken;
 use super::{Options, Replicas, proof};
 use crate::gateway::Gateway;
 use crate::http::access::{Access, Caller};
-use crate::http::endpoint::Request;
-use crate::http::rejection::{Refused, Rejection};
-use crate::http::reply::{ReplyBody, Response};
 use crate::model::RequestId;
-use crate::store::ReadError;
 use crate::store::etcd::Leader;
 
 /// The path at which a replica says that it is there.
 pub(in crate::http) const PATH: &str = "/-/replica";
-const INSTANCE: HeaderName = HeaderName::from_static("tidegate-instance");
+pub(in crate::http) const INSTANCE: HeaderName = HeaderName::from_static("tidegate-instance");
 /// As often as this it says so.
-const SAID_EACH: Duration = Duration::from_secs(15);
+pub(in crate::http) const SAID_EACH: Duration = Duration::from_secs(15);
 /// From one attempt to reach the leader to the next.
 const RETRY: Duration = Duration::from_secs(1);
 /// A replica that has deposed so many leaders within a minute waits for leases from then on, for so long.
@@ -59,34 +54,6 @@ enum Reached {
     /// By another process at its address, or by the host: nobody listens there.
     Ended,
     Unknown,
-}
-
-/// Says that this process is there, for as long as it is.
-pub(in crate::http) fn presence(request: &Request<'_>) -> Result<Response, Refused> {
-    let gateway = request.gateway()?;
-    let instance = gateway.cluster().map(|cluster| cluster.instance().to_owned());
-    let Some(instance) = instance.filter(|_| request.by_replica) else {
-        return Err(Rejection::NotFound.into());
-    };
-    let latest = gateway.events().latest();
-    let parts =
-        stream::unfold((gateway, latest, true), |(gateway, mut latest, first)| async move {
-            let began = Instant::now();
-            while !first && began.elapsed() < SAID_EACH {
-                if gateway.events().is_closed() {
-                    return None;
-                }
-                let left = SAID_EACH.saturating_sub(began.elapsed());
-                let _ = tokio::time::timeout(left, latest.changed()).await;
-            }
-            let part = Frame::data(Bytes::from_static(b"\n"));
-            Some((Ok::<_, ReadError>(part), (gateway, latest, false)))
-        });
-    let body = ReplyBody::in_parts(StreamBody::new(parts), 0).endless();
-    let mut response = Response::new(body);
-    let value = HeaderValue::try_from(instance).expect("it is hexadecimal");
-    response.headers_mut().insert(INSTANCE, value);
-    Ok(response)
 }
 
 /// Watches over whoever leads, until it is stopped.
