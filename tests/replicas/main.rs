@@ -11,4 +11,5 @@ mod basics;
 mod chaos;
 mod faults;
 mod network;
+mod operations;
 mod secure;
