@@ -20,6 +20,7 @@ use super::endpoint::{Endpoint, Needs, Place, Request, Site};
 use super::leftover::expects_continue;
 use super::rejection::{Refused, Rejection};
 use super::replicas::carry_out::{self, Held};
+use super::replicas::presence::INSTANCE;
 use super::replicas::{Handed, LEADER_WAIT, Replicas, is_handed_on};
 use super::reply::{self, Response};
 use super::router::{Route, Router};
@@ -78,7 +79,14 @@ impl Service {
         let mut response = match sender {
             Ok(sender) => {
                 let mut body = body.map_err(Into::into);
-                self.serve_to(&sender, routed, head, &mut body, began).await
+                let mut response = self.serve_to(&sender, routed, head, &mut body, began).await;
+                if let Sender::Replica(_) = sender {
+                    let instance = self.site.readiness.gateway().ok();
+                    let instance = instance.as_ref().and_then(|gateway| gateway.cluster());
+                    let instance = instance.and_then(|it| it.instance().try_into().ok());
+                    response.headers_mut().extend(instance.map(|value| (INSTANCE, value)));
+                }
+                response
             }
             Err(rejection) => self.refused(head, rejection),
         };

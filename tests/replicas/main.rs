@@ -12,4 +12,5 @@ mod chaos;
 mod faults;
 mod network;
 mod operations;
+mod scraped;
 mod secure;

@@ -7,13 +7,14 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::header::{
-    AUTHORIZATION, CONNECTION, CONTENT_LENGTH, COOKIE, EXPECT, FORWARDED, HOST, HeaderName,
+    AUTHORIZATION, CONNECTION, CONTENT_LENGTH, COOKIE, DATE, EXPECT, FORWARDED, HOST, HeaderName,
     HeaderValue, ORIGIN, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
 };
 use hyper::http::request::Parts;
 use hyper::{HeaderMap, Method, StatusCode};
 use tokio::time::Instant;
 
+use super::presence::INSTANCE;
 use super::{Replicas, proof};
 use crate::gateway::Gateway;
 use crate::gateway::replica::Awaited;
@@ -192,11 +193,22 @@ impl Replicas {
             () = replaced => return Sent::Unclear,
         };
         match answered {
-            Ok(Ok((head, body))) => match head.status {
-                StatusCode::MISDIRECTED_REQUEST => Sent::NotTaken,
-                StatusCode::CONFLICT if head.headers.contains_key(proof::REQUEST) => Sent::Unclear,
-                status => Sent::Answered(answer(status, &head.headers, body)),
-            },
+            Ok(Ok((head, body))) => {
+                let instance = head.headers.get(INSTANCE).map(HeaderValue::as_bytes);
+                let by_leader = instance == Some(leader.instance.as_bytes());
+                match head.status {
+                    StatusCode::MISDIRECTED_REQUEST => Sent::NotTaken,
+                    // By a process that has not led yet, such as the one that follows the leader's at
+                    // its address.
+                    StatusCode::SERVICE_UNAVAILABLE if !by_leader => Sent::NotTaken,
+                    // By whatever is between the two.
+                    _ if !by_leader => Sent::Unclear,
+                    StatusCode::CONFLICT if head.headers.contains_key(proof::REQUEST) => {
+                        Sent::Unclear
+                    }
+                    status => Sent::Answered(answer(status, &head.headers, body)),
+                }
+            }
             Ok(Err(false)) => Sent::NotTaken,
             Ok(Err(true)) | Err(_) => Sent::Unclear,
         }
@@ -213,8 +225,8 @@ fn answer(status: StatusCode, headers: &HeaderMap, body: Bytes) -> Response {
     let mut response = reply::with(status, body);
     for (name, value) in headers {
         let between = matches!(*name, CONNECTION | TRANSFER_ENCODING | CONTENT_LENGTH);
-        let dated = *name == hyper::header::DATE;
-        if !between && !dated {
+        let of_leader = *name == DATE || *name == INSTANCE;
+        if !between && !of_leader {
             response.headers_mut().append(name, value.clone());
         }
     }
