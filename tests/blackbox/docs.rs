@@ -289,6 +289,7 @@ try_out! {
     examples_of_the_pages_run: "docs/pages.md";
     examples_of_the_promises_run: "docs/promises.md";
     examples_of_pushing_run: "docs/pushing.md";
+    examples_of_replicas_run: "docs/replicas.md";
     examples_of_running_run: "docs/running.md";
     examples_of_ttls_run: "docs/ttls.md";
 }
