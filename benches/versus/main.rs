@@ -4,6 +4,7 @@
 //! cargo bench --bench versus             # everything, up to a million series; eleven minutes
 //! cargo bench --bench versus -- --short  # three minutes, up to 100,000 series
 //! cargo bench --bench versus -- shapes   # the shapes that people push only; two to five minutes
+//! cargo bench --bench versus -- cluster  # replicas beside a bare client of etcd; two minutes
 //! ```
 //!
 //! Prints the tables as Markdown and writes them, with a plot, to `benches/versus/report.md`,
@@ -17,6 +18,7 @@ mod bare;
 #[path = "../shared/body.rs"]
 mod body;
 mod client;
+mod cluster;
 #[path = "../shared/figures.rs"]
 mod figures;
 mod measure;
@@ -41,6 +43,7 @@ fn main() -> ExitCode {
     let result = match args.as_slice() {
         ["bare", address] => bare::serve(address),
         ["raw", address, folder] => raw::serve(address, folder),
+        args if args.contains(&"cluster") => cluster::run(Path::new("benches/versus")),
         args if args.contains(&"shapes") => shapes::run(Path::new("benches/versus")),
         args if args.contains(&"--short") => rows::run(true),
         _ => rows::run(false).and_then(|()| shapes::run(Path::new("benches/versus"))),
