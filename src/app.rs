@@ -130,13 +130,14 @@ impl App {
             config.shutdown_grace,
         );
         let mut serving = spawn(serving);
-        let started = start(&config, &clock, metrics).await;
+        tokio::pin!(stop);
+        let started = start(&config, &clock, metrics, stop.as_mut()).await;
         let Started { gateway, mut lane, shared } = match started {
-            Ok(started) => started,
-            Err(error) => {
+            Ok(Some(started)) => started,
+            ended => {
                 drop(stop_server);
                 serving.abort();
-                return Err(error);
+                return ended.map(drop);
             }
         };
         let watched = config.file.clone().filter(|_| config.watch);
@@ -150,7 +151,7 @@ impl App {
 
         let mut served = None;
         let ended: Result<(), AppError> = tokio::select! {
-            () = stop => Ok(()),
+            () = stop.as_mut() => Ok(()),
             () = quit.notified() => Ok(()),
             error = tasks.failed() => Err(error.into()),
             ended = lane.ended() => Err(ended.err().unwrap_or(LaneError::Panicked).into()),
@@ -243,12 +244,13 @@ struct Started {
     shared: Option<(etcd::Watching, etcd::Keeping)>,
 }
 
-/// Opens the store and restores it.
+/// Opens the store and restores it; `None` if it was stopped before.
 async fn start(
     config: &Config,
     clock: &Arc<dyn Clock>,
     metrics: Arc<SelfMetrics>,
-) -> Result<Started, AppError> {
+    stop: impl Future<Output = ()>,
+) -> Result<Option<Started>, AppError> {
     let began = Instant::now();
     let options = config.gateway.clone();
     let (store, feed, shared) = match &config.cluster {
@@ -264,8 +266,12 @@ async fn start(
             let wall = Arc::clone(clock);
             let connected =
                 EtcdStore::connect(&cluster.etcd, instance()?, Arc::new(move || wall.wall()));
-            let etcd::Connected { store, feed, watching, keeping } =
-                connected.await.map_err(StartError::from)?;
+            // etcd may be waited for.
+            let connected = tokio::select! {
+                connected = connected => connected.map_err(StartError::from)?,
+                () = stop => return Ok(None),
+            };
+            let etcd::Connected { store, feed, watching, keeping } = connected;
             (Store::Etcd(Arc::new(store)), Some(feed), Some((watching, keeping)))
         }
     };
@@ -282,7 +288,7 @@ async fn start(
     }
     let ttl = gateway.ttl_policy();
     tracing::info!(default = %ttl.default, rules = ttl.rules.len(), "groups expire after their TTL");
-    Ok(Started { gateway, lane, shared })
+    Ok(Some(Started { gateway, lane, shared }))
 }
 
 /// A name of this run that no other has.

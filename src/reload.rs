@@ -139,8 +139,11 @@ pub async fn run(gateway: Gateway, reloading: Reloading, stop: CancellationToken
     let (changed, mut changes) = mpsc::channel(1);
     let mut watch = watched.as_deref().and_then(|file| Watch::new(file, changed));
     let mut last = watched.as_deref().map(read);
-    // It may have changed since the start read it, before it was watched.
-    if watched.is_some() && !(all.load)(None).is_ok_and(|config| all.are_those_of(&config)) {
+    // It may have changed since the start read it, before it was watched. Of replicas the policy in force
+    // may be another than that of the file, and a start is not to change it.
+    let alone = all.gateway.cluster().is_none();
+    if alone && watched.is_some() && !(all.load)(None).is_ok_and(|config| all.are_those_of(&config))
+    {
         let _ = reload(&all, Trigger::File).await;
     }
     loop {

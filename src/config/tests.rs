@@ -123,3 +123,32 @@ fn settings_are_understood() {
     assert_eq!(config.http.listen, [":1", "[::1]:2"]);
     assert_eq!(config.gateway.limits.groups, 1000);
 }
+
+#[test]
+fn secrets_of_replicas_keep_their_order_and_are_needed_beyond_one_host() {
+    let flags = |more: &[&str]| {
+        let all = [&["--cluster.endpoints=http://etcd:2379"], more].concat();
+        Config::from_flags(&all)
+    };
+    let url = "--cluster.advertise-url=http://gateway-1:9091";
+    let config = flags(&[url, "--cluster.secret=one", "--cluster.secret=two"]).unwrap();
+    assert_eq!(config.cluster.unwrap().replicas.secrets, ["one", "two"]);
+    for (more, problem) in [
+        (&[][..], "cluster.advertise-url"),
+        (&[url], "cluster.secret"),
+        (&[url, "--cluster.secret=x", "--storage.sync=1s"], "storage.sync"),
+        (&[url, "--cluster.secret=x", "--persistence.file=x"], "persistence.file"),
+        (&[url, "--cluster.secret=x", "--cluster.lease-ttl=1s"], "cluster.lease-ttl"),
+        (&[url, "--cluster.secret=x", "--cluster.cert=x"], "cluster.key"),
+        (&[url, "--cluster.secret=x", "--cluster.etcd.user=x"], "cluster.etcd.password-file"),
+        (&[url, "--cluster.secret=x", "--cluster.endpoints=etcd:2379"], "cluster.endpoints"),
+        (&[url, "--cluster.secret=x", "--cluster.name=a/b"], "cluster.name"),
+        (&[url, "--cluster.secret-file=/does/not/exist"], "cluster.secret-file"),
+    ] {
+        let error = flags(more).expect_err(problem);
+        assert!(error.contains(problem), "{problem}: {error}");
+    }
+    let local = flags(&["--cluster.advertise-url=http://127.0.0.1:9091"]).unwrap();
+    assert!(local.cluster.unwrap().replicas.secrets.is_empty());
+    assert_eq!(Config::from_flags(&[url]).unwrap().cluster, None);
+}

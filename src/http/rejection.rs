@@ -89,6 +89,11 @@ pub(super) enum Rejection {
     /// To another replica, which then looks whether it was carried out.
     #[error("the request was handed on before")]
     HandedTwice,
+    #[error(
+        "the replica that leads, {leader}, refuses this one: is cluster.secret the same, and are the clocks \
+         of the hosts right?"
+    )]
+    Stranger { leader: String },
     #[error("what this replica has is {seconds} s old (cluster.stale-limit)")]
     Stale { seconds: u64 },
 }
@@ -137,6 +142,7 @@ impl Rejection {
             Self::NotLeading => StatusCode::MISDIRECTED_REQUEST,
             Self::HandedTwice => StatusCode::CONFLICT,
             Self::Unclear => StatusCode::GATEWAY_TIMEOUT,
+            Self::Stranger { .. } => StatusCode::BAD_GATEWAY,
             Self::UnknownEncoding { .. } => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::Unauthorized => StatusCode::UNAUTHORIZED,
             Self::Forbidden(_) => StatusCode::FORBIDDEN,
@@ -265,6 +271,7 @@ impl Rejection {
             | Self::Unclear
             | Self::NotLeading
             | Self::HandedTwice
+            | Self::Stranger { .. }
             | Self::Stale { .. } => Reason::Fault,
         }
     }

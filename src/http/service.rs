@@ -118,7 +118,7 @@ impl Service {
             && is_handed_on(&head.headers)
         {
             let wall = self.site.readiness.gateway().map(|gateway| gateway.wall());
-            let handed = wall.and_then(|wall| replicas.verify(head, &access, wall));
+            let handed = wall.and_then(|wall| replicas.verify(head, &access, from, wall));
             return (handed.map(Sender::Replica), headers);
         }
         let caller = access.caller(&head.headers, web.as_deref(), from).await;

@@ -202,3 +202,22 @@ fn etcd_without_room_refuses_pushes_and_goes_on_once_there_is_some() {
     });
     assert!(replica.scrape().has(r#"k{instance="",job="k"} 1"#));
 }
+
+#[test]
+fn a_replica_waits_for_etcd_and_can_be_stopped_meanwhile() {
+    let mut etcd = Etcd::start_with(1, &[]);
+    etcd.kill(0);
+    let mut waiting = Replica::begin_at(&etcd.endpoints(), "a", &[]);
+    waiting.process().logs("etcd", |line| line.contains("waiting for it").then_some(()));
+    waiting.get("/-/ready").expect(503).says("loading the store");
+    waiting.put("/metrics/job/j", "m 1\n").expect(503);
+    waiting.stop();
+    waiting.begin();
+    waiting.process().logs("etcd", |line| line.contains("waiting for it").then_some(()));
+    etcd.restart(0);
+    waiting.process().logs("being ready", |line| line.contains("msg=ready").then_some(()));
+    waiting.put("/metrics/job/j", "m 1\n").expect(200);
+    // One that leads ends in order, too, where nothing can be committed.
+    etcd.kill(0);
+    waiting.stop();
+}

@@ -139,8 +139,26 @@ fn a_proof_is_for_replicas_alone() {
     replica.send("PUT", "/metrics/job/j", &headers, b"m 1\n").expect(403).says("cluster.secret");
     replica.send("PUT", "/metrics/job/j", &headers[..1], b"m 1\n").expect(403);
     // While secrets are changed, some replicas have both.
-    let other = Replica::start(&etcd, "b", &["--cluster.secret=another"]);
+    let other = Replica::start(
+        &etcd,
+        "b",
+        &["--cluster.secret=a secret of tests", "--cluster.secret=another"],
+    );
     for replica in [&replica, &other] {
         replica.put("/metrics/job/j", "m 1\n").expect(200);
+    }
+    let stranger = Replica::start(&etcd, "c", &["--cluster.secret=a third"]);
+    stranger.put("/metrics/job/j", "m 1\n").expect(502).says("cluster.secret");
+}
+
+#[test]
+fn replicas_on_one_host_need_no_secret() {
+    let etcd = Etcd::start_with(1, &[]);
+    let replicas = ["a", "b"].map(|id| Replica::start(&etcd, id, &["--cluster.secret="]));
+    for (at, replica) in replicas.iter().enumerate() {
+        replica.put(&format!("/metrics/job/j{at}"), "m 1\n").expect(200);
+    }
+    for replica in &replicas {
+        replica.scrape().shows(&[r#"m{instance="",job="j0"} 1"#, r#"m{instance="",job="j1"} 1"#]);
     }
 }

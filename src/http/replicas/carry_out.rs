@@ -69,6 +69,8 @@ enum Sent {
     NotTaken,
     /// The connection broke, or the leader has it already.
     Unclear,
+    /// The leader does not take this replica for one.
+    Refused,
 }
 
 impl Replicas {
@@ -113,6 +115,7 @@ impl Replicas {
                     // Until the feed tells of the next leader.
                     tokio::time::sleep(RETRY).await;
                 }
+                Sent::Refused => return Err(Rejection::Stranger { leader: leader.id }),
                 Sent::Unclear if !held.is_named => return Err(Rejection::Unclear),
                 Sent::Unclear => match Self::outcome(gateway, &awaited, &leader, deadline).await {
                     Some(true) => return Ok(Some(done(gateway, held))),
@@ -201,6 +204,7 @@ impl Replicas {
                     // By a process that has not led yet, such as the one that follows the leader's at
                     // its address.
                     StatusCode::SERVICE_UNAVAILABLE if !by_leader => Sent::NotTaken,
+                    StatusCode::FORBIDDEN if !by_leader => Sent::Refused,
                     // By whatever is between the two.
                     _ if !by_leader => Sent::Unclear,
                     StatusCode::CONFLICT if head.headers.contains_key(proof::REQUEST) => {

@@ -154,6 +154,7 @@ impl super::Replicas {
         &self,
         head: &Parts,
         access: &Arc<access::Options>,
+        peer: IpAddr,
         wall: UnixNanos,
     ) -> Result<Handed, Rejection> {
         let wrong = |what: &str| {
@@ -168,10 +169,15 @@ impl super::Replicas {
         let target = head.uri.path_and_query().map_or("", |target| target.as_str());
         let proven = Proven { time, method: head.method.as_str(), target, from, by, request, body };
         let proof = from_hex(proof).ok_or_else(|| wrong("is no hexadecimal number"))?;
-        let is_right = self.options.secrets.iter().any(|secret| {
-            // In constant time.
-            proven.mac(secret).verify_slice(&proof).is_ok()
-        });
+        // In constant time.
+        let is_of = |secret: &str| proven.mac(secret).verify_slice(&proof).is_ok();
+        let secrets = &self.options.secrets;
+        // Without secrets all replicas are on this host.
+        let is_right = if secrets.is_empty() {
+            peer.to_canonical().is_loopback() && is_of("")
+        } else {
+            secrets.iter().any(|secret| is_of(secret))
+        };
         if !is_right {
             return Err(wrong("is wrong: is cluster.secret the same on all replicas?"));
         }

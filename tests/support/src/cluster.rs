@@ -167,21 +167,35 @@ impl Replica {
         Self::start_as("https", endpoints, id, more)
     }
 
+    /// Starts a replica, and does not wait.
+    pub fn begin_at(endpoints: &[String], id: &str, more: &[&str]) -> Self {
+        let mut replica = Self::new("http", endpoints, id, more);
+        replica.begin();
+        replica
+    }
+
     #[track_caller]
     fn start_as(scheme: &str, endpoints: &[String], id: &str, more: &[&str]) -> Self {
+        let mut replica = Self::new(scheme, endpoints, id, more);
+        replica.run();
+        replica
+    }
+
+    fn new(scheme: &str, endpoints: &[String], id: &str, more: &[&str]) -> Self {
         let port = free_port();
         let mut args = endpoints.to_vec();
         args.push(format!("--cluster.id={id}"));
         args.push(format!("--cluster.advertise-url={scheme}://127.0.0.1:{port}"));
         args.push(format!("--web.listen-address=127.0.0.1:{port}"));
-        args.push("--cluster.secret=a secret of tests".into());
+        // One that a test has given counts for all.
+        if !more.iter().any(|flag| flag.starts_with("--cluster.secret=")) {
+            args.push("--cluster.secret=a secret of tests".into());
+        }
         args.push("--web.enable-admin-api".into());
         args.push("--web.enable-lifecycle".into());
         args.extend(more.iter().map(|flag| (*flag).to_owned()));
         let client = Client::new(SocketAddr::from(([127, 0, 0, 1], port)));
-        let mut replica = Self { process: None, client, args };
-        replica.run();
-        replica
+        Self { process: None, client, args }
     }
 
     /// Starts it where it was, and waits until it is ready.
