@@ -173,6 +173,35 @@ fn a_replica_that_has_missed_what_etcd_has_compacted_loads_all_again() {
 }
 
 #[test]
+fn a_leader_whose_feed_has_missed_what_is_compacted_leads_on() {
+    let network = Network::start(&["--cluster.lease-ttl=10s"]);
+    let leader = leader_of(&network.replicas);
+    let all: Vec<_> = network.replicas.iter().collect();
+    let pushers = Pushers::start(4, &all);
+    for _ in 0..3 {
+        pushers.more(50);
+        // Its watch breaks, and goes on behind what others have written meanwhile.
+        network.set(leader, Mode::Refused);
+        for at in 0..20 {
+            network.etcd.ctl(&["put", "/test", &at.to_string()]);
+        }
+        let status = network.etcd.ctl(&["get", "/test", "-w", "json"]);
+        let status: serde_json::Value = serde_json::from_str(&status).unwrap();
+        let revision = status["header"]["revision"].as_i64().unwrap().to_string();
+        network.etcd.ctl(&["compact", &revision]);
+        network.set(leader, Mode::Pass);
+    }
+    pushers.more(50);
+    let pushed = pushers.stop();
+    assert_none_refused(&pushed);
+    for replica in &network.replicas {
+        check(replica, &pushed);
+    }
+    assert!(network.replicas[leader].leads());
+    assert!(network.replicas[leader].metric("tidegate_cluster_feed_reloads_total") >= 1.0);
+}
+
+#[test]
 fn etcd_without_room_refuses_pushes_and_goes_on_once_there_is_some() {
     let etcd = Etcd::start_with(1, &["--quota-backend-bytes=4194304"]);
     let replica = Replica::start(&etcd, "a", &[]);

@@ -138,9 +138,14 @@ impl EtcdStore {
             let revisions = match message {
                 Message::Revisions(revisions) => revisions,
                 // As long as this replica leads, all that was committed is in memory.
+                Message::Whole(whole) if self.still_leads(&whole) => continue,
                 whole @ Message::Whole(_) => {
-                    feed.kept.push_back(whole);
-                    return noticed;
+                    let mut seat = self.seat();
+                    seat.leads = 0;
+                    self.tell(&seat);
+                    drop(seat);
+                    feed.kept.push_front(whole);
+                    return Noticed::Deposed;
                 }
             };
             let mut revisions = revisions.into_iter();
@@ -183,6 +188,27 @@ impl EtcdStore {
             }
         }
         noticed
+    }
+
+    /// Whether this replica leads by all keys; then who is there is taken over from them.
+    fn still_leads(&self, whole: &Whole) -> bool {
+        let mut seat = self.seat();
+        let leads = seat.leads;
+        let is_own = |key: &Key, created: i64| *key == Key::Leader && created == leads;
+        if !whole.keys.iter().any(|(key, created, ..)| is_own(key, *created)) {
+            return false;
+        }
+        seat.own.retain(|own| *own > whole.revision);
+        seat.members.clear();
+        for (key, created, _, value) in &whole.keys {
+            if matches!(key, Key::Member(_)) {
+                let (key, created, value) = (key.clone(), *created, Some(value.clone()));
+                // Of a member there is nothing that could be wrong.
+                let _ = seat.change(&Changed { key, created, value });
+            }
+        }
+        self.tell(&seat);
+        true
     }
 
     fn is_own(&self, revision: &Revision) -> bool {
