@@ -9,6 +9,7 @@
 
 mod basics;
 mod chaos;
+mod example;
 mod faults;
 mod network;
 mod operations;

@@ -130,8 +130,9 @@ fn rows() -> Vec<Row> {
     let mut missing = Vec::new();
     let mut rows = Vec::new();
     for (method, path) in endpoints() {
-        // These end the process, or wait for somebody else.
-        if matches!(&*path, "/-/quit" | "/-/reload") {
+        // These end the process, or wait for somebody else; and these are there on replicas only.
+        let is_of_replicas = path == "/-/replica" || path.starts_with("/api/v2/cluster");
+        if is_of_replicas || matches!(&*path, "/-/quit" | "/-/reload") {
             continue;
         }
         for dimension in dimensions(&method, &path) {
