@@ -100,7 +100,15 @@ impl EventKind {
 impl EventLog {
     /// Of nothing. Numbers begin with the time, so that they go on rising after a restart.
     pub fn new(started: UnixNanos) -> Self {
-        let first = u64::try_from(started.as_millis()).unwrap_or(0).saturating_mul(1000);
+        Self::after_id(u64::try_from(started.as_millis()).unwrap_or(0).saturating_mul(1000))
+    }
+
+    /// Of nothing, as of a revision that replicas share.
+    pub fn at_revision(revision: i64) -> Self {
+        Self::after_id(first_id(revision))
+    }
+
+    fn after_id(first: u64) -> Self {
         Self {
             events: Mutex::default(),
             latest: watch::Sender::new(first),
@@ -110,9 +118,26 @@ impl EventLog {
 
     /// Adds events: when, to which group, what.
     pub fn add(&self, added: impl IntoIterator<Item = (UnixNanos, GroupingKey, EventKind)>) {
+        self.add_above(0, added);
+    }
+
+    /// Adds events of a revision that replicas share: their numbers are about the same on each.
+    pub fn add_at(
+        &self,
+        revision: i64,
+        added: impl IntoIterator<Item = (UnixNanos, GroupingKey, EventKind)>,
+    ) {
+        self.add_above(first_id(revision), added);
+    }
+
+    fn add_above(
+        &self,
+        least: u64,
+        added: impl IntoIterator<Item = (UnixNanos, GroupingKey, EventKind)>,
+    ) {
         let mut events = self.lock();
         let before = *self.latest.borrow();
-        let mut id = before;
+        let mut id = before.max(least);
         for (at, key, what) in added {
             id += 1;
             let event = Event { id, at, key, what, text: OnceLock::new() };
@@ -123,7 +148,7 @@ impl EventLog {
                 events.bytes -= oldest.bytes();
             }
         }
-        if id != before {
+        if events.list.back().is_some_and(|latest| latest.id > before) {
             self.latest.send_replace(id);
         }
     }
@@ -163,6 +188,11 @@ impl EventLog {
     fn lock(&self) -> MutexGuard<'_, Kept> {
         self.events.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// The number behind which those of the events of a revision come.
+fn first_id(revision: i64) -> u64 {
+    u64::try_from(revision).unwrap_or(0) << 16
 }
 
 /// The begin of a text that is too long.

@@ -210,7 +210,11 @@ impl Gateway {
         let (State { judge, mut view }, writer, loaded) = State::load(&store, state_options, at)?;
         let quoted_names = options.names == NameRules::Utf8 || loaded.quoted_names;
         let (sender, next_deadline) = watch::channel(view.next_deadline());
-        let events = Arc::new(EventLog::new(clock.wall()));
+        let events = match store.shared() {
+            None => EventLog::new(clock.wall()),
+            Some(shared) => EventLog::at_revision(shared.batch_revision()),
+        };
+        let events = Arc::new(events);
         let pulses = [Arc::new(Pulse::default()), Arc::new(Pulse::default())];
         let [lane_pulse, committer_pulse] = pulses.clone();
         let processors = available_parallelism().map_or(1, usize::from);

@@ -127,6 +127,11 @@ fn events_are_told_by_every_replica() {
     replicas[1].put("/metrics/job/j", "# TYPE m counter\nm 1\n").expect(200);
     replicas[2].put("/metrics/job/k", "# TYPE m gauge\nm 1\n").expect(400);
     replicas[0].delete("/metrics/job/j").expect(202);
+    // Who was cut off goes on at another replica.
+    let (first, ..) = Listener::new(&replicas[1], "", Some("0")).event();
+    let mut other = Listener::new(&replicas[2], "", Some(&first));
+    assert_eq!(other.event().1, "pushed");
+    assert_eq!(other.event().1, "refused");
     for listener in &mut listeners {
         let names: Vec<_> = (0..4).map(|_| listener.event().1).collect();
         assert_eq!(names, ["pushed", "pushed", "refused", "deleted"]);

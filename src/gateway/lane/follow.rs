@@ -39,7 +39,8 @@ pub(in crate::gateway) struct SharedClock {
 #[derive(Debug, Default)]
 struct Taken {
     changes: Vec<Change>,
-    happened: Vec<(UnixNanos, GroupingKey, EventKind)>,
+    /// With the revisions of their batches.
+    happened: Vec<(i64, (UnixNanos, GroupingKey, EventKind))>,
     policy: Option<Arc<TtlPolicy>>,
     batches: Vec<BatchSeen>,
     names_beyond_legacy: bool,
@@ -187,7 +188,9 @@ impl Lane {
         if let Some(policy) = policy {
             committer.policy.write().unwrap_or_else(PoisonError::into_inner).ttl = policy;
         }
-        committer.events.add(happened);
+        for (revision, event) in happened {
+            committer.events.add_at(revision, [event]);
+        }
         for batch in batches {
             following.replica.has(batch.revision, &batch.requests);
         }
@@ -216,10 +219,11 @@ fn take(judge: &mut Judge, followed: Vec<Followed>) -> Result<Taken, PutError> {
             Followed::Put(group) => {
                 let happened = happened(judge, &group.key, &group.state, at);
                 taken.names_beyond_legacy |= !judge.put(&mut stage, *group, at)?;
-                taken.happened.extend(happened);
+                taken.note(happened);
             }
             Followed::Part(part) => {
-                taken.happened.extend(happened(judge, &part.key, &part.state, at));
+                let happened = happened(judge, &part.key, &part.state, at);
+                taken.note(happened);
                 taken.names_beyond_legacy |= !judge.put_part(&mut stage, *part, at)?;
             }
             Followed::Removed { number, key } => judge.forget(&mut stage, number, &key),
@@ -244,6 +248,12 @@ fn take(judge: &mut Judge, followed: Vec<Followed>) -> Result<Taken, PutError> {
 }
 
 impl Taken {
+    /// Notes an event of the latest batch.
+    fn note(&mut self, event: Option<(UnixNanos, GroupingKey, EventKind)>) {
+        let revision = self.batches.last().map_or(0, |batch| batch.revision);
+        self.happened.extend(event.map(|event| (revision, event)));
+    }
+
     /// Takes groups into the history that a batch has removed, in the order in which it did.
     fn take_removed(
         &mut self,
@@ -258,7 +268,8 @@ impl Taken {
             judge.put(stage, group, at)?;
             if let Some(Change::Removed(removed)) = stage.changes.last() {
                 let what = EventKind::Removed(Arc::clone(removed));
-                self.happened.push((removed.at, removed.key.clone(), what));
+                let event = (removed.at, removed.key.clone(), what);
+                self.note(Some(event));
             }
         }
         Ok(())

@@ -541,7 +541,11 @@ impl Committer {
         let removed = removed
             .into_iter()
             .map(|removed| (removed.at, removed.key.clone(), EventKind::Removed(removed)));
-        self.events.add(happened.into_iter().chain(removed));
+        let happened = happened.into_iter().chain(removed);
+        match self.store.shared() {
+            None => self.events.add(happened),
+            Some(shared) => self.events.add_at(shared.batch_revision(), happened),
+        }
         for answer in answers {
             answer.send();
         }
