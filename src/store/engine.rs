@@ -47,10 +47,7 @@ impl Store {
     pub fn reopen(&self, suspect: bool) -> Result<(), OpenError> {
         match self {
             Self::Sled(store) => store.reopen(suspect),
-            Self::Etcd(store) => {
-                store.reopen();
-                Ok(())
-            }
+            Self::Etcd(store) => store.reopen(),
         }
     }
 

@@ -29,6 +29,9 @@ pub enum OpenError {
     Damaged { path: PathBuf, what: String },
     #[error("cannot use the cluster {name} in etcd: {what}")]
     Cluster { name: String, what: String },
+    /// For now.
+    #[error("etcd does not take writes: {0}")]
+    NotTaken(String),
     #[error("cannot open the store in {}", path.display())]
     Sled { path: PathBuf, source: sled::Error },
 }

@@ -140,10 +140,7 @@ impl EtcdStore {
                 // As long as this replica leads, all that was committed is in memory.
                 Message::Whole(whole) if self.still_leads(&whole) => continue,
                 whole @ Message::Whole(_) => {
-                    let mut seat = self.seat();
-                    seat.leads = 0;
-                    self.tell(&seat);
-                    drop(seat);
+                    self.lead_no_more();
                     feed.kept.push_front(whole);
                     return Noticed::Deposed;
                 }

@@ -424,10 +424,21 @@ impl EtcdStore {
             }
             Verdict::Fenced => {
                 self.counts.fenced_batches.fetch_add(1, Ordering::Relaxed);
+                self.lead_no_more();
                 Err(CommitError::NotLeading)
             }
-            Verdict::Unclear => Err(CommitError::Unclear),
+            Verdict::Unclear => {
+                self.lead_no_more();
+                Err(CommitError::Unclear)
+            }
         }
+    }
+
+    /// This replica does not lead, as far as it knows.
+    fn lead_no_more(&self) {
+        let mut seat = self.seat();
+        seat.leads = 0;
+        self.tell(&seat);
     }
 
     /// Deletes the chunks of trees that are not used any more. Blocks.
@@ -462,10 +473,21 @@ impl EtcdStore {
         }
     }
 
-    /// Forgets the batch that was not committed.
-    pub(super) fn reopen(&self) {
+    /// Forgets the batch that was not committed. An error, where this replica leads and etcd takes no
+    /// writes: it can be tried again. Blocks.
+    pub(super) fn reopen(&self) -> Result<(), OpenError> {
         *self.pending.lock().unwrap_or_else(PoisonError::into_inner) = None;
         self.mirror.write().unwrap_or_else(PoisonError::into_inner).forget();
+        if self.seat().leads == 0 {
+            return Ok(());
+        }
+        let member = (self.me)();
+        let key = self.keys.of(&Key::Member(member.id.clone()));
+        let value = Bytes::from(serde_json::to_vec(&member).unwrap_or_default());
+        let success = vec![txn::put(key, value, *self.lease.borrow())];
+        let probe = TxnRequest { success, ..TxnRequest::default() };
+        let probed = self.runtime.block_on(self.client.repeatable_txn(&probe));
+        probed.map(drop).map_err(|status| OpenError::NotTaken(status.message().to_owned()))
     }
 
     /// The next batch, and all that are under way, need not wait for etcd any more.
