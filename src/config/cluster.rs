@@ -131,10 +131,15 @@ impl Reader<'_> {
     /// Authorities, certificate and key.
     fn files(
         &mut self,
-        [ca, cert, key]: [&'static Setting<Option<PathBuf>>; 3],
+        [authorities, cert, key]: [&'static Setting<Option<PathBuf>>; 3],
     ) -> Option<(Option<PathBuf>, Option<PathBuf>, Option<PathBuf>)> {
-        let files = (self.get(ca), self.get(cert), self.get(key));
+        let files = (self.get(authorities), self.get(cert), self.get(key));
         let (ca, certificate, private) = (files.0?, files.1?, files.2?);
+        for (setting, file) in [(authorities, &ca), (cert, &certificate), (key, &private)] {
+            if let Some(file) = file {
+                self.text_of(setting, file)?;
+            }
+        }
         if certificate.is_some() != private.is_some() {
             let missing = if private.is_some() { cert } else { key };
             self.add(missing, "expected a file: a certificate and its key come together");

@@ -139,11 +139,12 @@ fn secrets_of_replicas_keep_their_order_and_are_needed_beyond_one_host() {
         (&[url, "--cluster.secret=x", "--storage.sync=1s"], "storage.sync"),
         (&[url, "--cluster.secret=x", "--persistence.file=x"], "persistence.file"),
         (&[url, "--cluster.secret=x", "--cluster.lease-ttl=1s"], "cluster.lease-ttl"),
-        (&[url, "--cluster.secret=x", "--cluster.cert=x"], "cluster.key"),
+        (&[url, "--cluster.secret=x", "--cluster.cert=Cargo.toml"], "cluster.key"),
         (&[url, "--cluster.secret=x", "--cluster.etcd.user=x"], "cluster.etcd.password-file"),
         (&[url, "--cluster.secret=x", "--cluster.endpoints=etcd:2379"], "cluster.endpoints"),
         (&[url, "--cluster.secret=x", "--cluster.name=a/b"], "cluster.name"),
         (&[url, "--cluster.secret-file=/does/not/exist"], "cluster.secret-file"),
+        (&[url, "--cluster.secret=x", "--cluster.etcd.ca=/does/not/exist"], "cluster.etcd.ca"),
     ] {
         let error = flags(more).expect_err(problem);
         assert!(error.contains(problem), "{problem}: {error}");

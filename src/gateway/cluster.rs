@@ -1,7 +1,7 @@
 //! The parts of the gateway that are there only where replicas share the store.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -55,6 +55,12 @@ impl Gateway {
         view.removed().iter().filter(|removed| removed.sequence > sequence).cloned().collect()
     }
 
+    /// Whether another TTL policy is in force than the settings of this process have.
+    pub fn has_another_policy(&self) -> bool {
+        let own = self.shared.own_ttl.lock().unwrap_or_else(PoisonError::into_inner);
+        self.cluster().is_some() && *own != *self.ttl_policy()
+    }
+
     /// Nobody waits long for other replicas from now on.
     pub fn stopping(&self) {
         if let Some(cluster) = self.cluster() {
@@ -82,6 +88,7 @@ impl Gateway {
 
     /// The figures of this replica as one of several; none on a single node.
     #[expect(clippy::cast_precision_loss, reason = "figures of Prometheus are floats")]
+    #[expect(clippy::too_many_lines, reason = "a table")]
     pub(super) fn cluster_families(&self) -> Vec<MetricFamily> {
         let Some((cluster, replica)) = self.cluster().zip(self.replica()) else {
             return Vec::new();
@@ -121,6 +128,12 @@ impl Gateway {
                 "Replicas with other settings than this one that count for all groups.",
                 MetricType::Gauge,
                 differ as f64,
+            ),
+            (
+                "tidegate_cluster_policy_differs",
+                "Whether another TTL policy is in force than the settings of this replica have.",
+                MetricType::Gauge,
+                value(u8::from(self.has_another_policy())),
             ),
             (
                 "tidegate_cluster_applied_revision",
@@ -189,6 +202,7 @@ impl Gateway {
         cluster: &EtcdStore,
         policy: TtlPolicy,
     ) -> Result<(), Fault> {
+        *self.shared.own_ttl.lock().unwrap_or_else(PoisonError::into_inner) = policy.clone();
         if *self.ttl_policy() == policy {
             return Ok(());
         }

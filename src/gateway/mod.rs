@@ -116,6 +116,8 @@ struct Shared {
     scrape_places: Arc<Semaphore>,
     /// Where replicas share the store.
     replica: Option<Arc<Replica>>,
+    /// The policy of the settings of this process. Held to replace or compare it.
+    own_ttl: Mutex<TtlPolicy>,
 }
 
 /// A place among those that work at a time. Given back when it is dropped; there is none only while
@@ -177,6 +179,7 @@ impl Gateway {
         if let Some(alive) = store.alive_ms()?.map(UnixMillis).filter(|_| alone) {
             resume_clock(alive, &store, &*clock, options.downtime)?;
         }
+        let own_ttl = Mutex::new(options.ttl.clone());
         if let Some((policy, _)) = store.shared().and_then(|shared| shared.policy()) {
             if policy != options.ttl {
                 tracing::warn!(
@@ -238,6 +241,7 @@ impl Gateway {
             places: Semaphore::new((processors / 2).max(1)),
             scrape_places: Arc::new(Semaphore::new(processors)),
             replica,
+            own_ttl,
         };
         let following = feed.zip(shared.replica.clone()).map(|(feed, replica)| Following {
             feed,

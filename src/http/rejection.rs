@@ -12,6 +12,7 @@ use crate::exposition::ParseError;
 use crate::exposition::push_path::PushPathError;
 use crate::gateway::{Error, Fault, Refusal};
 use crate::model::{Limit, OverBudget};
+use crate::store::CommitError;
 use crate::telemetry::labels::Reason;
 
 /// Why a request is not served.
@@ -308,7 +309,9 @@ impl Rejection {
                     "pushed metrics are invalid or inconsistent with existing metrics: {refusal}"
                 )
             }
-            Self::Gateway(Error::Fault(Fault::Commit(error))) if error.is_full() => {
+            Self::Gateway(Error::Fault(Fault::Commit(error)))
+                if error.is_full() && !matches!(**error, CommitError::EtcdFull) =>
+            {
                 "not stored: no space left on the disk of the store".into()
             }
             Self::Gateway(Error::Fault(Fault::Commit(error))) if error.is_unclear() => {

@@ -19,7 +19,7 @@ use super::bounds::{HEAD_BYTES_MAX, Reservation};
 use super::endpoint::{Endpoint, Needs, Place, Request, Site};
 use super::leftover::expects_continue;
 use super::rejection::{Refused, Rejection};
-use super::replicas::carry_out::{self, Held};
+use super::replicas::carry_out::{self, Held, Outcome};
 use super::replicas::presence::INSTANCE;
 use super::replicas::{Handed, LEADER_WAIT, Replicas, is_handed_on};
 use super::reply::{self, Response};
@@ -289,9 +289,9 @@ impl Service {
                 (false, true) if !is_named => return Err(refused),
                 (false, true) => {
                     match Replicas::outcome(&gateway, &awaited, &leader, deadline).await {
-                        Some(true) => return Ok(carry_out::done(&gateway, &held)),
-                        Some(false) => {}
-                        None => return Err(Rejection::Unclear.into()),
+                        Outcome::Done => return Ok(carry_out::done(&gateway, &held)),
+                        Outcome::NotDone => {}
+                        Outcome::Unknown => return Err(Rejection::Unclear.into()),
                     }
                 }
                 (false, false) => tokio::time::sleep(STEPPING_DOWN).await,

@@ -42,6 +42,8 @@ pub enum OpenError {
 pub enum CommitError {
     #[error("no space left on the disk of the store")]
     StorageFull,
+    #[error("etcd has no room: raise its quota, or compact and defragment it")]
+    EtcdFull,
     #[error("cannot write to the store")]
     Apply(#[source] sled::Error),
     #[error("cannot flush the store")]
@@ -89,7 +91,7 @@ impl CommitError {
     /// Whether there is no room on the disk.
     pub fn is_full(&self) -> bool {
         match self {
-            Self::StorageFull => true,
+            Self::StorageFull | Self::EtcdFull => true,
             Self::Sync(source) => source.kind() == io::ErrorKind::StorageFull,
             Self::Apply(_)
             | Self::Flush(_)

@@ -52,6 +52,8 @@ pub fn export(
 ) -> Result<Exported, TransferError> {
     let pushes: Vec<Push> = if let Some(url) = source {
         consistent(url)?.iter().map(foreign).collect()
+    } else if config.cluster.is_some() {
+        return Err(TransferError::Shared);
     } else {
         let store = Store::open(&config.store)?;
         let mut pushes = Vec::new();

@@ -50,6 +50,9 @@ pub async fn import(
     if dry_run {
         return Ok(count(&remote.groups, remote.missed));
     }
+    if config.cluster.is_some() {
+        return Err(TransferError::Shared);
+    }
     let (store, gateway) = (config.store.clone(), config.gateway.clone());
     let start = move || {
         let metrics = SelfMetrics::new().expect("the names of the self metrics differ");

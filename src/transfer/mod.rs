@@ -33,6 +33,11 @@ pub enum TransferError {
     Remote(#[from] ClientError),
     #[error("{from}: {count} series changed while they were read, again and again; try later")]
     Restless { from: String, count: usize },
+    #[error(
+        "the settings are those of a replica, whose groups are in etcd and not in storage.path: name the URL of \
+         a replica to export from, and export to one (--to) what it is to import"
+    )]
+    Shared,
     #[error("cannot write what is exported")]
     Write(#[source] std::io::Error),
     #[error(transparent)]

@@ -142,4 +142,7 @@ fn a_rule_that_is_changed_at_one_replica_counts_at_all() {
     for replica in &replicas {
         eventually("the rule that is in force", || default(replica));
     }
+    assert_eq!(replicas[leader].metric("tidegate_cluster_policy_differs"), 1.0);
+    let status = replicas[leader].get("/status").expect(200).text();
+    assert!(status.contains("another TTL policy is in force"));
 }

@@ -222,7 +222,7 @@ fn etcd_without_room_refuses_pushes_and_goes_on_once_there_is_some() {
         let answer = replica.put("/metrics/job/j", text());
         (answer.status != 200).then_some(answer)
     });
-    full.expect(507).says("no space left");
+    full.expect(507).says("etcd has no room");
     assert!(replica.scrape().lines().any(|line| line.starts_with("m{")));
     let status = etcd.ctl(&["get", "/tidegate/main/batch", "-w", "json", "--keys-only"]);
     let status: serde_json::Value = serde_json::from_str(&status).unwrap();
@@ -253,4 +253,27 @@ fn a_replica_waits_for_etcd_and_can_be_stopped_meanwhile() {
     // One that leads ends in order, too, where nothing can be committed.
     etcd.kill(0);
     waiting.stop();
+}
+
+#[test]
+fn a_cluster_that_is_deleted_under_its_replicas_begins_anew() {
+    let etcd = Etcd::start_with(1, &[]);
+    let replicas = ["a", "b"].map(|id| Replica::start(&etcd, id, &[]));
+    replicas[0].put("/metrics/job/j", "m 1\n").expect(200);
+    etcd.ctl(&["del", "--prefix", "/tidegate/main/"]);
+    for replica in &replicas {
+        eventually("an empty cluster", || {
+            let answer = replica.get("/metrics");
+            let is_empty = answer.status == 200 && !answer.text().contains("m{");
+            is_empty.then_some(())
+        });
+    }
+    for (at, replica) in replicas.iter().enumerate() {
+        replica.put(&format!("/metrics/job/k{at}"), "m 2\n").expect(200);
+    }
+    for replica in &replicas {
+        let shown = replica.scrape();
+        shown.shows(&[r#"m{instance="",job="k0"} 2"#, r#"m{instance="",job="k1"} 2"#]);
+        shown.lacks("job=\"j\"");
+    }
 }

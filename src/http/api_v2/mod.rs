@@ -101,8 +101,10 @@ fn answer(
         Data::List(list) => list.fields.get(name),
     };
     if field("dry_run") != Some(&true.into()) {
-        let count = field("count").and_then(Value::as_u64).unwrap_or(0);
-        request.audit(&format!("{count} groups by {}", query.to_text()));
+        match field("count").and_then(Value::as_u64) {
+            Some(count) => request.audit(&format!("{count} groups by {}", query.to_text())),
+            None => request.audit("the cluster"),
+        }
     }
     Ok(match data {
         Data::Value(value) => reply::success(&value),

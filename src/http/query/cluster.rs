@@ -68,6 +68,11 @@ impl Cluster {
                 "{others}: other limits, history or names than this replica; those of the leader count"
             ));
         }
+        if gateway.has_another_policy() {
+            let what = "another TTL policy is in force than the settings of this replica have: a reload \
+                        has these count for all";
+            warnings.push(what.to_owned());
+        }
         if skew_ms > SKEW_MAX_MS {
             warnings.push(format!("the clocks of the hosts differ by {skew_ms} ms"));
         }

@@ -73,6 +73,16 @@ enum Sent {
     Refused,
 }
 
+/// The fate of a request whose leader has given no answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::http) enum Outcome {
+    Done,
+    /// It was not carried out, and will not be: another leads.
+    NotDone,
+    /// It may be carried out yet.
+    Unknown,
+}
+
 impl Replicas {
     /// Waits until some replica leads.
     pub(in crate::http) async fn leader(
@@ -97,8 +107,13 @@ impl Replicas {
         let Some(replica) = gateway.replica() else { return Ok(None) };
         let awaited = replica.await_request(held.id);
         replica.note_handed_on();
+        // Whether an attempt may still be carried out.
+        let mut unclear = false;
         loop {
-            let leader = Self::leader(gateway, deadline).await?;
+            let leader = match Self::leader(gateway, deadline).await {
+                Err(Rejection::NoLeader) if unclear => return Err(Rejection::Unclear),
+                leader => leader?,
+            };
             if leads(gateway) {
                 return Ok(None);
             }
@@ -118,38 +133,37 @@ impl Replicas {
                 Sent::Refused => return Err(Rejection::Stranger { leader: leader.id }),
                 Sent::Unclear if !held.is_named => return Err(Rejection::Unclear),
                 Sent::Unclear => match Self::outcome(gateway, &awaited, &leader, deadline).await {
-                    Some(true) => return Ok(Some(done(gateway, held))),
-                    Some(false) => {}
-                    None => return Err(Rejection::Unclear),
+                    Outcome::Done => return Ok(Some(done(gateway, held))),
+                    Outcome::NotDone => unclear = false,
+                    Outcome::Unknown => unclear = true,
                 },
             }
             if Instant::now() >= deadline {
-                return Err(Rejection::NoLeader);
+                return Err(if unclear { Rejection::Unclear } else { Rejection::NoLeader });
             }
         }
     }
 
-    /// Whether a request was carried out by a leader that gave no answer: `false` if it was not, and has to
-    /// be sent again; `None` if that is not known in time.
+    /// Whether a request was carried out by a leader that gave no answer.
     pub(in crate::http) async fn outcome(
         gateway: &Gateway,
         awaited: &Awaited<'_>,
         leader: &Leader,
         deadline: Instant,
-    ) -> Option<bool> {
-        let again = Instant::now() + ASKED_AGAIN;
-        let mut standing = gateway.standing()?;
+    ) -> Outcome {
+        let again = deadline.min(Instant::now() + ASKED_AGAIN);
+        let Some(mut standing) = gateway.standing() else { return Outcome::Unknown };
         loop {
             // First who leads: then all batches of the one before have been followed.
             let changed = standing.borrow_and_update().leader.as_ref() != Some(leader);
             if awaited.is_done() {
-                return Some(true);
+                return Outcome::Done;
             }
-            if changed || Instant::now() >= again {
-                return Some(false);
+            if changed {
+                return Outcome::NotDone;
             }
-            if Instant::now() >= deadline {
-                return None;
+            if Instant::now() >= again {
+                return Outcome::Unknown;
             }
             let look = pin!(standing.changed());
             let _ = tokio::time::timeout(RETRY, look).await;

@@ -96,7 +96,7 @@ impl EtcdStore {
             if is_full(&status) {
                 // Whether it was carried out first, the record says: no put is any more.
                 if let Some(verdict) = self.look(&pending.record).await {
-                    return verdict.ok_or(CommitError::StorageFull);
+                    return verdict.ok_or(CommitError::EtcdFull);
                 }
             } else if client::is_final(&status) {
                 return Err(CommitError::Etcd(status.message().to_owned()));

@@ -16,12 +16,15 @@ use tonic::{Code, Status};
 use super::client::Client;
 use super::keys::{Key, Keys};
 use super::messages::{Event, EventType, KeyValue, RangeRequest, WatchCreate};
+use super::record::Member;
 use crate::store::chunk::ChunkKey;
 
 /// The changes of one revision.
 #[derive(Clone, Debug)]
 pub(in crate::store) struct Revision {
     pub(super) number: i64,
+    /// Wall time in milliseconds when it came.
+    pub(super) came_ms: i64,
     pub(super) changes: Vec<Changed>,
 }
 
@@ -52,7 +55,6 @@ pub(in crate::store) enum Message {
 }
 
 /// Follows the keys of a cluster.
-#[derive(Debug)]
 pub struct Watching {
     pub(super) client: Arc<Client>,
     pub(super) keys: Keys,
@@ -61,6 +63,14 @@ pub struct Watching {
     pub(super) send: mpsc::Sender<Message>,
     /// How often all keys were loaded again.
     pub(super) reloads: Arc<AtomicU64>,
+    /// This replica, as of now.
+    pub(super) me: Arc<dyn Fn() -> Member + Send + Sync>,
+}
+
+impl std::fmt::Debug for Watching {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Watching").field("next", &self.next).finish_non_exhaustive()
+    }
 }
 
 /// Keys of a page.
@@ -230,7 +240,9 @@ impl Watching {
                 }
                 continue;
             }
-            let revisions = revisions(&self.keys, std::mem::take(&mut events), self.next);
+            let came_ms = (self.me)().wall_ms;
+            let events = std::mem::take(&mut events);
+            let revisions = revisions(&self.keys, events, self.next, came_ms);
             if let Some(last) = revisions.last() {
                 self.next = last.number + 1;
                 if self.send.send(Message::Revisions(revisions)).await.is_err() {
@@ -242,7 +254,7 @@ impl Watching {
 }
 
 /// Events by the revisions that they are of; none before this one.
-fn revisions(keys: &Keys, events: Vec<Event>, from: i64) -> Vec<Revision> {
+fn revisions(keys: &Keys, events: Vec<Event>, from: i64, came_ms: i64) -> Vec<Revision> {
     let mut revisions: Vec<Revision> = Vec::new();
     for Event { r#type, kv } in events {
         let Some(KeyValue { key, create_revision, mod_revision, value }) = kv else { continue };
@@ -252,7 +264,10 @@ fn revisions(keys: &Keys, events: Vec<Event>, from: i64) -> Vec<Revision> {
         let changed = Changed { key, created: create_revision, value };
         match revisions.last_mut() {
             Some(last) if last.number == mod_revision => last.changes.push(changed),
-            _ => revisions.push(Revision { number: mod_revision, changes: vec![changed] }),
+            _ => {
+                let (number, changes) = (mod_revision, vec![changed]);
+                revisions.push(Revision { number, came_ms, changes });
+            }
         }
     }
     revisions

@@ -151,7 +151,7 @@ impl EtcdStore {
                     continue;
                 }
                 let mut seat = self.seat();
-                seat.wall_ms = Some((self.me)().wall_ms);
+                seat.wall_ms = Some(revision.came_ms);
                 let mut deposed = false;
                 for changed in &revision.changes {
                     let is_group = matches!(changed.key, Key::Batch | Key::Chunk(..));
@@ -231,24 +231,26 @@ impl EtcdStore {
         catalog: &mut Catalog,
         followed: &mut Vec<Followed>,
     ) -> Result<(), String> {
-        let Revision { number, changes } = revision;
+        let Revision { number, came_ms, changes } = revision;
         let mut mirror = self.mirror.write().unwrap_or_else(PoisonError::into_inner);
         let is_new = number > mirror.revision;
         let mut touched = Touched::default();
         let mut seat = self.seat();
-        seat.wall_ms = Some((self.me)().wall_ms);
+        seat.wall_ms = Some(came_ms);
         let mut seen = None;
         // First the record: it says which tree has the groups.
         for changed in changes.iter().filter(|changed| is_new && changed.key == Key::Batch) {
-            let Some(value) = &changed.value else {
-                return Err("its record of batches was deleted".into());
-            };
-            seat.see_batch(value, number)?;
+            match &changed.value {
+                Some(value) => seat.see_batch(value, number)?,
+                // Somebody has deleted the cluster: it begins anew.
+                None => seat.forget_batches(),
+            }
             if seat.record.tree != mirror.tree {
                 mirror.begin_tree(seat.record.tree);
                 touched.cleared = true;
             }
-            seen = Some(batch_seen(&seat.record, number));
+            let is_there = changed.value.is_some();
+            seen = is_there.then(|| batch_seen(&seat.record, number));
         }
         for changed in changes {
             match changed {

@@ -232,6 +232,7 @@ impl EtcdStore {
             next,
             send,
             reloads: Arc::clone(&counts.reloads),
+            me: Arc::clone(&me),
         };
         let keeping = Keeping {
             client: Arc::clone(&client),
@@ -523,8 +524,15 @@ async fn loaded(client: &Client, keys: &Keys, options: &Options) -> Result<Whole
             failure: vec![txn::get(key)],
         };
         let result = async {
-            let begun = client.repeatable_txn(&begin).await?;
-            let found = txn::read(&begun, 0).map(|kv| kv.value.clone());
+            // First without a put, which an etcd that is full refuses.
+            let request = RangeRequest { key: keys.of(&Key::Format), ..RangeRequest::default() };
+            let there = client.range(&request).await?.kvs.into_iter().next();
+            let found = if let Some(there) = there {
+                Some(there.value)
+            } else {
+                let begun = client.repeatable_txn(&begin).await?;
+                txn::read(&begun, 0).map(|kv| kv.value.clone())
+            };
             Ok::<_, Status>((found, feed::load(client, keys).await?))
         };
         let status = match result.await {

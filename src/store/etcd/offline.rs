@@ -115,7 +115,7 @@ impl Offline {
         let mut seat = leader.seat();
         seat.batch_revision = self.revision;
         seat.record = pending.record;
-        Told(feed::Revision { number: self.revision, changes })
+        Told(feed::Revision { number: self.revision, came_ms: 0, changes })
     }
 
     fn carry_out(&mut self, operations: &[RequestOp], changes: &mut Vec<feed::Changed>) {

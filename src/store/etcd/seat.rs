@@ -50,6 +50,7 @@ impl Seat {
         keys: impl Iterator<Item = (Key, i64, i64, Bytes)>,
     ) -> Result<(), String> {
         (self.leader, self.policy, self.proposal) = (None, None, None);
+        self.forget_batches();
         self.members.clear();
         for (key, created, put, value) in keys {
             if key == Key::Batch {
@@ -59,6 +60,12 @@ impl Seat {
             }
         }
         Ok(())
+    }
+
+    /// There is no record of a batch, as in a cluster that begins.
+    pub(super) fn forget_batches(&mut self) {
+        self.record = BatchRecord::default();
+        self.batch_revision = 0;
     }
 
     /// Takes over the record of a batch that another replica has put.
