@@ -105,7 +105,9 @@ impl Service {
     ) -> (Result<Sender, Rejection>, Vec<(HeaderName, HeaderValue)>) {
         let access = self.site.hooks.access.current();
         let web = self.site.web_config.as_ref().map(|web_config| web_config.current());
-        if web.as_ref().is_some_and(|web| !web.has_room()) {
+        // A request that was handed on has been counted where it came in.
+        let handed_on = self.site.replicas.is_some() && is_handed_on(&head.headers);
+        if !handed_on && web.as_ref().is_some_and(|web| !web.has_room()) {
             return (Err(Rejection::TooMany), Vec::new());
         }
         let headers = web.as_ref().map(|web| web.headers().to_vec()).unwrap_or_default();
@@ -115,7 +117,7 @@ impl Service {
             return (Ok(Sender::Client(access.nobody(from))), headers);
         }
         if let Some(replicas) = &self.site.replicas
-            && is_handed_on(&head.headers)
+            && handed_on
         {
             let wall = self.site.readiness.gateway().map(|gateway| gateway.wall());
             let handed = wall.and_then(|wall| replicas.verify(head, &access, from, wall));

@@ -63,7 +63,11 @@ pub(super) fn overcome(lane: &mut Lane, error: Arc<CommitError>) -> Result<(), L
 pub(super) fn begin_anew(lane: &mut Lane, suspect: bool) -> Result<(), OpenError> {
     let committer = &lane.committer;
     committer.store.reopen(suspect)?;
-    let options = lane.judge.options();
+    let mut options = lane.judge.options();
+    if let Some((policy, _)) = committer.store.shared().and_then(|shared| shared.policy()) {
+        // That of the judge may be one that was not committed.
+        options.policy.ttl = Arc::new(policy);
+    }
     let (state, writer, _) = State::load(&committer.store, options, lane.clock.moment())?;
     let State { judge, mut view } = state;
     let next = view.next_deadline();

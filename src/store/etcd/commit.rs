@@ -16,6 +16,7 @@ use super::keys::Key;
 use super::messages::{RequestOp, TxnRequest, TxnResponse};
 use super::record::BatchRecord;
 use super::{EtcdStore, Seat, client, txn};
+use crate::model::TtlPolicy;
 use crate::store::batch::Batch;
 use crate::store::chunk::HEAD;
 use crate::store::error::CommitError;
@@ -25,6 +26,8 @@ use crate::store::error::CommitError;
 pub(super) struct Pending {
     pub(super) record: BatchRecord,
     pub(super) txn: TxnRequest,
+    /// The policy that it puts into force, and the name of its proposal.
+    pub(super) policy: Option<(TtlPolicy, Bytes)>,
 }
 
 /// The verdict on a transaction.
@@ -167,4 +170,76 @@ fn stored_record(answer: &TxnResponse) -> Option<(BatchRecord, i64)> {
 
 fn is_full(status: &Status) -> bool {
     status.code() == Code::ResourceExhausted && status.message().contains("space exceeded")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::etcd::messages::{Header, KeyValue, RangeResponse, ResponseOp, response_op};
+
+    const MINE: i64 = 10;
+
+    fn read(kv: Option<KeyValue>) -> ResponseOp {
+        let kvs = kv.into_iter().collect();
+        let range = RangeResponse { kvs, ..RangeResponse::default() };
+        ResponseOp { response: Some(response_op::Response::Range(range)) }
+    }
+
+    /// A refusal: who leads, and the record that is there.
+    fn refused(leader: Option<i64>, record: &BatchRecord) -> TxnResponse {
+        let leader =
+            leader.map(|create_revision| KeyValue { create_revision, ..KeyValue::default() });
+        let value = record.encode_to_vec().into();
+        let record = KeyValue { mod_revision: 77, value, ..KeyValue::default() };
+        TxnResponse {
+            header: Some(Header { revision: 99 }),
+            succeeded: false,
+            responses: vec![read(leader), read(Some(record))],
+        }
+    }
+
+    #[test]
+    fn each_answer_has_one_verdict() {
+        let before = BatchRecord::default().next(MINE);
+        let mine = before.next(MINE);
+        let done = TxnResponse {
+            header: Some(Header { revision: 99 }),
+            succeeded: true,
+            responses: Vec::new(),
+        };
+        assert_eq!(verdict(&mine, &done), Verdict::Committed(99, true));
+        // An earlier attempt was carried out.
+        let found = refused(Some(MINE), &mine);
+        assert_eq!(verdict(&mine, &found), Verdict::Committed(77, true));
+        // Another leads: by its record, and by those before.
+        let other = mine.next(20);
+        assert_eq!(verdict(&mine, &refused(Some(20), &other)), Verdict::Committed(77, false));
+        let other = before.next(20);
+        assert_eq!(verdict(&mine, &refused(Some(20), &other)), Verdict::Fenced);
+        // One that has not written yet, and nobody: nothing of this one comes any more.
+        for leader in [Some(20), None] {
+            assert_eq!(verdict(&mine, &refused(leader, &before)), Verdict::Fenced);
+            assert_eq!(verdict(&mine, &refused(leader, &mine)), Verdict::Committed(77, false));
+        }
+        // Somebody else has written as this leader.
+        assert_eq!(verdict(&mine, &refused(Some(MINE), &before)), Verdict::Fenced);
+        let mut later = other;
+        for leader in 30..60 {
+            later = later.next(leader);
+        }
+        assert_eq!(verdict(&mine, &refused(Some(59), &later)), Verdict::Unclear);
+    }
+
+    #[test]
+    fn no_two_batches_of_a_leader_have_one_number() {
+        let mut offline = crate::store::etcd::offline::Offline::new();
+        let store = offline.replica(true);
+        let number = || {
+            store.apply(&Batch::default(), &crate::store::Commit::default()).unwrap();
+            store.pending.lock().unwrap().as_ref().map(|pending| pending.record.number)
+        };
+        // The first was given up, and may have been carried out all the same.
+        let (first, second) = (number(), number());
+        assert!(second > first, "{first:?} {second:?}");
+    }
 }

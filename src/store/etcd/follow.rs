@@ -152,7 +152,7 @@ impl EtcdStore {
                 }
                 let mut seat = self.seat();
                 seat.wall_ms = Some(revision.came_ms);
-                let mut deposed = false;
+                let (mut deposed, mut by_stranger) = (false, false);
                 for changed in &revision.changes {
                     let is_group = matches!(changed.key, Key::Batch | Key::Chunk(..));
                     if is_group {
@@ -162,6 +162,7 @@ impl EtcdStore {
                              them again"
                         );
                     }
+                    by_stranger |= is_group;
                     deposed |= is_group || seat.change(changed).is_err();
                 }
                 let leads = seat.leads;
@@ -179,6 +180,10 @@ impl EtcdStore {
                     drop(seat);
                     let rest: Vec<_> = std::iter::once(revision).chain(revisions).collect();
                     feed.kept.push_front(Message::Revisions(rest));
+                    if by_stranger {
+                        // It may be older than what this replica has committed last.
+                        self.load_again(feed);
+                    }
                     return Noticed::Deposed;
                 }
                 self.tell(&seat);

@@ -118,6 +118,9 @@ struct Seat {
     leads: i64,
     /// Where the record of the latest batch was put.
     batch_revision: i64,
+    /// The number of the last batch that was tried. None is used twice: of a batch that was given up it
+    /// may turn out that it was committed.
+    tried: u64,
     record: BatchRecord,
     /// Of the leader key, if there is one, with the revision at which it has come to be.
     leader: Option<(i64, Leader)>,
@@ -368,11 +371,13 @@ impl EtcdStore {
 
     /// Has a batch be the one that the next [`EtcdStore::sync`] commits.
     pub(super) fn apply(&self, batch: &Batch, commit: &Commit) -> Result<(), CommitError> {
-        let seat = self.seat();
+        let mut seat = self.seat();
         if seat.leads == 0 {
             return Err(CommitError::NotLeading);
         }
         let mut record = seat.record.next(seat.leads);
+        record.number = record.number.max(seat.tried + 1);
+        seat.tried = record.number;
         record.tree += u64::from(batch.wipes);
         record.now_ms = commit.at.now.0;
         record.wall_ns = commit.at.wall.0;
@@ -390,8 +395,8 @@ impl EtcdStore {
         let txn = self.fenced(&seat, operations);
         drop(seat);
         self.mirror.write().unwrap_or_else(PoisonError::into_inner).begin(batch);
-        *self.pending.lock().unwrap_or_else(PoisonError::into_inner) =
-            Some(Pending { record, txn });
+        let pending = Pending { record, txn, policy: commit.policy.clone() };
+        *self.pending.lock().unwrap_or_else(PoisonError::into_inner) = Some(pending);
         Ok(())
     }
 
@@ -415,6 +420,9 @@ impl EtcdStore {
                     seat.batch_revision = revision;
                     seat.own.push(revision);
                     seat.record = pending.record;
+                    if pending.policy.is_some() {
+                        seat.policy = pending.policy;
+                    }
                     self.applied.store(revision, Ordering::Relaxed);
                 } else {
                     // The next one finds that out.

@@ -115,6 +115,9 @@ impl Offline {
         let mut seat = leader.seat();
         seat.batch_revision = self.revision;
         seat.record = pending.record;
+        if pending.policy.is_some() {
+            seat.policy = pending.policy;
+        }
         Told(feed::Revision { number: self.revision, came_ms: 0, changes })
     }
 
