@@ -277,3 +277,23 @@ fn a_cluster_that_is_deleted_under_its_replicas_begins_anew() {
         shown.lacks("job=\"j\"");
     }
 }
+
+#[test]
+fn groups_that_somebody_writes_to_etcd_are_loaded_and_the_leader_leads_on() {
+    let mut etcd = Etcd::start_with(1, &[]);
+    let replica = Replica::start(&etcd, "a", &[]);
+    for job in ["j", "k"] {
+        replica.put(&format!("/metrics/job/{job}"), "m 1\n").expect(200);
+    }
+    etcd.ctl(&["del", "/tidegate/main/c/0/000000000000000100000000"]);
+    eventually("the deletion", || {
+        let shown = replica.scrape();
+        let is_deleted = !shown.has(r#"m{instance="",job="j"} 1"#);
+        assert!(shown.has(r#"m{instance="",job="k"} 1"#));
+        is_deleted.then_some(())
+    });
+    replica.put("/metrics/job/j", "m 2\n").expect(200);
+    assert!(replica.scrape().has(r#"m{instance="",job="j"} 2"#));
+    assert!(replica.metric("tidegate_cluster_terms_total") < 5.0, "it leads on");
+    etcd.kill(0);
+}

@@ -154,7 +154,13 @@ impl EtcdStore {
                 seat.wall_ms = Some(revision.came_ms);
                 let (mut deposed, mut by_stranger) = (false, false);
                 for changed in &revision.changes {
-                    let is_group = matches!(changed.key, Key::Batch | Key::Chunk(..));
+                    let is_group = match changed.key {
+                        Key::Batch => true,
+                        // The chunks of groups that were wiped are deleted outside batches.
+                        Key::Chunk(tree, _) => tree == seat.record.tree,
+                        _ => false,
+                    };
+                    let is_group = is_group && revision.number > seat.from;
                     if is_group {
                         tracing::error!(
                             revision = revision.number,
@@ -273,7 +279,7 @@ impl EtcdStore {
                 other => seat.change(&other)?,
             }
         }
-        self.note_seat(&mut seat);
+        self.note_seat(&mut seat, number.max(mirror.revision));
         drop(seat);
         mirror.revision = mirror.revision.max(number);
         drop(mirror);
@@ -317,7 +323,7 @@ impl EtcdStore {
             followed.push(Followed::Policy(policy.clone()));
         }
         let seen = batch_seen(&seat.record, seat.batch_revision);
-        self.note_seat(&mut seat);
+        self.note_seat(&mut seat, revision);
         drop(seat);
         followed.push(Followed::Batch(seen));
         self.changed_groups(touched, catalog, followed)?;
@@ -326,12 +332,13 @@ impl EtcdStore {
     }
 
     /// Notes whether this replica has come to lead.
-    fn note_seat(&self, seat: &mut Seat) {
+    fn note_seat(&self, seat: &mut Seat, revision: i64) {
         let leader = seat.leader.as_ref().filter(|(_, leader)| leader.instance == self.instance);
         let leads = leader.map_or(0, |(created, _)| *created);
         if leads != 0 && leads != seat.leads {
             self.counts.terms.fetch_add(1, Ordering::Relaxed);
             seat.own.clear();
+            seat.from = revision;
             // Whoever made it makes it again.
             seat.proposal = None;
             if let Some(before) = seat.record.tree.checked_sub(1) {

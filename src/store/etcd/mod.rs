@@ -118,6 +118,8 @@ struct Seat {
     leads: i64,
     /// Where the record of the latest batch was put.
     batch_revision: i64,
+    /// All up to this revision was in memory when this replica came to lead.
+    from: i64,
     /// The number of the last batch that was tried. None is used twice: of a batch that was given up it
     /// may turn out that it was committed.
     tried: u64,
