@@ -43,7 +43,8 @@ impl Store {
         }
     }
 
-    /// Opens the store again after a commit has failed. See [`SledStore::reopen`].
+    /// Opens the store again after a commit has failed. `suspect`: what the kernel has of a file may be
+    /// more than what the disk has.
     pub fn reopen(&self, suspect: bool) -> Result<(), OpenError> {
         match self {
             Self::Sled(store) => store.reopen(suspect),

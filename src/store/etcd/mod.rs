@@ -5,7 +5,7 @@
 //! all chunks in memory. `keys` says what lies where.
 //!
 //! Promises
-//! - When [`EtcdStore::sync`] has returned `Ok`, a quorum of etcd has the batch on disk.
+//! - When `EtcdStore::sync` has returned `Ok`, a quorum of etcd has the batch on disk.
 //! - A batch is committed once or never, and never after another replica has come to lead.
 //! - What is read here is in etcd, or in the batch that is being committed.
 
@@ -371,7 +371,7 @@ impl EtcdStore {
         self.packer.pack(key, payload)
     }
 
-    /// Has a batch be the one that the next [`EtcdStore::sync`] commits.
+    /// Has a batch be the one that the next `EtcdStore::sync` commits.
     pub(super) fn apply(&self, batch: &Batch, commit: &Commit) -> Result<(), CommitError> {
         let mut seat = self.seat();
         if seat.leads == 0 {
