@@ -174,13 +174,13 @@ impl App {
         }
         // First what feeds the lane, then the lane.
         readiness.stopping();
+        gateway.stopping().await;
         drop(stop_server);
         let cut_off = match served {
             Some(cut_off) => cut_off,
             None => serving.await?,
         };
         let stopped = tasks.stop(TASK_GRACE).await;
-        gateway.stopping();
         // Not under any deadline: what was acknowledged must be on disk before we leave.
         lane.close().await?;
         stopped?;

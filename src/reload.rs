@@ -151,8 +151,11 @@ pub async fn run(gateway: Gateway, reloading: Reloading, stop: CancellationToken
             () = stop.cancelled() => return,
             Some(reply) = requests.recv() => {
                 last = watched.as_deref().map(read);
+                // Another replica may have to be waited for.
+                let reloaded = reload(&all, Trigger::Request);
+                let Some(reloaded) = stop.run_until_cancelled(reloaded).await else { return };
                 // The client may have left.
-                let _ = reply.send(reload(&all, Trigger::Request).await);
+                let _ = reply.send(reloaded);
             }
             Some(()) = changes.recv() => {
                 tokio::time::sleep(SETTLE).await;
@@ -164,7 +167,7 @@ pub async fn run(gateway: Gateway, reloading: Reloading, stop: CancellationToken
                 if now != last {
                     last = now;
                     // The log has the outcome.
-                    let _ = reload(&all, Trigger::File).await;
+                    let _ = stop.run_until_cancelled(reload(&all, Trigger::File)).await;
                 }
             }
         }

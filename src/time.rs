@@ -48,8 +48,9 @@ pub trait Clock: fmt::Debug + Send + Sync + 'static {
     /// Wall time. Goes wherever the host clock goes.
     fn wall(&self) -> UnixNanos;
 
-    /// Sets gateway time to wall time plus `offset_ms`. Called once, before anything is judged by
-    /// this clock, with what the store kept of the last run.
+    /// Sets gateway time to wall time plus `offset_ms`, forward or back. Called only before anything is
+    /// judged by this clock, with what the store kept of the last run, or with the time of another
+    /// process.
     fn restore_offset_ms(&self, offset_ms: i64);
 
     /// Moves gateway time, forward or back, to that of another process. Moved back, it stands still
@@ -185,6 +186,7 @@ impl Clock for SystemClock {
 
     fn restore_offset_ms(&self, offset_ms: i64) {
         let now = host_time().as_millis().saturating_add(offset_ms);
+        self.floor_ms.store(0, Ordering::Relaxed);
         self.anchor_ms.store(now.saturating_sub(boot_millis()), Ordering::Relaxed);
     }
 

@@ -77,6 +77,8 @@ enum Failure {
 struct Batch {
     /// So many of the groups that wait longest.
     groups: usize,
+    /// The sequence number of the last of them.
+    last: u64,
     body: Arc<str>,
 }
 
@@ -162,7 +164,8 @@ pub fn run(
                 let batch = batch.get_or_insert_with(|| {
                     let groups: Vec<_> = queue.iter().take(at_once).cloned().collect();
                     let body = body(&gateway, options.format, &groups).to_string().into();
-                    Batch { groups: groups.len(), body }
+                    let last = groups.last().map_or(0, |removed| removed.sequence);
+                    Batch { groups: groups.len(), last, body }
                 });
                 let (agent, options) = (agent.clone(), options.clone());
                 let body = Arc::clone(&batch.body);
@@ -191,11 +194,14 @@ pub fn run(
                     let groups = batch.as_ref().map_or(0, |batch| batch.groups);
                     match sent.unwrap_or_else(|error| Err(Failure::Unsent(error.to_string()))) {
                         Ok(()) => {
-                            let told = queue.drain(..groups.min(queue.len())).next_back();
-                            if let (Some(told), Some(cluster)) = (told, gateway.cluster()) {
-                                cluster.note_told(told.sequence);
+                            // Those that wait may be others since, if this replica has come to lead.
+                            let last = batch.take().map_or(0, |batch| batch.last);
+                            while queue.front().is_some_and(|removed| removed.sequence <= last) {
+                                queue.pop_front();
                             }
-                            batch = None;
+                            if let Some(cluster) = gateway.cluster() {
+                                cluster.note_told(last);
+                            }
                             (back_off, at_once) = (BACK_OFF_MIN, BATCH_MAX.min(at_once * 2));
                         }
                         // It may be a single group that is not wanted: the others are to get there.

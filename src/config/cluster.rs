@@ -9,7 +9,7 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use super::reader::Reader;
 use super::table::{self, Setting};
-use crate::gateway::Sync;
+use crate::gateway::{Downtime, Sync};
 use crate::http::replicas;
 use crate::store::etcd;
 
@@ -80,15 +80,30 @@ impl Reader<'_> {
             self.add(&table::CLUSTER_ADVERTISE_URL, why);
             return None;
         };
+        if has_path(&advertise_url) {
+            let why = "expected a URL without a path: the other replicas ask for all paths there";
+            self.add(&table::CLUSTER_ADVERTISE_URL, why);
+        }
+        if name.as_ref().is_some_and(|name| name.len() > etcd::NAME_LENGTH_MAX) {
+            let max = etcd::NAME_LENGTH_MAX;
+            self.add(&table::CLUSTER_NAME, format!("expected a name of at most {max} characters"));
+        }
         let secrets = secrets?;
-        if secrets.is_empty() && !is_loopback(&advertise_url) {
-            let why = "expected a secret, the same on all replicas: without one only replicas on one \
-                       host are let in";
+        let why = if !is_loopback(&advertise_url) {
+            "without one only replicas on one host are let in"
+        } else {
+            "without one whoever runs on this host could pass for a replica, and do what only some may"
+        };
+        if secrets.is_empty() && (!is_loopback(&advertise_url) || self.has_guards()) {
+            let why = format!("expected a secret, the same on all replicas: {why}");
             self.add(&table::CLUSTER_SECRET, why);
         }
         let host = || uname().nodename().to_string_lossy().into_owned();
         let id = id.map(|id| if id.is_empty() { host() } else { id });
         let settings = self.shared_settings();
+        let pauses = self.get(&table::TTL_DOWNTIME).map(|it| it == Downtime::Pause);
+        let grace = self.get(&table::TTL_STARTUP_GRACE).map(|grace| !grace.is_zero());
+        let has_to_know = pauses.zip(grace).map(|(pauses, grace)| pauses || grace);
         let (ca, cert, key) = etcd?;
         let etcd = etcd::Options {
             endpoints,
@@ -101,10 +116,17 @@ impl Reader<'_> {
             key,
             user: user?,
             settings,
+            has_to_know: has_to_know?,
         };
         let (ca, cert, key) = own?;
         let replicas = replicas::Options { secrets, ca, cert, key, stale_limit: stale_limit? };
         Some(Some(Cluster { etcd, replicas }))
+    }
+
+    /// Whether not everybody may do everything.
+    fn has_guards(&mut self) -> bool {
+        self.get(&table::WEB_CONFIG_FILE).is_some_and(|file| file.is_some())
+            || !self.sources.tokens.is_empty()
     }
 
     fn endpoints(&mut self) -> Option<Vec<String>> {
@@ -182,6 +204,11 @@ impl Reader<'_> {
         let texts = rows.map(|row| format!("{}={}\n", row.name, self.texts(row).0.join(",")));
         format!("{:016x}", xxh3_64(texts.collect::<String>().as_bytes()))
     }
+}
+
+fn has_path(url: &str) -> bool {
+    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
+    !rest.trim_end_matches('/').chars().all(|c| !matches!(c, '/' | '?' | '#'))
 }
 
 /// Whether a URL is of this host alone.

@@ -130,6 +130,8 @@ fn secrets_of_replicas_keep_their_order_and_are_needed_beyond_one_host() {
         let all = [&["--cluster.endpoints=http://etcd:2379"], more].concat();
         Config::from_flags(&all)
     };
+    const NAME: &str =
+        "--cluster.name=a-name-that-is-longer-than-any-that-a-cluster-may-have-in-all-of-its-keys";
     let url = "--cluster.advertise-url=http://gateway-1:9091";
     let config = flags(&[url, "--cluster.secret=one", "--cluster.secret=two"]).unwrap();
     assert_eq!(config.cluster.unwrap().replicas.secrets, ["one", "two"]);
@@ -143,6 +145,12 @@ fn secrets_of_replicas_keep_their_order_and_are_needed_beyond_one_host() {
         (&[url, "--cluster.secret=x", "--cluster.etcd.user=x"], "cluster.etcd.password-file"),
         (&[url, "--cluster.secret=x", "--cluster.endpoints=etcd:2379"], "cluster.endpoints"),
         (&[url, "--cluster.secret=x", "--cluster.name=a/b"], "cluster.name"),
+        (
+            &["--cluster.advertise-url=http://gateway-1/a", "--cluster.secret=x"],
+            "cluster.advertise-url",
+        ),
+        (&[url, "--cluster.secret=x", NAME], "cluster.name"),
+        (&["--cluster.advertise-url=http://[::1]:9091", "--web.config.file=x"], "cluster.secret"),
         (&[url, "--cluster.secret-file=/does/not/exist"], "cluster.secret-file"),
         (&[url, "--cluster.secret=x", "--cluster.etcd.ca=/does/not/exist"], "cluster.etcd.ca"),
     ] {

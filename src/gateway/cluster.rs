@@ -19,6 +19,8 @@ use crate::store::etcd::{EtcdStore, Standing};
 /// Who asks for another policy waits so long for the leader to put it into force, and asks again so often.
 const PROPOSAL_WAIT: Duration = Duration::from_secs(10);
 const PROPOSAL_RETRY: Duration = Duration::from_secs(1);
+/// A replica that stops tries so long to have another lead in its place.
+const HAND_OVER: Duration = Duration::from_secs(1);
 const LOOK: Duration = Duration::from_millis(20);
 
 impl Gateway {
@@ -61,10 +63,16 @@ impl Gateway {
         self.cluster().is_some() && *own != *self.ttl_policy()
     }
 
-    /// Nobody waits long for other replicas from now on.
-    pub fn stopping(&self) {
-        if let Some(cluster) = self.cluster() {
-            cluster.stopping();
+    /// Nobody waits long for etcd from now on. If this replica leads, and there are others, one of them
+    /// is to lead: the requests that are under way here are handed on to it.
+    pub async fn stopping(&self) {
+        let Some(cluster) = self.cluster() else { return };
+        cluster.stopping();
+        let others = cluster.standing().borrow().members.len() > 1;
+        if others
+            && let Ok(Err(status)) = tokio::time::timeout(HAND_OVER, cluster.step_down()).await
+        {
+            tracing::debug!(%status, "cannot give up the lead; another leads once the lease has ended");
         }
     }
 
@@ -177,6 +185,12 @@ impl Gateway {
                 "Times that all groups were loaded again, as changes in between were missing.",
                 MetricType::Counter,
                 count(&counts.reloads),
+            ),
+            (
+                "tidegate_cluster_groups_set_aside_total",
+                "Groups in etcd that could not be read, and are not shown.",
+                MetricType::Counter,
+                count(&counts.set_aside),
             ),
             (
                 "tidegate_cluster_handed_on_total",

@@ -174,8 +174,13 @@ impl Gateway {
         if let Some(offset) = store.clock_offset_ms()? {
             clock.restore_offset_ms(offset);
         }
-        // While another replica runs, time goes on by its clock.
-        let alone = store.shared().is_none_or(|shared| shared.is_alone());
+        // While another replica runs, time goes on by its clock, whatever that of this host says.
+        let alone = store.shared().is_none_or(|shared| shared.was_alone());
+        let heard = store.shared().and_then(|shared| shared.heard_time());
+        if let Some(now) = heard {
+            let now = i64::try_from(now.0).unwrap_or(i64::MAX);
+            clock.restore_offset_ms(now.saturating_sub(clock.wall().as_millis()));
+        }
         if let Some(alive) = store.alive_ms()?.map(UnixMillis).filter(|_| alone) {
             resume_clock(alive, &store, &*clock, options.downtime)?;
         }
@@ -246,7 +251,7 @@ impl Gateway {
         let following = feed.zip(shared.replica.clone()).map(|(feed, replica)| Following {
             feed,
             replica,
-            clock: SharedClock::default(),
+            clock: SharedClock::new(heard.is_some()),
         });
         let lane = LaneHandle::spawn(Lane {
             judge,
@@ -476,10 +481,19 @@ impl Gateway {
         self.view().group(key, self.shared.clock.now()).cloned()
     }
 
+    /// Removes what has expired. Does not wait long for other replicas.
+    async fn reap_soon(&self) -> Result<(), Fault> {
+        if self.shared.replica.is_none() {
+            return self.reap().await;
+        }
+        let late = || Fault::Commit(Arc::new(CommitError::NotLeading));
+        tokio::time::timeout(REAP_WAIT, self.reap()).await.unwrap_or_else(|_| Err(late()))
+    }
+
     /// The removed groups that can be restored, latest first. Waits for expired groups to be removed.
     pub async fn removed(&self) -> Result<Vec<Arc<RemovedGroup>>, Fault> {
         while self.view().overdue(self.shared.clock.now()).next().is_some() {
-            match self.reap().await {
+            match self.reap_soon().await {
                 Ok(()) => {}
                 // The published groups can still be read.
                 Err(Fault::Commit(_)) => break,
@@ -565,7 +579,7 @@ impl Gateway {
                 (view.snapshot(now), view.totals(now))
             };
             // If it cannot be reaped, a text that was right is better than no scrape.
-            if !snapshot.has_expired_help() || self.reap().await.is_err() {
+            if !snapshot.has_expired_help() || self.reap_soon().await.is_err() {
                 break (snapshot, totals);
             }
         };
@@ -801,6 +815,9 @@ pub(crate) fn block_in_place_if<T>(long: bool, work: impl FnOnce() -> T) -> T {
         work()
     }
 }
+
+/// Who reads waits so long for what has expired to be removed from a store that replicas share.
+const REAP_WAIT: Duration = Duration::from_millis(250);
 
 /// How long the reaper waits after a failed attempt.
 pub const REAP_RETRY: Duration = Duration::from_secs(1);

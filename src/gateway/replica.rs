@@ -15,9 +15,9 @@ use crate::model::RequestId;
 pub struct Replica {
     /// The revision of the latest batch that is visible, and when it came.
     latest: watch::Sender<(i64, Instant)>,
-    /// The requests that were handed on and have no answer yet, and whether a batch has named them. Held
-    /// to look one up.
-    awaited: Mutex<HashMap<RequestId, bool>>,
+    /// The requests that were handed on and have no answer yet. Held to look one up, or to note for all
+    /// that batches were missed.
+    awaited: Mutex<HashMap<RequestId, Fate>>,
     quoted_names: AtomicBool,
     handed_on: AtomicU64,
 }
@@ -27,6 +27,17 @@ pub struct Replica {
 pub struct Awaited<'a> {
     replica: &'a Replica,
     id: RequestId,
+}
+
+/// All that batches say of a request that was handed on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// None that is visible has named it.
+    Waits,
+    /// One that is visible has.
+    Done,
+    /// None that was followed has, and not all were.
+    Missed,
 }
 
 impl Replica {
@@ -46,12 +57,20 @@ impl Replica {
             let mut awaited = self.awaited.lock().unwrap_or_else(PoisonError::into_inner);
             for request in requests {
                 let id = request.as_ref().try_into().ok().map(RequestId);
-                if let Some(found) = id.and_then(|id| awaited.get_mut(&id)) {
-                    *found = true;
+                if let Some(fate) = id.and_then(|id| awaited.get_mut(&id)) {
+                    *fate = Fate::Done;
                 }
             }
         }
         self.latest.send_replace((revision, Instant::now()));
+    }
+
+    /// Batches were not followed, as all groups were loaded anew.
+    pub fn has_missed(&self) {
+        let mut awaited = self.awaited.lock().unwrap_or_else(PoisonError::into_inner);
+        for fate in awaited.values_mut().filter(|fate| **fate == Fate::Waits) {
+            *fate = Fate::Missed;
+        }
     }
 
     /// Time since the latest batch. A leader writes one each second.
@@ -74,7 +93,7 @@ impl Replica {
 
     /// From now on it is noted whether a batch names this request.
     pub fn await_request(&self, id: RequestId) -> Awaited<'_> {
-        self.awaited.lock().unwrap_or_else(PoisonError::into_inner).insert(id, false);
+        self.awaited.lock().unwrap_or_else(PoisonError::into_inner).insert(id, Fate::Waits);
         Awaited { replica: self, id }
     }
 
@@ -100,15 +119,33 @@ impl Replica {
 }
 
 impl Awaited<'_> {
-    /// Whether a batch that is visible has named it.
-    pub fn is_done(&self) -> bool {
+    /// All that the batches that are visible say of it.
+    pub fn fate(&self) -> Fate {
         let awaited = self.replica.awaited.lock().unwrap_or_else(PoisonError::into_inner);
-        awaited.get(&self.id).copied().unwrap_or(false)
+        awaited.get(&self.id).copied().unwrap_or(Fate::Waits)
     }
 }
 
 impl Drop for Awaited<'_> {
     fn drop(&mut self) {
         self.replica.awaited.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.id);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn batches_that_were_missed_leave_open_what_was_handed_on() {
+        let replica = Replica::new(1);
+        let [named, other] = [RequestId([1; 16]), RequestId([2; 16])];
+        let (awaits_named, awaits_other) =
+            (replica.await_request(named), replica.await_request(other));
+        replica.has(2, &[Bytes::copy_from_slice(&named.0)]);
+        assert_eq!((awaits_named.fate(), awaits_other.fate()), (Fate::Done, Fate::Waits));
+        replica.has_missed();
+        assert_eq!((awaits_named.fate(), awaits_other.fate()), (Fate::Done, Fate::Missed));
+        assert_eq!(replica.await_request(RequestId([3; 16])).fate(), Fate::Waits);
     }
 }

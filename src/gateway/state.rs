@@ -51,12 +51,19 @@ pub struct Loaded {
     pub quoted_names: bool,
 }
 
-/// Why a stored group cannot be taken in.
+/// Why a stored group cannot be taken in. Nothing of it was.
 #[derive(Debug, thiserror::Error)]
 #[error("group {number}: {what}")]
 pub struct PutError {
     number: u64,
     what: String,
+}
+
+impl PutError {
+    /// The fault, without the number of the group.
+    pub fn what(&self) -> &str {
+        &self.what
+    }
 }
 
 impl State {
@@ -76,7 +83,6 @@ impl State {
         options: StateOptions,
         at: Moment,
     ) -> Result<(Self, Writer, Loaded), OpenError> {
-        let damaged = |error: PutError| store.damaged(error.to_string());
         let mut state = Self::empty(options);
         let mut loaded = Loaded::default();
         let mut removed = Vec::new();
@@ -85,8 +91,13 @@ impl State {
                 // Its families are read again if it is restored.
                 group.families = Vec::new();
                 removed.push((group, removal));
-            } else {
-                loaded.quoted_names |= !state.put(group, at).map_err(damaged)?;
+                return Ok(());
+            }
+            let number = group.number;
+            match (state.put(group, at), store.shared()) {
+                (Ok(is_legacy), _) => loaded.quoted_names |= !is_legacy,
+                (Err(error), Some(shared)) => shared.set_aside(number, error.what()),
+                (Err(error), None) => return Err(store.damaged(error.to_string())),
             }
             Ok::<_, OpenError>(())
         })?;

@@ -105,9 +105,13 @@ impl Service {
     ) -> (Result<Sender, Rejection>, Vec<(HeaderName, HeaderValue)>) {
         let access = self.site.hooks.access.current();
         let web = self.site.web_config.as_ref().map(|web_config| web_config.current());
-        // A request that was handed on has been counted where it came in.
-        let handed_on = self.site.replicas.is_some() && is_handed_on(&head.headers);
-        if !handed_on && web.as_ref().is_some_and(|web| !web.has_room()) {
+        let handed_on = self.site.replicas.as_ref().filter(|_| is_handed_on(&head.headers));
+        let handed = handed_on.map(|replicas| {
+            let now = self.site.readiness.gateway().map(|gateway| gateway.now());
+            now.and_then(|now| replicas.verify(head, &access, from, now))
+        });
+        // One that was handed on has been counted where it came in.
+        if !matches!(handed, Some(Ok(_))) && web.as_ref().is_some_and(|web| !web.has_room()) {
             return (Err(Rejection::TooMany), Vec::new());
         }
         let headers = web.as_ref().map(|web| web.headers().to_vec()).unwrap_or_default();
@@ -116,11 +120,7 @@ impl Service {
         {
             return (Ok(Sender::Client(access.nobody(from))), headers);
         }
-        if let Some(replicas) = &self.site.replicas
-            && handed_on
-        {
-            let wall = self.site.readiness.gateway().map(|gateway| gateway.wall());
-            let handed = wall.and_then(|wall| replicas.verify(head, &access, from, wall));
+        if let Some(handed) = handed {
             return (handed.map(Sender::Replica), headers);
         }
         let caller = access.caller(&head.headers, web.as_deref(), from).await;
@@ -293,7 +293,7 @@ impl Service {
                     match Replicas::outcome(&gateway, &awaited, &leader, deadline).await {
                         Outcome::Done => return Ok(carry_out::done(&gateway, &held)),
                         Outcome::NotDone => {}
-                        Outcome::Unknown => return Err(Rejection::Unclear.into()),
+                        Outcome::Unknown | Outcome::Missed => return Err(Rejection::Unclear.into()),
                     }
                 }
                 (false, false) => tokio::time::sleep(STEPPING_DOWN).await,

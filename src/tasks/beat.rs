@@ -21,8 +21,9 @@ pub async fn run(gateway: Gateway, stop: CancellationToken) {
             Ok(()) = standing.changed() => {}
             _ = ticks.tick() => {}
         }
+        // Without a quorum of etcd a beat has no end.
         if standing.borrow_and_update().leads
-            && let Err(fault) = gateway.beat().await
+            && let Some(Err(fault)) = stop.run_until_cancelled(gateway.beat()).await
         {
             tracing::debug!(%fault, "cannot tell the others that this replica leads");
         }

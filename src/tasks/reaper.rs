@@ -26,7 +26,9 @@ pub async fn run(gateway: Gateway, clock: Arc<dyn Clock>, stop: CancellationToke
         if !due {
             continue;
         }
-        match gateway.reap().await {
+        // Where etcd has no quorum, it has no end.
+        let Some(reaped) = stop.run_until_cancelled(gateway.reap()).await else { return };
+        match reaped {
             Ok(()) => {}
             // The lane has ended, which ends the process: not this task's to report.
             Err(Fault::Stopping) => {
@@ -37,7 +39,7 @@ pub async fn run(gateway: Gateway, clock: Arc<dyn Clock>, stop: CancellationToke
                 // An outage of the store is reported by the lane.
                 tracing::debug!(%error, "cannot reap expired groups; trying again");
                 let retry = clock.now().saturating_add(crate::gateway::REAP_RETRY);
-                clock.sleep_until(retry).await;
+                stop.run_until_cancelled(clock.sleep_until(retry)).await;
             }
         }
     }

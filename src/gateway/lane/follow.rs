@@ -2,6 +2,7 @@
 //! after another, until it leads itself.
 
 use std::collections::VecDeque;
+use std::mem;
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -28,8 +29,10 @@ pub(in crate::gateway) struct Following {
 }
 
 /// Holds gateway time to that of the leader.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(in crate::gateway) struct SharedClock {
+    /// Whether it was ever held to one.
+    is_set: bool,
     /// How far behind that of the leader it was when a batch came. The largest is the truest: the others
     /// were longer under way.
     behind_ms: VecDeque<i64>,
@@ -44,14 +47,18 @@ struct Taken {
     policy: Option<Arc<TtlPolicy>>,
     batches: Vec<BatchSeen>,
     names_beyond_legacy: bool,
+    /// Groups that cannot be shown, and why.
+    damaged: Vec<(u64, String)>,
 }
 
 /// So often a replica looks whether it has to lead.
 const TICK: Duration = Duration::from_millis(250);
-/// From one attempt to load damaged groups again to the next.
+/// From one attempt to read damaged records again to the next.
 const DAMAGE_RETRY: Duration = Duration::from_secs(5);
 /// A leader writes each second.
 const SAMPLES: usize = 60;
+/// A clock that starts further ahead than this is wrong.
+const AHEAD_MAX_MS: i64 = 10_000;
 /// Less than that is the time that a batch is under way.
 const SHIFT_MIN_MS: i64 = 2;
 
@@ -73,6 +80,11 @@ impl Following {
 }
 
 impl SharedClock {
+    /// `is_set`: gateway time is that of a leader already.
+    pub(in crate::gateway) fn new(is_set: bool) -> Self {
+        Self { is_set, behind_ms: VecDeque::new() }
+    }
+
     /// Notes the time that a batch has, and moves the clock by what is sure of the difference.
     fn saw(&mut self, batch: &BatchSeen, clock: &dyn Clock) {
         let signed = |time: UnixMillis| i64::try_from(time.0).unwrap_or(i64::MAX);
@@ -81,6 +93,16 @@ impl SharedClock {
             self.behind_ms.pop_front();
         }
         let by = self.behind_ms.iter().copied().max().unwrap_or(0);
+        if !mem::replace(&mut self.is_set, true) && by < -AHEAD_MAX_MS {
+            // It would stand still for as long, and hide groups that are there.
+            tracing::warn!(
+                ahead_ms = -by,
+                "the clock of this host is ahead of that of the replica that leads; going by that one's"
+            );
+            clock.restore_offset_ms(clock.offset_ms().saturating_add(by));
+            self.behind_ms.clear();
+            return;
+        }
         if by.abs() >= SHIFT_MIN_MS {
             clock.shift_ms(by);
             for sample in &mut self.behind_ms {
@@ -102,32 +124,32 @@ impl Lane {
             if self.queue.closing().is_cancelled() {
                 break false;
             }
-            let wait = if is_damaged { DAMAGE_RETRY } else { TICK };
             let closing = self.queue.closing().clone();
-            let followed = self.writer.follow(&mut following.feed, &closing, wait);
-            let taken = followed.map_err(|error| error.to_string()).and_then(|followed| {
-                take(&mut self.judge, followed).map_err(|error| error.to_string())
-            });
-            match taken {
-                Ok(taken) => {
-                    if is_damaged && !taken.batches.is_empty() {
+            match self.writer.follow(&mut following.feed, &closing, TICK) {
+                Ok(followed) => {
+                    if is_damaged && !followed.is_empty() {
                         is_damaged = false;
-                        tracing::info!("the groups in etcd can be read again");
+                        tracing::info!("the records in etcd can be read again");
+                    }
+                    let taken = take(&mut self.judge, followed);
+                    for (number, what) in &taken.damaged {
+                        shared.set_aside(*number, what);
                     }
                     self.publish(taken, &mut following);
                     shared.announce();
                 }
                 Err(error) => {
+                    let error = error.to_string();
                     tracing::error!(
                         error,
-                        "cannot take over the groups in etcd; serving those from before, and trying again"
+                        "cannot read the records of the cluster in etcd; serving the groups from \
+                         before, and trying again"
                     );
                     is_damaged = true;
-                    shared.load_again(&mut following.feed);
-                    outage::begin_anew(self, false).map_err(LaneError::Follow)?;
+                    self.queue.closed_within(DAMAGE_RETRY);
                 }
             }
-            if is_damaged {
+            if is_damaged || following.feed.is_broken() {
                 continue;
             }
             if shared.leads() {
@@ -150,7 +172,7 @@ impl Lane {
 
     /// Goes on from where the last leader has stopped.
     fn begin_to_lead(&mut self, following: &mut Following) {
-        following.clock.behind_ms.clear();
+        following.clock = SharedClock::new(true);
         if let Some(last) = self.committer.store.shared().and_then(|shared| shared.latest()) {
             let (number, sequence) = last.next;
             self.judge.index.seen_stored(number.saturating_sub(1), sequence.saturating_sub(1));
@@ -171,7 +193,7 @@ impl Lane {
 
     /// Makes what was followed visible.
     fn publish(&mut self, taken: Taken, following: &mut Following) {
-        let Taken { changes, happened, policy, batches, names_beyond_legacy } = taken;
+        let Taken { changes, happened, policy, batches, names_beyond_legacy, damaged: _ } = taken;
         for batch in &batches {
             following.clock.saw(batch, &*self.clock);
         }
@@ -193,13 +215,16 @@ impl Lane {
         }
         for batch in batches {
             following.replica.has(batch.revision, &batch.requests);
+            if batch.skipped {
+                following.replica.has_missed();
+            }
         }
-        committer.next_deadline.send_if_modified(|sent| std::mem::replace(sent, next) != next);
+        committer.next_deadline.send_if_modified(|sent| mem::replace(sent, next) != next);
     }
 }
 
 /// Takes what was followed into the index. Returns what is to be published.
-fn take(judge: &mut Judge, followed: Vec<Followed>) -> Result<Taken, PutError> {
+fn take(judge: &mut Judge, followed: Vec<Followed>) -> Taken {
     let mut taken = Taken::default();
     let mut stage = Stage::default();
     let mut at = Moment::default();
@@ -207,7 +232,7 @@ fn take(judge: &mut Judge, followed: Vec<Followed>) -> Result<Taken, PutError> {
     for followed in followed {
         match followed {
             Followed::Batch(batch) => {
-                taken.take_removed(judge, &mut stage, &mut removed, at)?;
+                taken.take_removed(judge, &mut stage, &mut removed, at);
                 at = batch.at;
                 taken.batches.push(batch);
             }
@@ -218,13 +243,21 @@ fn take(judge: &mut Judge, followed: Vec<Followed>) -> Result<Taken, PutError> {
             }
             Followed::Put(group) => {
                 let happened = happened(judge, &group.key, &group.state, at);
-                taken.names_beyond_legacy |= !judge.put(&mut stage, *group, at)?;
-                taken.note(happened);
+                let (number, key) = (group.number, group.key.clone());
+                let put = judge.put(&mut stage, *group, at);
+                taken.note_put(judge, &mut stage, (number, &key), put, happened);
             }
             Followed::Part(part) => {
                 let happened = happened(judge, &part.key, &part.state, at);
-                taken.note(happened);
-                taken.names_beyond_legacy |= !judge.put_part(&mut stage, *part, at)?;
+                let (number, key) = (part.number, part.key.clone());
+                let put = judge.put_part(&mut stage, *part, at);
+                taken.note_put(judge, &mut stage, (number, &key), put, happened);
+            }
+            Followed::Damaged { number, key, what } => {
+                if let Some(key) = key {
+                    judge.forget(&mut stage, number, &key);
+                }
+                taken.damaged.push((number, what));
             }
             Followed::Removed { number, key } => judge.forget(&mut stage, number, &key),
             Followed::Cleared => {
@@ -241,13 +274,34 @@ fn take(judge: &mut Judge, followed: Vec<Followed>) -> Result<Taken, PutError> {
             }
         }
     }
-    taken.take_removed(judge, &mut stage, &mut removed, at)?;
+    taken.take_removed(judge, &mut stage, &mut removed, at);
     judge.finish(&mut stage);
     taken.changes = stage.changes;
-    Ok(taken)
+    taken
 }
 
 impl Taken {
+    /// Notes whether a group could be taken in. One that could not is not shown at all.
+    fn note_put(
+        &mut self,
+        judge: &mut Judge,
+        stage: &mut Stage,
+        (number, key): (u64, &GroupingKey),
+        put: Result<bool, PutError>,
+        happened: Option<(UnixNanos, GroupingKey, EventKind)>,
+    ) {
+        match put {
+            Ok(is_legacy) => {
+                self.names_beyond_legacy |= !is_legacy;
+                self.note(happened);
+            }
+            Err(error) => {
+                judge.forget(stage, number, key);
+                self.damaged.push((number, error.what().to_owned()));
+            }
+        }
+    }
+
     /// Notes an event of the latest batch.
     fn note(&mut self, event: Option<(UnixNanos, GroupingKey, EventKind)>) {
         let revision = self.batches.last().map_or(0, |batch| batch.revision);
@@ -261,18 +315,22 @@ impl Taken {
         stage: &mut Stage,
         removed: &mut Vec<StoredGroup>,
         at: Moment,
-    ) -> Result<(), PutError> {
+    ) {
         let sequence = |group: &StoredGroup| group.removal.as_ref().map(|it| it.sequence);
         removed.sort_by_key(sequence);
         for group in removed.drain(..) {
-            judge.put(stage, group, at)?;
-            if let Some(Change::Removed(removed)) = stage.changes.last() {
-                let what = EventKind::Removed(Arc::clone(removed));
-                let event = (removed.at, removed.key.clone(), what);
-                self.note(Some(event));
+            let number = group.number;
+            match judge.put(stage, group, at) {
+                Err(error) => self.damaged.push((number, error.what().to_owned())),
+                Ok(_) => {
+                    if let Some(Change::Removed(removed)) = stage.changes.last() {
+                        let what = EventKind::Removed(Arc::clone(removed));
+                        let event = (removed.at, removed.key.clone(), what);
+                        self.note(Some(event));
+                    }
+                }
             }
         }
-        Ok(())
     }
 }
 

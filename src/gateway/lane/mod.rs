@@ -126,8 +126,6 @@ pub enum LaneError {
     Commit(#[source] Arc<CommitError>),
     #[error("the store cannot be opened again after a commit had failed")]
     Reopen(#[source] OpenError),
-    #[error("the changes of other replicas cannot be followed")]
-    Follow(#[source] OpenError),
     #[error("the write lane panicked")]
     Panicked,
     #[error("cannot start the thread of the write lane")]
@@ -507,6 +505,10 @@ impl Committer {
             batch.answers = mem::take(pending);
             queue.committer_is_idle();
             self.publish(batch);
+            // Committed, but another leads since: the lane has to follow, however long nobody pushes.
+            if self.store.shared().is_some_and(|shared| !shared.leads()) {
+                return Err(CommitError::NotLeading);
+            }
             // With a lazy sync, later: until then a crash may need what was there.
             if sync_by.is_none() {
                 self.store.reclaim()?;

@@ -121,6 +121,19 @@ impl State {
     fn len(&self) -> usize {
         self.commands.len() + self.slow.commands.len()
     }
+
+    fn take_all(&mut self) -> VecDeque<(Moment, Command)> {
+        let mut commands = std::mem::take(&mut self.commands);
+        commands.append(&mut std::mem::take(&mut self.slow).commands);
+        commands
+    }
+}
+
+/// Answers commands that will not be carried out.
+fn fail(commands: VecDeque<(Moment, Command)>, error: &Arc<CommitError>) {
+    for (_, command) in commands {
+        command.fail(Fault::Commit(Arc::clone(error)));
+    }
 }
 
 impl Queue {
@@ -170,12 +183,18 @@ impl Queue {
     }
 
     /// Has commands wait that were taken, in front of all that is slow: they are to be judged again.
-    /// Commands on the same groups that have come meanwhile wait behind them.
+    /// Commands on the same groups that have come meanwhile wait behind them. Where nothing can be
+    /// committed, they are answered so, as all others were.
     pub(in crate::gateway) fn put_back(&self, mut later: Slow) {
         if later.commands.is_empty() {
             return;
         }
         let mut state = self.lock();
+        if let Some(error) = state.failing.clone() {
+            drop(state);
+            fail(later.commands, &error);
+            return;
+        }
         let mut stays = VecDeque::new();
         for (accepted, command) in std::mem::take(&mut state.commands) {
             if later.is_before(&command) {
@@ -211,18 +230,20 @@ impl Queue {
     pub(in crate::gateway) fn fail(&self, error: &Arc<CommitError>) {
         let mut state = self.lock();
         state.failing.get_or_insert_with(|| Arc::clone(error));
-        let commands = std::mem::take(&mut state.commands);
-        let slow = std::mem::take(&mut state.slow).commands;
+        let commands = state.take_all();
         drop(state);
         self.filled.notify_one();
-        for (_, command) in commands.into_iter().chain(slow) {
-            command.fail(Fault::Commit(Arc::clone(error)));
-        }
+        fail(commands, error);
     }
 
-    /// Accepts no commands for as long as another replica leads.
+    /// Accepts no commands for as long as another replica leads, and answers those that wait.
     pub(in crate::gateway) fn follow(&self) {
-        self.lock().failing = Some(Arc::new(CommitError::NotLeading));
+        let error = Arc::new(CommitError::NotLeading);
+        let mut state = self.lock();
+        state.failing = Some(Arc::clone(&error));
+        let commands = state.take_all();
+        drop(state);
+        fail(commands, &error);
     }
 
     /// Why nothing can be committed at present; `None` if it can.
@@ -279,7 +300,8 @@ impl Queue {
             if !to.is_empty() {
                 return Next::Judge;
             }
-            if state.closed && state.len() == 0 {
+            // The last batch is that after the one that is being committed.
+            if state.closed && state.len() == 0 && state.committer_idle {
                 return Next::End;
             }
             state = self.filled.wait(state).unwrap_or_else(PoisonError::into_inner);
@@ -422,5 +444,39 @@ mod tests {
         let got: Vec<_> = commands.iter().map(|(_, command)| series(command)).collect();
         let expected = [("b", 1), ("a", 1), ("a", 2), ("a", 3)];
         assert_eq!(got, expected.map(|(job, series)| (job.to_owned(), series)));
+    }
+
+    #[test]
+    fn nothing_is_kept_for_a_later_leader() {
+        let queue = queue(vec![push("a", 1)]);
+        let mut taken = Vec::new();
+        queue.next(0, false, 100, &mut taken);
+        // A batch that is not committed, while the commands of the next are judged.
+        queue.fail(&Arc::new(CommitError::NotLeading));
+        let mut later = Slow::default();
+        for (accepted, command) in taken {
+            later.push(accepted, command);
+        }
+        queue.put_back(later);
+        assert_eq!(queue.len(), 0);
+        queue.resume();
+        queue.push(push("a", 2)).unwrap();
+        queue.follow();
+        queue.resume();
+        assert_eq!(queue.len(), 0);
+    }
+
+    #[test]
+    fn the_last_batch_waits_for_the_one_before_it() {
+        let queue = queue(Vec::new());
+        assert!(matches!(queue.next(1, false, 1, &mut Vec::new()), Next::Commit), "it is busy now");
+        queue.close();
+        let next = std::thread::scope(|scope| {
+            let next = scope.spawn(|| queue.next(0, false, 1, &mut Vec::new()));
+            assert!(!next.is_finished());
+            queue.committer_is_idle();
+            next.join().unwrap()
+        });
+        assert!(matches!(next, Next::End));
     }
 }

@@ -17,7 +17,7 @@ use tokio::time::Instant;
 use super::presence::INSTANCE;
 use super::{Replicas, proof};
 use crate::gateway::Gateway;
-use crate::gateway::replica::Awaited;
+use crate::gateway::replica::{Awaited, Fate};
 use crate::http::access::Caller;
 use crate::http::rejection::Rejection;
 use crate::http::reply::{self, Response};
@@ -81,6 +81,8 @@ pub(in crate::http) enum Outcome {
     NotDone,
     /// It may be carried out yet.
     Unknown,
+    /// Nobody knows: this replica has not followed all batches since.
+    Missed,
 }
 
 impl Replicas {
@@ -114,6 +116,12 @@ impl Replicas {
                 Err(Rejection::NoLeader) if unclear => return Err(Rejection::Unclear),
                 leader => leader?,
             };
+            // By a leader that has ended since, whose batches have all been followed.
+            match awaited.fate() {
+                Fate::Done => return Ok(Some(done(gateway, held))),
+                Fate::Missed => return Err(Rejection::Unclear),
+                Fate::Waits => {}
+            }
             if leads(gateway) {
                 return Ok(None);
             }
@@ -136,6 +144,7 @@ impl Replicas {
                     Outcome::Done => return Ok(Some(done(gateway, held))),
                     Outcome::NotDone => unclear = false,
                     Outcome::Unknown => unclear = true,
+                    Outcome::Missed => return Err(Rejection::Unclear),
                 },
             }
             if Instant::now() >= deadline {
@@ -156,8 +165,10 @@ impl Replicas {
         loop {
             // First who leads: then all batches of the one before have been followed.
             let changed = standing.borrow_and_update().leader.as_ref() != Some(leader);
-            if awaited.is_done() {
-                return Outcome::Done;
+            match awaited.fate() {
+                Fate::Done => return Outcome::Done,
+                Fate::Missed => return Outcome::Missed,
+                Fate::Waits => {}
             }
             if changed {
                 return Outcome::NotDone;
@@ -189,7 +200,7 @@ impl Replicas {
             }
         }
         let secret = self.first_secret();
-        for (name, value) in proof::headers(secret, head, caller, *id, body, gateway.wall()) {
+        for (name, value) in proof::headers(secret, head, caller, *id, body, gateway.now()) {
             headers.insert(name, value);
         }
         let Ok(request) = request.body(Full::new(body.clone())) else { return Sent::NotTaken };

@@ -18,7 +18,7 @@ use sha2::{Digest as _, Sha256};
 use crate::http::access::{self, Caller, Permission};
 use crate::http::rejection::Rejection;
 use crate::model::{RequestId, Selector};
-use crate::time::UnixNanos;
+use crate::time::UnixMillis;
 
 pub(super) const PROOF: HeaderName = HeaderName::from_static("tidegate-cluster");
 pub(super) const TIME: HeaderName = HeaderName::from_static("tidegate-time");
@@ -27,7 +27,7 @@ pub(super) const BY: HeaderName = HeaderName::from_static("tidegate-by");
 pub(super) const REQUEST: HeaderName = HeaderName::from_static("tidegate-request");
 pub(super) const BODY: HeaderName = HeaderName::from_static("tidegate-body");
 
-/// A proof is taken so long before and after its time: hosts have clocks of their own.
+/// A proof is taken so long before and after its time: gateway time, which replicas have in common.
 const AGE_MAX: Duration = Duration::from_secs(30);
 
 /// Who sent a request, as it is handed on.
@@ -115,7 +115,7 @@ pub(super) fn headers(
     caller: &Caller,
     id: RequestId,
     body: &[u8],
-    wall: UnixNanos,
+    now: UnixMillis,
 ) -> Vec<(HeaderName, HeaderValue)> {
     let (from, name, may, groups) = caller.parts();
     let may = may.map(|may| may.iter().map(|may| may.as_str().to_owned()).collect());
@@ -123,7 +123,7 @@ pub(super) fn headers(
     let by = By { name: name.map(str::to_owned), may, groups };
     // Names need not be ASCII.
     let by = STANDARD.encode(serde_json::to_vec(&by).unwrap_or_default());
-    let (time, from) = (wall.as_millis().to_string(), from.to_string());
+    let (time, from) = (now.0.to_string(), from.to_string());
     let request = format!("{:x}", Bytes::copy_from_slice(&id.0));
     let body = digest(body);
     let proven = Proven {
@@ -155,7 +155,7 @@ impl super::Replicas {
         head: &Parts,
         access: &Arc<access::Options>,
         peer: IpAddr,
-        wall: UnixNanos,
+        now: UnixMillis,
     ) -> Result<Handed, Rejection> {
         let wrong = |what: &str| {
             Rejection::Forbidden(format!("the proof of a replica (Tidegate-Cluster) {what}"))
@@ -181,10 +181,9 @@ impl super::Replicas {
         if !is_right {
             return Err(wrong("is wrong: is cluster.secret the same on all replicas?"));
         }
-        let time = time.parse().map(|millis: i64| UnixNanos(millis.saturating_mul(1_000_000)));
-        let age = time.map(|time| Duration::from_nanos(wall.0.abs_diff(time.0)));
+        let age = time.parse().map(|time| Duration::from_millis(now.0.abs_diff(time)));
         if !age.is_ok_and(|age| age <= AGE_MAX) {
-            return Err(wrong("is too old, or of the future: are the clocks of the hosts right?"));
+            return Err(wrong("is too old, or of the future"));
         }
         let id = from_hex(request).and_then(|id| id.try_into().ok()).map(RequestId);
         let id = id.ok_or_else(|| wrong("has no request"))?;

@@ -216,7 +216,7 @@ impl Client {
 
     /// Notes a failure of a member: the next is asked from now on, or a new token is needed.
     fn failed(&self, at: usize, status: Status) -> Status {
-        if status.code() == Code::Unauthenticated {
+        if needs_token(&status) {
             *self.token.lock().unwrap_or_else(PoisonError::into_inner) = None;
         } else if !is_final(&status) {
             self.next_after(at);
@@ -299,8 +299,20 @@ impl Client {
     }
 }
 
+/// Whether a member does not know who asks: the token is too old, or from before users were changed.
+fn needs_token(status: &Status) -> bool {
+    let message = status.message();
+    status.code() == Code::Unauthenticated
+        || status.code() == Code::InvalidArgument
+            && (message.contains("revision of auth store is old")
+                || message.contains("user name is empty"))
+}
+
 /// Whether another member, or another attempt, would say the same.
 pub(super) fn is_final(status: &Status) -> bool {
+    if needs_token(status) {
+        return false;
+    }
     match status.code() {
         Code::InvalidArgument
         | Code::PermissionDenied
@@ -320,4 +332,21 @@ async fn ready(grpc: &mut Grpc<Channel>) -> Result<(), Status> {
 async fn in_time<T>(work: impl Future<Output = Result<T, Status>>) -> Result<T, Status> {
     let late = || Status::deadline_exceeded(format!("etcd did not answer within {ATTEMPT:?}"));
     tokio::time::timeout(ATTEMPT, work).await.unwrap_or_else(|_| Err(late()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_from_before_is_asked_for_again() {
+        for message in
+            ["etcdserver: revision of auth store is old", "etcdserver: user name is empty"]
+        {
+            let status = Status::invalid_argument(message);
+            assert!(needs_token(&status) && !is_final(&status), "{message}");
+        }
+        let status = Status::invalid_argument("etcdserver: request is too large");
+        assert!(!needs_token(&status) && is_final(&status));
+    }
 }

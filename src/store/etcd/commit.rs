@@ -5,6 +5,7 @@
 //! the batches is still the one that it has put last. So a batch is committed once at most, however often
 //! it is sent, and never once another leads.
 
+use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -18,7 +19,7 @@ use super::record::BatchRecord;
 use super::{EtcdStore, Seat, client, txn};
 use crate::model::TtlPolicy;
 use crate::store::batch::Batch;
-use crate::store::chunk::HEAD;
+use crate::store::chunk::{ChunkKey, HEAD};
 use crate::store::error::CommitError;
 
 /// A batch on its way.
@@ -50,11 +51,28 @@ impl EtcdStore {
     /// The operations of a batch, without its record.
     pub(super) fn operations(&self, tree: u64, batch: &Batch) -> Vec<RequestOp> {
         let is_purged = |group: u64| {
-            let head = crate::store::chunk::ChunkKey { group, chunk: HEAD };
+            let head = ChunkKey { group, chunk: HEAD };
             batch.writes.get(&head).is_some_and(|write| write.frame.is_none())
         };
         let mut operations = Vec::with_capacity(batch.writes.len() + 1);
-        for (key, write) in &batch.writes {
+        let mirror = self.mirror.read().unwrap_or_else(PoisonError::into_inner);
+        // Chunks that go, with none that stays between them: one operation, however many they are.
+        let mut goes: Option<(ChunkKey, ChunkKey)> = None;
+        let range = |(first, last): (ChunkKey, ChunkKey)| {
+            let [first, last] = [first, last].map(|key| self.keys.of(&Key::Chunk(tree, key)));
+            if first == last {
+                return txn::delete(first);
+            }
+            let mut end = last.to_vec();
+            end.push(0);
+            txn::delete_range((first, end.into()))
+        };
+        let mut writes: Vec<_> = batch.writes.iter().collect();
+        writes.sort_unstable_by_key(|(key, _)| **key);
+        for (key, write) in writes {
+            if write.frame.is_some() || key.chunk == HEAD {
+                operations.extend(goes.take().map(range));
+            }
             match &write.frame {
                 Some(frame) => {
                     let key = self.keys.of(&Key::Chunk(tree, *key));
@@ -66,9 +84,16 @@ impl EtcdStore {
                 }
                 // Goes with its head.
                 None if is_purged(key.group) => {}
-                None => operations.push(txn::delete(self.keys.of(&Key::Chunk(tree, *key)))),
+                None => {
+                    let joins = |last: &ChunkKey| !mirror.has_between(*last, *key);
+                    match &mut goes {
+                        Some((_, last)) if joins(last) => *last = *key,
+                        _ => operations.extend(goes.replace((*key, *key)).map(range)),
+                    }
+                }
             }
         }
+        operations.extend(goes.map(range));
         operations
     }
 
@@ -102,7 +127,14 @@ impl EtcdStore {
                     return verdict.ok_or(CommitError::EtcdFull);
                 }
             } else if client::is_final(&status) {
-                return Err(CommitError::Etcd(status.message().to_owned()));
+                let error = || CommitError::Etcd(status.message().to_owned());
+                if attempts == 1 {
+                    return Err(error());
+                }
+                // An attempt before it, without an answer, may have been carried out.
+                if let Some(verdict) = self.look(&pending.record).await {
+                    return verdict.ok_or_else(error);
+                }
             } else if attempts.is_power_of_two() {
                 tracing::warn!(
                     status = status.message(),
@@ -241,5 +273,34 @@ mod tests {
         // The first was given up, and may have been carried out all the same.
         let (first, second) = (number(), number());
         assert!(second > first, "{first:?} {second:?}");
+    }
+
+    #[test]
+    fn chunks_that_go_together_are_one_operation() {
+        let mut offline = crate::store::etcd::offline::Offline::new();
+        let store = offline.replica(true);
+        let write = |frame: Option<&'static str>| crate::store::batch::Write {
+            frame: frame.map(|frame| Bytes::from_static(frame.as_bytes())),
+            ..crate::store::batch::Write::default()
+        };
+        let batch = |writes: Vec<(u32, Option<&'static str>)>| {
+            let key = |chunk| ChunkKey { group: 7, chunk };
+            let writes = writes.into_iter().map(|(chunk, frame)| (key(chunk), write(frame)));
+            Batch { writes: writes.collect(), ..Batch::default() }
+        };
+        let all: Vec<_> = (0..3000).map(|chunk| (2 * chunk, Some("x"))).collect();
+        store.apply(&batch(all), &crate::store::Commit::default()).unwrap();
+        offline.commit(&store);
+        let mut fewer = vec![(0, Some("y")), (2, Some("y"))];
+        // One in the middle stays.
+        fewer.extend((2..3000).filter(|at| *at != 1000).map(|chunk| (2 * chunk, None)));
+        let fewer = batch(fewer);
+        assert_eq!(store.operations(0, &fewer).len(), 4);
+        store.apply(&fewer, &crate::store::Commit::default()).unwrap();
+        offline.commit(&store);
+        let left = offline.replica(false);
+        let mirror = left.mirror.read().unwrap();
+        let left: Vec<_> = mirror.all().keys().map(|key| key.chunk).collect();
+        assert_eq!(left, [0, 2, 2000]);
     }
 }

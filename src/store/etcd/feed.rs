@@ -118,7 +118,7 @@ async fn load_once(client: &Client, keys: &Keys) -> Result<Whole, Status> {
         let page = match client.range(&request).await {
             Ok(page) => page,
             // Larger than a message may be: some chunks are.
-            Err(status) if limit > 1 && !is_compacted(&status) && is_too_large(&status) => {
+            Err(status) if limit > 1 && is_too_large(&status) => {
                 limit /= 2;
                 continue;
             }
@@ -148,8 +148,13 @@ async fn load_once(client: &Client, keys: &Keys) -> Result<Whole, Status> {
     }
 }
 
+/// Whether fewer keys might have come: more than a message may have, or than came in time.
 fn is_too_large(status: &Status) -> bool {
-    matches!(status.code(), Code::OutOfRange | Code::ResourceExhausted)
+    match status.code() {
+        Code::OutOfRange => !is_compacted(status),
+        Code::ResourceExhausted | Code::DeadlineExceeded => true,
+        _ => false,
+    }
 }
 
 impl Watching {

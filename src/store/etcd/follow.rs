@@ -33,6 +33,8 @@ pub enum Followed {
     Removed { number: u64, key: GroupingKey },
     /// Nothing is stored of any group; those that are follow.
     Cleared,
+    /// A group cannot be read any more.
+    Damaged { number: u64, key: Option<GroupingKey>, what: String },
     /// Groups live by this policy from now on.
     Policy(TtlPolicy),
     /// A batch; the changes of groups that it has come after it.
@@ -51,6 +53,8 @@ pub struct BatchSeen {
     /// The requests whose changes it has.
     pub requests: Vec<Bytes>,
     pub revision: i64,
+    /// Whether batches before it were not followed.
+    pub skipped: bool,
 }
 
 /// The outcome of a look at the feed by a replica that leads.
@@ -87,14 +91,23 @@ struct TouchedGroup {
 const WHOLE_CHUNKS: usize = 4;
 
 impl Feed {
+    /// Whether changes are missing from it, and all is loaded again.
+    pub fn is_broken(&self) -> bool {
+        self.is_broken
+    }
+
     /// Waits for a message; `None` once `stop` is cancelled, or after this time.
     async fn next(&mut self, stop: &CancellationToken, wait: Duration) -> Option<Message> {
-        if let Some(kept) = self.kept.pop_front() {
-            return Some(kept);
+        if let Some(message) = self.try_next() {
+            return Some(message);
+        }
+        if wait.is_zero() {
+            return None;
         }
         tokio::select! {
             () = stop.cancelled() => None,
-            message = self.messages.recv() => message,
+            Some(message) = self.messages.recv() => Some(message),
+            // Also where none will come any more, as the gateway is being taken down.
             () = tokio::time::sleep(wait) => None,
         }
     }
@@ -106,7 +119,8 @@ impl Feed {
 }
 
 impl EtcdStore {
-    /// Waits for changes, at most for this time, takes them into memory, and returns them. Blocks.
+    /// Waits for changes, at most for this time, takes them into memory, and returns them. After an
+    /// error all is loaded again, with the next call. Blocks.
     pub(in crate::store) fn follow(
         &self,
         feed: &mut Feed,
@@ -114,6 +128,12 @@ impl EtcdStore {
         stop: &CancellationToken,
         wait: Duration,
     ) -> Result<Vec<Followed>, OpenError> {
+        if let Some(what) = feed.failed.take() {
+            return Err(self.damaged(what));
+        }
+        if feed.is_broken && !self.runtime.block_on(self.load_again(feed, stop, wait)) {
+            return Ok(Vec::new());
+        }
         let Some(message) = self.runtime.block_on(feed.next(stop, wait)) else {
             return Ok(Vec::new());
         };
@@ -124,8 +144,17 @@ impl EtcdStore {
                 .try_for_each(|revision| self.take(revision, catalog, &mut followed)),
             Message::Whole(whole) => self.take_whole(*whole, catalog, &mut followed),
         };
-        result.map_err(|what| self.damaged(what))?;
-        Ok(followed)
+        match result {
+            Ok(()) => Ok(followed),
+            Err(what) => {
+                feed.is_broken = true;
+                if followed.is_empty() {
+                    return Err(self.damaged(what));
+                }
+                feed.failed = Some(what);
+                Ok(followed)
+            }
+        }
     }
 
     /// Looks at what the feed has told of a replica that leads.
@@ -188,7 +217,7 @@ impl EtcdStore {
                     feed.kept.push_front(Message::Revisions(rest));
                     if by_stranger {
                         // It may be older than what this replica has committed last.
-                        self.load_again(feed);
+                        feed.is_broken = true;
                     }
                     return Noticed::Deposed;
                 }
@@ -226,12 +255,25 @@ impl EtcdStore {
         before > seat.own.len()
     }
 
-    /// Loads all groups from etcd again, as it may have others than were followed. Blocks.
-    pub fn load_again(&self, feed: &mut Feed) {
-        self.counts.reloads.fetch_add(1, Ordering::Relaxed);
-        match self.runtime.block_on(feed::load(&self.client, &self.keys)) {
-            Ok(whole) => feed.kept.push_front(Message::Whole(Box::new(whole))),
-            Err(status) => tracing::warn!(%status, "cannot load the groups again"),
+    /// Loads all groups from etcd again, as changes are missing from the feed. Returns whether it could,
+    /// at the latest after this time.
+    async fn load_again(&self, feed: &mut Feed, stop: &CancellationToken, wait: Duration) -> bool {
+        let loaded = tokio::select! {
+            () = stop.cancelled() => return false,
+            loaded = feed::load(&self.client, &self.keys) => loaded,
+        };
+        match loaded {
+            Ok(whole) => {
+                self.counts.reloads.fetch_add(1, Ordering::Relaxed);
+                feed.kept.push_front(Message::Whole(Box::new(whole)));
+                feed.is_broken = false;
+                true
+            }
+            Err(status) => {
+                tracing::warn!(%status, "cannot load the groups again; trying again");
+                let _ = tokio::time::timeout(wait, stop.cancelled()).await;
+                false
+            }
         }
     }
 
@@ -248,35 +290,38 @@ impl EtcdStore {
         let mut touched = Touched::default();
         let mut seat = self.seat();
         seat.wall_ms = Some(came_ms);
+        seat.own.retain(|own| *own > number);
         let mut seen = None;
-        // First the record: it says which tree has the groups.
-        for changed in changes.iter().filter(|changed| is_new && changed.key == Key::Batch) {
-            match &changed.value {
-                Some(value) => seat.see_batch(value, number)?,
+        // First the records, in which something may be wrong: then nothing is taken.
+        for changed in &changes {
+            match (&changed.key, &changed.value) {
+                (Key::Chunk(..), _) => {}
+                // Older than what is there, after all was loaded or while this replica led.
+                (Key::Batch | Key::Policy, _) if !is_new => {}
+                (Key::Batch, Some(value)) => {
+                    seat.see_batch(value, number)?;
+                    seen = Some(batch_seen(&seat.record, number));
+                }
                 // Somebody has deleted the cluster: it begins anew.
-                None => seat.forget_batches(),
+                (Key::Batch, None) => seat.forget_batches(),
+                (Key::Policy, _) => {
+                    seat.change(changed)?;
+                    let policy = seat.policy.as_ref().map(|(policy, _)| policy.clone());
+                    followed.extend(policy.map(Followed::Policy));
+                }
+                _ => seat.change(changed)?,
             }
-            if seat.record.tree != mirror.tree {
-                mirror.begin_tree(seat.record.tree);
-                touched.cleared = true;
-            }
-            let is_there = changed.value.is_some();
-            seen = is_there.then(|| batch_seen(&seat.record, number));
         }
-        for changed in changes {
-            match changed {
-                Changed { key: Key::Chunk(tree, key), value, .. } => {
-                    if is_new && tree == mirror.tree {
-                        self.touch(&mut mirror, &mut touched, key, value);
-                    }
-                }
-                Changed { key: Key::Policy, .. } => {
-                    seat.change(&changed)?;
-                    if let Some((policy, _)) = &seat.policy {
-                        followed.push(Followed::Policy(policy.clone()));
-                    }
-                }
-                other => seat.change(&other)?,
+        if is_new && seat.record.tree != mirror.tree {
+            mirror.begin_tree(seat.record.tree);
+            touched.cleared = true;
+        }
+        for Changed { key, value, .. } in changes {
+            if let Key::Chunk(tree, key) = key
+                && is_new
+                && tree == mirror.tree
+            {
+                self.touch(&mut mirror, &mut touched, key, value);
             }
         }
         self.note_seat(&mut seat, number.max(mirror.revision));
@@ -284,7 +329,7 @@ impl EtcdStore {
         mirror.revision = mirror.revision.max(number);
         drop(mirror);
         followed.extend(seen.map(Followed::Batch));
-        self.changed_groups(touched, catalog, followed)?;
+        self.changed_groups(touched, catalog, followed);
         self.applied.fetch_max(number, Ordering::Relaxed);
         Ok(())
     }
@@ -302,6 +347,7 @@ impl EtcdStore {
             return Ok(());
         }
         let mut seat = self.seat();
+        let before = seat.batch_revision;
         seat.see(keys.into_iter())?;
         let mut touched = Touched::default();
         let tree = seat.record.tree;
@@ -322,11 +368,12 @@ impl EtcdStore {
         if let Some((policy, _)) = &seat.policy {
             followed.push(Followed::Policy(policy.clone()));
         }
-        let seen = batch_seen(&seat.record, seat.batch_revision);
+        let mut seen = batch_seen(&seat.record, seat.batch_revision);
+        seen.skipped = seen.revision != before;
         self.note_seat(&mut seat, revision);
         drop(seat);
         followed.push(Followed::Batch(seen));
-        self.changed_groups(touched, catalog, followed)?;
+        self.changed_groups(touched, catalog, followed);
         self.applied.fetch_max(revision, Ordering::Relaxed);
         Ok(())
     }
@@ -375,39 +422,50 @@ impl EtcdStore {
         touched: Touched,
         catalog: &mut Catalog,
         followed: &mut Vec<Followed>,
-    ) -> Result<(), String> {
+    ) {
         if touched.cleared {
             catalog.clear();
             followed.push(Followed::Cleared);
         }
         for (number, group) in touched.groups {
-            let entry = catalog.get(number);
-            let chunks = entry.map_or(0, |entry| entry.chunks().len());
-            let is_part = group.key.is_some()
-                && !group.as_whole
-                && chunks > WHOLE_CHUNKS
-                && group.before.len() <= chunks / 2;
-            if is_part {
-                let part = self.changed_part(number, &group.before, catalog);
-                followed.push(Followed::Part(Box::new(part?)));
-                continue;
-            }
-            let key = group.key;
-            catalog.remove(number);
-            let assembled = self.assembled_group(number).map_err(|error| match error {
-                ReadError::Damaged { number, what } => format!("group {number}: {what}"),
-                error => error.to_string(),
-            })?;
-            match (assembled, key) {
-                (Some(assembled), _) => {
-                    catalog.add(&assembled);
-                    followed.push(Followed::Put(Box::new(assembled.group)));
-                }
-                (None, Some(key)) => followed.push(Followed::Removed { number, key }),
-                (None, None) => {}
-            }
+            let key = group.key.clone();
+            let changed = self.changed_group(number, group, catalog).unwrap_or_else(|what| {
+                catalog.remove(number);
+                Some(Followed::Damaged { number, key, what })
+            });
+            followed.extend(changed);
         }
-        Ok(())
+    }
+
+    /// A group that was touched, as it is now; `None` if it is not and was not there.
+    fn changed_group(
+        &self,
+        number: u64,
+        group: TouchedGroup,
+        catalog: &mut Catalog,
+    ) -> Result<Option<Followed>, String> {
+        let chunks = catalog.get(number).map_or(0, |entry| entry.chunks().len());
+        let is_part = group.key.is_some()
+            && !group.as_whole
+            && chunks > WHOLE_CHUNKS
+            && group.before.len() <= chunks / 2;
+        if is_part {
+            let part = self.changed_part(number, &group.before, catalog)?;
+            return Ok(Some(Followed::Part(Box::new(part))));
+        }
+        catalog.remove(number);
+        let assembled = self.assembled_group(number).map_err(|error| match error {
+            ReadError::Damaged { what, .. } => what,
+            error => error.to_string(),
+        })?;
+        Ok(match (assembled, group.key) {
+            (Some(assembled), _) => {
+                catalog.add(&assembled);
+                Some(Followed::Put(Box::new(assembled.group)))
+            }
+            (None, Some(key)) => Some(Followed::Removed { number, key }),
+            (None, None) => None,
+        })
     }
 
     /// A group of which few chunks have changed.
@@ -417,32 +475,34 @@ impl EtcdStore {
         before: &[(u32, Option<Bytes>)],
         catalog: &mut Catalog,
     ) -> Result<StoredPart, String> {
-        let failed = |what: String| format!("group {number}: {what}");
         let current = |chunk| {
             let key = ChunkKey { group: number, chunk };
-            let payload = self.chunk(key).map_err(|error| error.to_string())?;
-            payload.ok_or_else(|| failed(format!("its chunk {chunk} is missing")))
+            let payload = self.chunk(key).map_err(|error| match error {
+                ReadError::Damaged { what, .. } => what,
+                error => error.to_string(),
+            })?;
+            payload.ok_or_else(|| format!("its chunk {chunk} is missing"))
         };
         let (mut left, mut families) = (Vec::new(), Vec::new());
         let (entry, hasher) = catalog.entry(number);
         for (chunk, frame) in before {
             let key = ChunkKey { group: number, chunk: *chunk };
             if let Some(frame) = frame {
-                let payload = self.packer.unpack(key, frame).map_err(failed)?;
-                let had = families_of(*chunk, payload).map_err(failed)?;
+                let payload = self.packer.unpack(key, frame)?;
+                let had = families_of(*chunk, payload)?;
                 entry.forget_places(hasher, &had, *chunk);
                 left.extend(had.into_iter().map(|family| family.name));
             }
             let payload = current(*chunk)?;
             entry.set_chunk(key.to_ref(&payload));
-            for family in families_of(*chunk, payload).map_err(failed)? {
+            for family in families_of(*chunk, payload)? {
                 entry.put_place(hasher, &family.name, *chunk);
-                families.push(EncodedFamily::of_record(family).map_err(failed)?);
+                families.push(EncodedFamily::of_record(family)?);
             }
         }
         let head = current(HEAD)?;
         entry.set_head(ChunkKey { group: number, chunk: HEAD }.to_ref(&head));
-        let (key, state) = head_of(head, entry.chunks()).map_err(failed)?;
+        let (key, state) = head_of(head, entry.chunks())?;
         let stays: HashSet<&str> = families.iter().map(EncodedFamily::name).collect();
         left.retain(|name: &String| !stays.contains(name.as_str()));
         drop(stays);
@@ -458,5 +518,6 @@ pub(super) fn batch_seen(record: &BatchRecord, revision: i64) -> BatchSeen {
         next: (record.next_number, record.next_sequence),
         requests: record.requests.clone(),
         revision,
+        skipped: false,
     }
 }

@@ -57,6 +57,13 @@ impl Keys {
         (self.prefix.clone().into(), end_of(self.prefix.as_bytes()))
     }
 
+    /// The same of the replicas.
+    pub(super) fn members(&self) -> (Bytes, Bytes) {
+        let text = format!("{}member/", self.prefix);
+        let end = end_of(text.as_bytes());
+        (text.into(), end)
+    }
+
     /// The same of the chunks of groups: from one group on, up to another.
     pub(super) fn groups(&self, tree: u64, from: u64, to: u64) -> (Bytes, Bytes) {
         let key = |group| self.of(&Key::Chunk(tree, ChunkKey { group, chunk: 0 }));

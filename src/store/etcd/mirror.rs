@@ -2,6 +2,7 @@
 //! revision, and those of the batch that is being committed.
 
 use std::collections::BTreeMap;
+use std::ops::Bound;
 
 use bytes::Bytes;
 use hashbrown::HashMap;
@@ -62,6 +63,12 @@ impl Mirror {
             }
         }
         found.into_iter().collect()
+    }
+
+    /// Whether there is a chunk between two, or they are of different groups.
+    pub(super) fn has_between(&self, before: ChunkKey, after: ChunkKey) -> bool {
+        let between = (Bound::Excluded(before), Bound::Excluded(after));
+        before.group != after.group || self.chunks.range(between).next().is_some()
     }
 
     /// All chunks in their order, without those of a batch that is being committed.

@@ -14,6 +14,7 @@ mod commit;
 mod feed;
 mod follow;
 mod frame;
+mod join;
 mod keys;
 mod lease;
 mod messages;
@@ -51,6 +52,7 @@ use client::Client;
 use commit::{Pending, Verdict};
 use feed::{Message, Whole};
 use frame::Packer;
+use join::Company;
 use keys::{Key, Keys};
 use messages::{RangeRequest, TxnRequest};
 use mirror::Mirror;
@@ -83,6 +85,8 @@ pub struct Options {
     pub user: Option<(String, String)>,
     /// A hash of the settings that count for all groups.
     pub settings: String,
+    /// Whether a start has to know for sure that no other replica runs.
+    pub has_to_know: bool,
 }
 
 /// The groups of a cluster.
@@ -103,6 +107,7 @@ pub struct EtcdStore {
     lease: watch::Receiver<i64>,
     standing: watch::Sender<Standing>,
     counts: Counts,
+    company: Company,
     /// The last removal that the webhook was told of.
     told: AtomicU64,
     /// The revision up to which this replica has followed.
@@ -145,6 +150,8 @@ pub struct Counts {
     pub fenced_batches: AtomicU64,
     pub terms: AtomicU64,
     pub reloads: Arc<AtomicU64>,
+    /// Groups that cannot be read, each time that one was found.
+    pub set_aside: AtomicU64,
 }
 
 /// A store that is connected, and what has to run beside it.
@@ -162,6 +169,16 @@ pub struct Feed {
     messages: mpsc::Receiver<Message>,
     /// Messages that come before those.
     kept: VecDeque<Message>,
+    /// Whether changes are missing from it: then all is loaded again before any is taken.
+    is_broken: bool,
+    /// Why the next change cannot be taken, once those before it have been.
+    failed: Option<String>,
+}
+
+impl Feed {
+    fn new(messages: mpsc::Receiver<Message>, kept: VecDeque<Message>) -> Self {
+        Self { messages, kept, is_broken: false, failed: None }
+    }
 }
 
 /// A command of more bytes, as etcd gets them, is refused: with what is in a batch already it has to be
@@ -172,8 +189,11 @@ pub(super) const BATCH_BYTES: usize = 384 << 10;
 pub(super) const BATCH_WRITES: usize = 1000;
 /// A command of more chunks is refused.
 pub(super) const COMMAND_WRITES_MAX: usize = txn::OPERATIONS_MAX - BATCH_WRITES - 32;
-/// About what a chunk takes in a request beside itself.
-pub(super) const WRITE_BYTES: usize = 80;
+/// No chunk takes more in a request beside itself: its key, with a name of the cluster of
+/// [`NAME_LENGTH_MAX`].
+pub(super) const WRITE_BYTES: usize = 160;
+/// The longest name of a cluster.
+pub const NAME_LENGTH_MAX: usize = 64;
 /// So many messages wait for a replica that applies them.
 const FEED_MAX: usize = 256;
 /// Groups whose chunks are deleted in one transaction, once all groups were.
@@ -256,6 +276,11 @@ impl EtcdStore {
                  each its own cluster.id"
             );
         }
+        let company = Company::find(&client, &keys, options, &seat).await;
+        let company = company.unwrap_or_else(|status| {
+            tracing::debug!(%status, "cannot look who else is there");
+            Company::Unknown
+        });
         let tree = seat.record.tree;
         let chunks = whole.chunks.into_iter().filter(|((of, _), _)| *of == tree);
         let chunks = chunks.map(|((_, key), frame)| (key, frame)).collect();
@@ -274,11 +299,12 @@ impl EtcdStore {
             lease,
             standing,
             counts,
+            company,
             told: AtomicU64::new(0),
             applied: Arc::clone(&applied),
             stop: CancellationToken::new(),
         };
-        Ok(Connected { store, feed: Feed { messages, kept: VecDeque::new() }, watching, keeping })
+        Ok(Connected { store, feed: Feed::new(messages, VecDeque::new()), watching, keeping })
     }
 
     /// The name of the cluster.
@@ -320,7 +346,7 @@ impl EtcdStore {
         OpenError::Cluster { name: self.name.clone(), what }
     }
 
-    /// Every group, ordered by number.
+    /// Every group that can be read, ordered by number.
     pub(super) fn assembled(&self) -> impl Iterator<Item = Result<Assembled, OpenError>> + '_ {
         let mirror = self.mirror.read().unwrap_or_else(PoisonError::into_inner);
         let mut chunks: Vec<(ChunkKey, Bytes)> =
@@ -328,16 +354,34 @@ impl EtcdStore {
         drop(mirror);
         chunks.reverse();
         std::iter::from_fn(move || {
-            let (first, _) = chunks.last()?;
-            let number = first.group;
-            let mut of_group = Vec::new();
-            while let Some((key, frame)) = chunks.pop_if(|(key, _)| key.group == number) {
-                of_group.push(self.unpacked(key, &frame));
+            loop {
+                let (first, _) = chunks.last()?;
+                let number = first.group;
+                let mut of_group = Vec::new();
+                while let Some((key, frame)) = chunks.pop_if(|(key, _)| key.group == number) {
+                    of_group.push(self.unpacked(key, &frame));
+                }
+                let chunks = of_group.into_iter().collect::<Result<Vec<_>, _>>();
+                match chunks.and_then(|chunks| assemble(number, chunks)) {
+                    Ok(group) => return Some(Ok(group)),
+                    Err(what) => self.set_aside(number, &what),
+                }
             }
-            let chunks = of_group.into_iter().collect::<Result<Vec<_>, _>>();
-            let group = chunks.and_then(|chunks| assemble(number, chunks));
-            Some(group.map_err(|what| self.damaged(format!("group {number}: {what}"))))
         })
+    }
+
+    /// Says that a group cannot be shown. The others are.
+    pub fn set_aside(&self, number: u64, what: &str) {
+        self.counts.set_aside.fetch_add(1, Ordering::Relaxed);
+        let tree = self.seat().record.tree;
+        let (first, _) = self.keys.groups(tree, number, number + 1);
+        tracing::error!(
+            group = number,
+            what,
+            keys = %String::from_utf8_lossy(&first),
+            "a group in etcd cannot be read and is not shown; the others are. Its next push stores it \
+             anew; what is left of it are the keys that begin so"
+        );
     }
 
     /// Reads a group; `None` if nothing of it is stored.

@@ -23,7 +23,9 @@ pub(crate) struct Told(feed::Revision);
 
 impl Offline {
     pub(crate) fn new() -> Self {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
+        let runtime = runtime.unwrap();
         Self { runtime, keys: Keys::new("test"), kept: BTreeMap::new(), revision: 1 }
     }
 
@@ -40,6 +42,7 @@ impl Offline {
             key: None,
             user: None,
             settings: String::new(),
+            has_to_know: false,
         };
         let client = self.runtime.block_on(async { Client::new(&options) }).unwrap();
         let Whole { revision, keys, chunks } = self.whole();
@@ -77,6 +80,7 @@ impl Offline {
             pending: Mutex::default(),
             lease: watch::channel(0).1,
             counts: Counts::default(),
+            company: Company::Nobody,
             told: AtomicU64::new(0),
             applied: Arc::default(),
             stop: CancellationToken::new(),
@@ -121,6 +125,31 @@ impl Offline {
         Told(feed::Revision { number: self.revision, came_ms: 0, changes })
     }
 
+    /// Somebody writes to the head of every group of a number that this takes.
+    pub(crate) fn write_to_heads(&mut self, takes: impl Fn(u64) -> bool, value: &Bytes) -> Told {
+        let is_taken = |key: &Bytes| match self.keys.parse(key) {
+            Some(Key::Chunk(_, key)) => key.chunk == crate::store::chunk::HEAD && takes(key.group),
+            _ => false,
+        };
+        let heads: Vec<_> = self.kept.keys().filter(|key| is_taken(key)).cloned().collect();
+        self.write(heads, value)
+    }
+
+    /// Somebody writes to the record of the latest batch. Returns what was there.
+    pub(crate) fn write_to_record(&mut self, value: &Bytes) -> (Bytes, Told) {
+        let key = self.keys.of(&Key::Batch);
+        let before = self.kept[&key].2.clone();
+        (before, self.write(vec![key], value))
+    }
+
+    fn write(&mut self, keys: Vec<Bytes>, value: &Bytes) -> Told {
+        self.revision += 1;
+        let puts: Vec<_> = keys.into_iter().map(|key| txn::put(key, value.clone(), 0)).collect();
+        let mut changes = Vec::new();
+        self.carry_out(&puts, &mut changes);
+        Told(feed::Revision { number: self.revision, came_ms: 0, changes })
+    }
+
     fn carry_out(&mut self, operations: &[RequestOp], changes: &mut Vec<feed::Changed>) {
         for operation in operations {
             match operation.request.as_ref().unwrap() {
@@ -159,6 +188,6 @@ impl Offline {
             None => Message::Whole(Box::new(self.whole())),
         };
         let kept = told.into_iter().map(message).collect();
-        Feed { messages: mpsc::channel(1).1, kept }
+        Feed::new(mpsc::channel(1).1, kept)
     }
 }

@@ -6,10 +6,12 @@ use serde::{Deserialize, Serialize};
 use tonic::Status;
 
 use super::feed::Changed;
+use super::join::Company;
 use super::keys::Key;
 use super::messages::{RangeRequest, TxnRequest};
 use super::record::{self, BatchRecord, Member};
 use super::{EtcdStore, Seat, txn};
+use crate::time::UnixMillis;
 
 /// The replica that leads.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -109,6 +111,12 @@ impl Seat {
         Ok(())
     }
 
+    /// Whether there is no other replica than that of this name, which may be an earlier run of it.
+    pub(super) fn is_alone(&self, own: &str) -> bool {
+        self.leader.as_ref().is_none_or(|(_, leader)| leader.id == own)
+            && self.members.keys().all(|id| id == own)
+    }
+
     pub(super) fn standing(&self) -> Standing {
         Standing {
             leads: self.leads != 0,
@@ -149,10 +157,18 @@ impl EtcdStore {
         self.seat().leads != 0
     }
 
-    /// Whether no other replica runs, so that nobody has kept the time since the last batch.
-    pub fn is_alone(&self) -> bool {
-        let seat = self.seat();
-        seat.leader.is_none() && seat.members.is_empty()
+    /// Whether no other replica ran when this one has started: nobody has kept the time since the last
+    /// batch.
+    pub fn was_alone(&self) -> bool {
+        self.company == Company::Nobody
+    }
+
+    /// Gateway time as the leader has it, if one was heard when this replica has started.
+    pub fn heard_time(&self) -> Option<UnixMillis> {
+        match self.company {
+            Company::Leader(now, at) => Some(now.saturating_add(at.elapsed())),
+            Company::Nobody | Company::Unknown => None,
+        }
     }
 
     /// Whether nobody leads, and this replica may come to.

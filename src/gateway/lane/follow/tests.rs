@@ -112,7 +112,8 @@ impl Replica {
             if followed.is_empty() {
                 return;
             }
-            let taken = take(&mut self.judge, followed).unwrap();
+            let taken = take(&mut self.judge, followed);
+            assert_eq!(taken.damaged, [], "all groups can be read");
             for change in taken.changes {
                 self.view.publish(change);
             }
@@ -234,7 +235,7 @@ impl Bench {
         let commit = Commit { at, next: judge.index.next(), policy, ..Commit::default() };
         writer.commit(&commit).unwrap();
         self.untold.push(self.etcd.commit(store));
-        for change in std::mem::take(&mut self.stage).changes {
+        for change in mem::take(&mut self.stage).changes {
             view.publish(change);
         }
         self.now += 1;
@@ -244,15 +245,15 @@ impl Bench {
         self.commit();
         self.check();
         self.etcd.change_leader(&self.leader.store, &self.follower.store);
-        std::mem::swap(&mut self.leader, &mut self.follower);
+        mem::swap(&mut self.leader, &mut self.follower);
         let (number, sequence) = self.leader.store.latest().unwrap().next;
         self.leader.judge.index.seen_stored(number - 1, sequence - 1);
     }
 
     /// Has the follower catch up, and compares it with the leader and with one that loads everything.
     fn check(&mut self) {
-        let untold = std::mem::take(&mut self.untold);
-        let untold = if std::mem::take(&mut self.missed) {
+        let untold = mem::take(&mut self.untold);
+        let untold = if mem::take(&mut self.missed) {
             vec![None]
         } else {
             untold.into_iter().map(Some).collect()
@@ -391,4 +392,91 @@ fn a_part_of_a_wide_group_is_followed_without_the_rest() {
         _ => None,
     });
     assert!(families.is_some_and(|families| families < 12), "{families:?}");
+}
+
+/// A leader and a replica that has followed it, with a push to each of two groups.
+fn two_groups() -> Bench {
+    let mut bench = Bench::new();
+    for group in [0, 1] {
+        let families = vec![(group, 1)];
+        bench.run(&Op::Push { group, replace: true, wide: false, families, ttl: None });
+    }
+    bench.commit();
+    bench.check();
+    bench
+}
+
+#[test]
+fn a_group_that_cannot_be_read_is_set_aside_and_the_others_are_shown() {
+    let mut bench = two_groups();
+    let first = bench.leader.judge.index.find(&key(0)).unwrap();
+    let first = bench.leader.judge.index.group(first).unwrap().number;
+    let told = bench.etcd.write_to_heads(|number| number == first, &bytes::Bytes::from("junk"));
+    let mut feed = bench.etcd.feed(vec![Some(told)]);
+    let stop = CancellationToken::new();
+    let follower = &mut bench.follower;
+    let followed = follower.writer.follow(&mut feed, &stop, Duration::ZERO).unwrap();
+    let taken = take(&mut follower.judge, followed);
+    assert_eq!(taken.damaged.iter().map(|(number, _)| *number).collect::<Vec<_>>(), [first]);
+    for change in taken.changes {
+        follower.view.publish(change);
+    }
+    let keys = |replica: &Replica| {
+        let groups = replica.view.groups(UnixMillis(bench.now));
+        groups.map(|group| group.key.to_string()).collect::<Vec<_>>()
+    };
+    assert_eq!(keys(&bench.follower), [key(1).to_string()]);
+    // One that loads everything says the same.
+    let loaded = Replica::new(&mut bench.etcd, false, Moment::default());
+    assert_eq!(keys(&loaded), [key(1).to_string()]);
+}
+
+#[test]
+fn a_record_that_cannot_be_read_changes_nothing_until_all_is_loaded_again() {
+    let mut bench = two_groups();
+    let before = bench.follower.shown(bench.now);
+    let (record, told) = bench.etcd.write_to_record(&bytes::Bytes::from("junk"));
+    let mut feed = bench.etcd.feed(vec![Some(told)]);
+    let stop = CancellationToken::new();
+    let follow =
+        |replica: &mut Replica, feed: &mut Feed| replica.writer.follow(feed, &stop, Duration::ZERO);
+    follow(&mut bench.follower, &mut feed).unwrap_err();
+    assert!(feed.is_broken());
+    // Nobody can load it at present: etcd is not there.
+    assert_eq!(follow(&mut bench.follower, &mut feed).unwrap(), []);
+    assert!(feed.is_broken());
+    assert_eq!(bench.follower.shown(bench.now), before);
+    bench.etcd.write_to_record(&record);
+    let mut feed = bench.etcd.feed(vec![None]);
+    let followed = follow(&mut bench.follower, &mut feed).unwrap();
+    assert_eq!(take(&mut bench.follower.judge, followed).damaged, []);
+    assert_eq!(bench.follower.shown(bench.now), before);
+}
+
+#[test]
+fn a_clock_that_was_ahead_at_the_start_is_set_back_once() {
+    use crate::time::ManualClock;
+
+    const HOUR: u64 = 3_600_000;
+    let batch = |now: u64| BatchSeen {
+        at: Moment { now: UnixMillis(now), wall: UnixNanos(0) },
+        offset_ms: 0,
+        next: (0, 0),
+        requests: Vec::new(),
+        revision: 1,
+        skipped: false,
+    };
+    let manual = || ManualClock::at(UnixNanos(i64::try_from(2 * HOUR).unwrap() * 1_000_000));
+    let (clock, mut shared) = (manual(), SharedClock::new(false));
+    shared.saw(&batch(HOUR), &clock);
+    assert_eq!(clock.now(), UnixMillis(HOUR));
+    // From then on time never goes back.
+    shared.saw(&batch(HOUR / 2), &clock);
+    assert_eq!(clock.now(), UnixMillis(HOUR));
+    let (clock, mut shared) = (manual(), SharedClock::new(true));
+    shared.saw(&batch(HOUR), &clock);
+    assert_eq!(clock.now(), UnixMillis(2 * HOUR));
+    // Forward at once.
+    shared.saw(&batch(3 * HOUR), &clock);
+    assert_eq!(clock.now(), UnixMillis(3 * HOUR));
 }
