@@ -77,7 +77,7 @@ use crate::store::{CloseError, CommitError, ImportState, OpenError, ReadError, S
 use crate::telemetry::metrics::{Readings, SelfMetrics};
 use crate::telemetry::recent::Slice;
 use crate::telemetry::remembered::Remembered;
-use crate::time::{Clock, Moment, UnixMillis, UnixNanos};
+use crate::time::{Clock, UnixMillis, UnixNanos};
 
 /// A handle to the gateway. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -204,7 +204,8 @@ impl Gateway {
             Duration::ZERO => UnixMillis(0),
             grace => now.saturating_add(grace),
         };
-        let at = Moment { now, wall: clock.wall() };
+        let led = store.shared().filter(|_| !alone);
+        let at = led.map_or_else(|| clock.moment(), |shared| shared.moment(&*clock));
         let policy = Policy { ttl: Arc::new(options.ttl.clone()), floor };
         let state_options = StateOptions {
             hasher,

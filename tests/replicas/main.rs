@@ -9,6 +9,7 @@
 
 mod basics;
 mod chaos;
+mod clocks;
 mod example;
 mod faults;
 mod network;

@@ -297,3 +297,43 @@ fn groups_that_somebody_writes_to_etcd_are_loaded_and_the_leader_leads_on() {
     assert!(replica.metric("tidegate_cluster_terms_total") < 5.0, "it leads on");
     etcd.kill(0);
 }
+
+#[test]
+fn a_group_in_etcd_that_cannot_be_read_is_set_aside_and_pushes_go_on() {
+    let etcd = Etcd::start_with(1, &[]);
+    let mut replicas = ["a", "b"].map(|id| Replica::start(&etcd, id, &[]));
+    for job in ["j", "k"] {
+        replicas[0].put(&format!("/metrics/job/{job}"), "m 1\n").expect(200);
+    }
+    let (hidden, shown) = (r#"m{instance="",job="j"} 1"#, r#"m{instance="",job="k"} 1"#);
+    etcd.ctl(&["put", "/tidegate/main/c/0/000000000000000100000000", "junk"]);
+    for replica in &replicas {
+        eventually("a group that is not shown", || (!replica.scrape().has(hidden)).then_some(()));
+        assert!(replica.scrape().has(shown));
+        let set_aside = replica.metric("tidegate_cluster_groups_set_aside_total");
+        assert!(set_aside >= 1.0, "{set_aside}");
+    }
+    // Also at a start, and until it is pushed again.
+    replicas[1].stop();
+    replicas[1].run();
+    assert!(replicas[1].scrape().has(shown) && !replicas[1].scrape().has(hidden));
+    replicas[1].put("/metrics/job/j", "m 2\n").expect(200);
+    for replica in &replicas {
+        replica.scrape().shows(&[r#"m{instance="",job="j"} 2"#, shown]);
+    }
+}
+
+#[test]
+fn a_leader_without_etcd_stops_in_order() {
+    let mut etcd = Etcd::start_with(1, &[]);
+    let mut replicas = ["a", "b"].map(|id| Replica::start(&etcd, id, &[]));
+    replicas[0].put("/metrics/job/j", "m 1\n").expect(200);
+    etcd.kill(0);
+    // What a leader writes each second is under way.
+    eventually("a heartbeat without an answer", || {
+        (replicas[0].metric("tidegate_cluster_staleness_seconds") > 1.5).then_some(())
+    });
+    for replica in &mut replicas {
+        replica.stop();
+    }
+}

@@ -25,36 +25,41 @@ fn a_group_expires_at_one_instant_on_all_replicas_also_without_etcd() {
     let mut etcd = Etcd::start();
     let replicas = three(&etcd, &["--ttl.expose-deadline"]);
     let leader = leader_of(&replicas);
-    let push = |job: &str| {
-        let path = format!("/metrics/job/{job}?ttl=3s");
-        replicas[(leader + 1) % 3].put(&path, "m 1\n").expect(200);
-        let shown = replicas[leader].scrape();
-        let series = format!("push_expiry_time_seconds{{instance=\"\",job=\"{job}\"}}");
-        shown.value(&series).parse::<f64>().unwrap()
-    };
-    let look = |job: &str, expires: f64| {
-        let line = format!("m{{instance=\"\",job=\"{job}\"}} 1");
-        let (mut seen, mut hidden) = ([false; 3], [false; 3]);
-        while hidden != [true; 3] {
-            for (at, replica) in replicas.iter().enumerate() {
-                let before = wall();
-                let is_there = replica.scrape().has(&line);
-                let after = wall();
-                seen[at] |= is_there;
-                hidden[at] |= !is_there;
-                // Clocks of replicas follow that of the leader by some milliseconds.
-                assert!(!is_there || before < expires + 0.05, "{at}: {} late", before - expires);
-                assert!(is_there || after > expires - 0.05, "{at}: {} early", expires - after);
-            }
-        }
-        assert_eq!(seen, [true; 3]);
-    };
-    look("with", push("with"));
-    let expires = push("without");
+    expire_at_one_instant(&replicas, expiry(&replicas, leader, "with"), "with");
+    let expires = expiry(&replicas, leader, "without");
     for at in 0..3 {
         etcd.kill(at);
     }
-    look("without", expires);
+    expire_at_one_instant(&replicas, expires, "without");
+}
+
+/// Pushes a group that expires soon through a replica that follows. Returns when it does, by the clock of
+/// the leader's host.
+pub(crate) fn expiry(replicas: &[Replica], leader: usize, job: &str) -> f64 {
+    let path = format!("/metrics/job/{job}?ttl=3s");
+    replicas[(leader + 1) % 3].put(&path, "m 1\n").expect(200);
+    let shown = replicas[leader].scrape();
+    let series = format!("push_expiry_time_seconds{{instance=\"\",job=\"{job}\"}}");
+    shown.value(&series).parse::<f64>().unwrap()
+}
+
+/// Looks that a group is shown by all replicas until this time, and by none after it.
+pub(crate) fn expire_at_one_instant(replicas: &[Replica], expires: f64, job: &str) {
+    let line = format!("m{{instance=\"\",job=\"{job}\"}} 1");
+    let (mut seen, mut hidden) = ([false; 3], [false; 3]);
+    while hidden != [true; 3] {
+        for (at, replica) in replicas.iter().enumerate() {
+            let before = wall();
+            let is_there = replica.scrape().has(&line);
+            let after = wall();
+            seen[at] |= is_there;
+            hidden[at] |= !is_there;
+            // Clocks of replicas follow that of the leader by some milliseconds.
+            assert!(!is_there || before < expires + 0.05, "{at}: {} late", before - expires);
+            assert!(is_there || after > expires - 0.05, "{at}: {} early", expires - after);
+        }
+    }
+    assert_eq!(seen, [true; 3]);
 }
 
 /// An endpoint of a webhook, which passes on the bodies that it gets.

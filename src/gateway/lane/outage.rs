@@ -68,7 +68,9 @@ pub(super) fn begin_anew(lane: &mut Lane, suspect: bool) -> Result<(), OpenError
         // That of the judge may be one that was not committed.
         options.policy.ttl = Arc::new(policy);
     }
-    let (state, writer, _) = State::load(&committer.store, options, lane.clock.moment())?;
+    let shared = committer.store.shared();
+    let at = shared.map_or_else(|| lane.clock.moment(), |shared| shared.moment(&*lane.clock));
+    let (state, writer, _) = State::load(&committer.store, options, at)?;
     let State { judge, mut view } = state;
     let next = view.next_deadline();
     let mut published = committer.view.write().unwrap_or_else(PoisonError::into_inner);

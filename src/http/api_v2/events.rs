@@ -1,5 +1,6 @@
 //! Events of the gateway as server-sent events (HTML Living Standard, 9.2).
 
+use std::mem;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -22,6 +23,8 @@ use crate::store::ReadError;
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 /// So many events are looked at in one go.
 const EVENTS_AT_ONCE: usize = 256;
+/// A replica that is behind the one that a client followed before is so for less than this.
+const BEHIND_MAX: Duration = Duration::from_secs(1);
 /// So much of them is written: it is there until the client takes it. One event is longer at most.
 const PART_BYTES: usize = 16 * 1024;
 /// How much memory an answer takes: the part that is on its way, and the next.
@@ -38,6 +41,8 @@ struct Follower {
     selection: Selection,
     kinds: Vec<&'static str>,
     begun: bool,
+    /// Whether another replica may have told of the last event that was sent, and this one not yet.
+    may_be_behind: bool,
     #[expect(dead_code, reason = "it counts by being there")]
     place: (OwnedSemaphorePermit, Reservation),
 }
@@ -76,7 +81,9 @@ pub(super) fn follow(
         }
     };
     let place = (place, bounds.held.hand_over());
-    let follower = Follower { gateway, latest, seen, selection, kinds, begun: false, place };
+    let may_be_behind = gateway.replica().is_some();
+    let follower =
+        Follower { gateway, latest, seen, selection, kinds, begun: false, may_be_behind, place };
     let events = stream::unfold(follower, |mut follower| async {
         let text = follower.next().await?;
         Some((Ok::<_, ReadError>(Frame::data(text)), follower))
@@ -97,6 +104,10 @@ impl Follower {
             self.begun = true;
             // At once, so that who connects sees that it has.
             return Some(Bytes::from_static(b": tidegate\n\n"));
+        }
+        if mem::take(&mut self.may_be_behind) {
+            let has_told = self.latest.wait_for(|latest| *latest >= self.seen);
+            let _ = tokio::time::timeout(BEHIND_MAX, has_told).await;
         }
         loop {
             let latest = *self.latest.borrow_and_update();

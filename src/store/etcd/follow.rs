@@ -37,7 +37,7 @@ pub enum Followed {
     Damaged { number: u64, key: Option<GroupingKey>, what: String },
     /// Groups live by this policy from now on.
     Policy(TtlPolicy),
-    /// A batch; the changes of groups that it has come after it.
+    /// A batch; the changes that it has come after it.
     Batch(BatchSeen),
 }
 
@@ -291,7 +291,7 @@ impl EtcdStore {
         let mut seat = self.seat();
         seat.wall_ms = Some(came_ms);
         seat.own.retain(|own| *own > number);
-        let mut seen = None;
+        let (mut seen, mut policy) = (None, None);
         // First the records, in which something may be wrong: then nothing is taken.
         for changed in &changes {
             match (&changed.key, &changed.value) {
@@ -306,8 +306,7 @@ impl EtcdStore {
                 (Key::Batch, None) => seat.forget_batches(),
                 (Key::Policy, _) => {
                     seat.change(changed)?;
-                    let policy = seat.policy.as_ref().map(|(policy, _)| policy.clone());
-                    followed.extend(policy.map(Followed::Policy));
+                    policy = seat.policy.as_ref().map(|(policy, _)| policy.clone());
                 }
                 _ => seat.change(changed)?,
             }
@@ -329,6 +328,7 @@ impl EtcdStore {
         mirror.revision = mirror.revision.max(number);
         drop(mirror);
         followed.extend(seen.map(Followed::Batch));
+        followed.extend(policy.map(Followed::Policy));
         self.changed_groups(touched, catalog, followed);
         self.applied.fetch_max(number, Ordering::Relaxed);
         Ok(())
@@ -365,14 +365,13 @@ impl EtcdStore {
         }
         mirror.revision = revision;
         drop(mirror);
-        if let Some((policy, _)) = &seat.policy {
-            followed.push(Followed::Policy(policy.clone()));
-        }
+        let policy = seat.policy.as_ref().map(|(policy, _)| policy.clone());
         let mut seen = batch_seen(&seat.record, seat.batch_revision);
         seen.skipped = seen.revision != before;
         self.note_seat(&mut seat, revision);
         drop(seat);
         followed.push(Followed::Batch(seen));
+        followed.extend(policy.map(Followed::Policy));
         self.changed_groups(touched, catalog, followed);
         self.applied.fetch_max(revision, Ordering::Relaxed);
         Ok(())

@@ -46,7 +46,7 @@ use super::error::{CommitError, OpenError, ReadError};
 use super::group::{Assembled, StoredGroup, assemble};
 use super::sled::schema::SCHEMA_VERSION;
 use crate::model::TtlPolicy;
-use crate::time::UnixNanos;
+use crate::time::{Clock, Moment, UnixNanos};
 
 use client::Client;
 use commit::{Pending, Verdict};
@@ -316,6 +316,17 @@ impl EtcdStore {
     pub fn latest(&self) -> Option<BatchSeen> {
         let seat = self.seat();
         (seat.batch_revision != 0).then(|| follow::batch_seen(&seat.record, seat.batch_revision))
+    }
+
+    /// Now, with the wall time of the leader where there was one: all replicas come to the same deadlines
+    /// for people.
+    pub fn moment(&self, clock: &dyn Clock) -> Moment {
+        let seat = self.seat();
+        let now = clock.now();
+        match seat.batch_revision {
+            0 => clock.moment(),
+            _ => Moment { now, wall: now.to_wall(seat.record.offset_ms) },
+        }
     }
 
     /// The last removal that the webhook was told of, whichever replica has told it; 0: of none.

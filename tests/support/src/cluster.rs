@@ -29,6 +29,8 @@ pub struct Replica {
     process: Option<Process>,
     client: Client,
     args: Vec<String>,
+    /// The clock of its host; as `faketime` has it.
+    clock: Option<String>,
 }
 
 /// A port that was free a moment ago.
@@ -195,7 +197,21 @@ impl Replica {
         args.push("--web.enable-lifecycle".into());
         args.extend(more.iter().map(|flag| (*flag).to_owned()));
         let client = Client::new(SocketAddr::from(([127, 0, 0, 1], port)));
-        Self { process: None, client, args }
+        Self { process: None, client, args, clock: None }
+    }
+
+    /// Has the clock of its host be ahead, or behind as in `-1.5`, by so many seconds from its next start on.
+    pub fn set_clock(&mut self, ahead: &str) {
+        self.clock = Some(ahead.to_owned());
+    }
+
+    /// Starts a replica whose host has another clock, and waits until it is ready.
+    #[track_caller]
+    pub fn start_with_clock(ahead: &str, etcd: &Etcd, id: &str, more: &[&str]) -> Self {
+        let mut replica = Self::new("http", &etcd.endpoints(), id, more);
+        replica.set_clock(ahead);
+        replica.run();
+        replica
     }
 
     /// Starts it where it was, and waits until it is ready.
@@ -208,7 +224,12 @@ impl Replica {
     /// Starts it where it was.
     pub fn begin(&mut self) {
         let args: Vec<_> = self.args.iter().map(String::as_str).collect();
-        self.process = Some(Process::spawn(&mut Tidegate::command(&args)));
+        let mut command = Tidegate::command(&args);
+        if let Some(ahead) = &self.clock {
+            command.env("LD_PRELOAD", super::part("faketime"));
+            command.env("FAKETIME", ahead).env("FAKETIME_DONT_FAKE_MONOTONIC", "1");
+        }
+        self.process = Some(Process::spawn(&mut command));
     }
 
     #[track_caller]
