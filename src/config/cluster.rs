@@ -11,7 +11,7 @@ use super::reader::Reader;
 use super::table::{self, Setting};
 use crate::gateway::{Downtime, Sync};
 use crate::http::replicas;
-use crate::store::etcd;
+use crate::store::{SCHEMA_VERSION, etcd};
 
 /// A replica of a cluster.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -116,6 +116,7 @@ impl Reader<'_> {
             key,
             user: user?,
             settings,
+            schemas: self.sources.schemas.unwrap_or((SCHEMA_VERSION, SCHEMA_VERSION)),
             has_to_know: has_to_know?,
         };
         let (ca, cert, key) = own?;

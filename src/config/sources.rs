@@ -16,6 +16,8 @@ pub(super) struct Sources {
     values: BTreeMap<&'static str, (Vec<String>, Origin)>,
     pub(super) rules: Vec<RawRule>,
     pub(super) tokens: Vec<RawToken>,
+    /// Schema versions that this build takes itself to know, where a test says so.
+    pub(super) schemas: Option<(u32, u32)>,
 }
 
 /// A setting as it counts, and where it was written.
@@ -150,6 +152,12 @@ impl Sources {
 
     /// Takes over what the environment says.
     pub(super) fn environment(&mut self, variable: impl Fn(&str) -> Option<String>) {
+        // So that tests have builds of other releases.
+        #[cfg(debug_assertions)]
+        if let Some(schemas) = variable("TIDEGATE_TEST_SCHEMAS") {
+            let parsed = schemas.split_once('-').map(|(a, b)| (a.parse(), b.parse()));
+            self.schemas = parsed.and_then(|(first, last)| first.ok().zip(last.ok()));
+        }
         for &setting in SETTINGS {
             let name = setting.variable();
             if let Some(value) = variable(&name) {

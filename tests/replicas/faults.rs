@@ -33,13 +33,18 @@ pub(crate) struct Pushed {
 impl Pushers {
     /// Begins to push through these replicas, each through one after another.
     pub(crate) fn start(count: usize, replicas: &[&Replica]) -> Self {
-        let stop = Arc::new(AtomicBool::new(false));
-        let acknowledged = Arc::new(AtomicU64::new(0));
         let clients: Vec<Client> =
             replicas.iter().map(|replica| replica.client().clone()).collect();
+        Self::start_at(count, &clients)
+    }
+
+    /// The same through replicas that may end meanwhile.
+    pub(crate) fn start_at(count: usize, clients: &[Client]) -> Self {
+        let stop = Arc::new(AtomicBool::new(false));
+        let acknowledged = Arc::new(AtomicU64::new(0));
         let threads = (0..count)
             .map(|group| {
-                let (stop, clients) = (Arc::clone(&stop), clients.clone());
+                let (stop, clients) = (Arc::clone(&stop), clients.to_vec());
                 let acknowledged = Arc::clone(&acknowledged);
                 thread::spawn(move || push(group, &clients, &stop, &acknowledged))
             })
@@ -104,6 +109,13 @@ pub(crate) fn check(replica: &Replica, pushed: &[Pushed]) {
 
 fn slowest(pushed: &[Pushed]) -> Duration {
     pushed.iter().map(|pushed| pushed.slowest).max().unwrap()
+}
+
+/// Asserts that nothing was said but that a replica starts or stops.
+pub(crate) fn assert_only_unavailable(pushed: &[Pushed]) {
+    for pushed in pushed {
+        assert!(pushed.refused.iter().all(|refused| refused.starts_with("503")), "{pushed:?}");
+    }
 }
 
 pub(crate) fn assert_none_refused(pushed: &[Pushed]) {

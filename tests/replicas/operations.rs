@@ -11,6 +11,8 @@ use serde_json::Value;
 use support::cluster::{Etcd, Replica, leader_of};
 use support::{Listener, PATIENCE, Tidegate, eventually, finished};
 
+use super::faults::{Pushers, assert_only_unavailable, check};
+
 fn three(etcd: &Etcd, more: &[&str]) -> Vec<Replica> {
     ["a", "b", "c"].map(|id| Replica::start(etcd, id, more)).into()
 }
@@ -231,4 +233,41 @@ fn a_cluster_of_another_format_is_left_as_it_is() {
     let errors = String::from_utf8(output.stderr).unwrap();
     assert!(!output.status.success() && errors.contains("2 schema=9"), "{errors}");
     assert_eq!(etcd.ctl(&["get", "--prefix", "/tidegate"]), before);
+}
+
+#[test]
+fn replicas_are_upgraded_one_by_one_and_the_schema_with_the_last() {
+    let etcd = Etcd::start();
+    let mut replicas = three(&etcd, &[]);
+    let format = || etcd.ctl(&["get", "--print-value-only", "/tidegate/main/format"]);
+    let all: Vec<_> = replicas.iter().map(|replica| replica.client().clone()).collect();
+    let pushers = Pushers::start_at(4, &all);
+    for at in 0..3 {
+        assert_eq!(format().trim(), "1 schema=4", "after {at}");
+        replicas[at].stop();
+        replicas[at].set_schemas("4-5");
+        replicas[at].run();
+        pushers.more(50);
+        if at == 1 {
+            // Until all have it, one can go back.
+            replicas[at].stop();
+            replicas[at].set_schemas("4-4");
+            replicas[at].run();
+            replicas[at].stop();
+            replicas[at].set_schemas("4-5");
+            replicas[at].run();
+        }
+    }
+    eventually("the schema", || (format().trim() == "1 schema=5").then_some(()));
+    pushers.more(50);
+    let pushed = pushers.stop();
+    assert_only_unavailable(&pushed);
+    for replica in &replicas {
+        check(replica, &pushed);
+    }
+    let mut old = Replica::begin_at(&etcd.endpoints(), "d", &[]);
+    let refusal =
+        old.process().logs("a refusal", |line| line.contains("schema=5").then(|| line.to_owned()));
+    assert!(refusal.contains("nothing was changed"), "{refusal}");
+    assert_eq!(format().trim(), "1 schema=5");
 }

@@ -29,6 +29,8 @@ pub(super) struct Pending {
     pub(super) txn: TxnRequest,
     /// The policy that it puts into force, and the name of its proposal.
     pub(super) policy: Option<(TtlPolicy, Bytes)>,
+    /// The schema that the cluster has with it, where that is another.
+    pub(super) schema: Option<u32>,
 }
 
 /// The verdict on a transaction.

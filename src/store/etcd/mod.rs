@@ -44,7 +44,6 @@ use super::chunk::{Chunk, ChunkKey};
 use super::commit::Commit;
 use super::error::{CommitError, OpenError, ReadError};
 use super::group::{Assembled, StoredGroup, assemble};
-use super::sled::schema::SCHEMA_VERSION;
 use crate::model::TtlPolicy;
 use crate::time::{Clock, Moment, UnixNanos};
 
@@ -85,6 +84,8 @@ pub struct Options {
     pub user: Option<(String, String)>,
     /// A hash of the settings that count for all groups.
     pub settings: String,
+    /// The first and the last schema version that this build reads and writes.
+    pub schemas: (u32, u32),
     /// Whether a start has to know for sure that no other replica runs.
     pub has_to_know: bool,
 }
@@ -129,6 +130,10 @@ struct Seat {
     /// may turn out that it was committed.
     tried: u64,
     record: BatchRecord,
+    /// The schema of all chunks and records; 0: of none yet.
+    schema: u32,
+    /// The first and the last that this build knows.
+    reads: (u32, u32),
     /// Of the leader key, if there is one, with the revision at which it has come to be.
     leader: Option<(i64, Leader)>,
     members: BTreeMap<String, Member>,
@@ -239,8 +244,7 @@ impl EtcdStore {
                 instance: instance.clone(),
                 url: options.advertise_url.clone(),
                 version: env!("CARGO_PKG_VERSION").to_owned(),
-                reads: (SCHEMA_VERSION, SCHEMA_VERSION),
-                writes: SCHEMA_VERSION,
+                reads: options.schemas,
                 settings: options.settings.clone(),
                 wall_ms: wall().as_millis(),
                 applied: applied.load(Ordering::Relaxed),
@@ -266,7 +270,7 @@ impl EtcdStore {
             member: Arc::clone(&me),
             lease: lease_sender,
         };
-        let mut seat = Seat::default();
+        let mut seat = Seat { reads: options.schemas, ..Seat::default() };
         seat.see(whole.keys.iter().cloned()).map_err(&refused)?;
         if let Some(other) = seat.members.get(&options.id) {
             tracing::warn!(
@@ -447,12 +451,17 @@ impl EtcdStore {
             let value = record::encode_policy(policy, proposal.clone());
             operations.push(txn::put(self.keys.of(&Key::Policy), value, 0));
         }
+        let schema = seat.next_schema();
+        if let Some(schema) = schema {
+            let value = record::format_of(schema).into();
+            operations.push(txn::put(self.keys.of(&Key::Format), value, 0));
+        }
         let value = record.encode_to_vec().into();
         operations.push(txn::put(self.keys.of(&Key::Batch), value, 0));
         let txn = self.fenced(&seat, operations);
         drop(seat);
         self.mirror.write().unwrap_or_else(PoisonError::into_inner).begin(batch);
-        let pending = Pending { record, txn, policy: commit.policy.clone() };
+        let pending = Pending { record, txn, policy: commit.policy.clone(), schema };
         *self.pending.lock().unwrap_or_else(PoisonError::into_inner) = Some(pending);
         Ok(())
     }
@@ -479,6 +488,14 @@ impl EtcdStore {
                     seat.record = pending.record;
                     if pending.policy.is_some() {
                         seat.policy = pending.policy;
+                    }
+                    if let Some(schema) = pending.schema {
+                        tracing::info!(
+                            schema,
+                            "all replicas know this schema: the cluster has it from now on, and builds \
+                             that do not know it cannot join it any more"
+                        );
+                        seat.schema = schema;
                     }
                     self.applied.store(revision, Ordering::Relaxed);
                 } else {
@@ -579,38 +596,26 @@ impl EtcdStore {
 async fn loaded(client: &Client, keys: &Keys, options: &Options) -> Result<Whole, String> {
     const PATIENCE: Duration = Duration::from_secs(5);
     const RETRY: Duration = Duration::from_millis(200);
-    let format = format!("1 schema={SCHEMA_VERSION}");
+    let format = record::format_of(options.schemas.1);
     let (began, mut said) = (Instant::now(), false);
     loop {
         let key = keys.of(&Key::Format);
         let begin = TxnRequest {
             compare: vec![txn::created_at(key.clone(), 0)],
-            success: vec![txn::put(key.clone(), format.clone().into(), 0)],
-            failure: vec![txn::get(key)],
+            success: vec![txn::put(key, format.clone().into(), 0)],
+            failure: Vec::new(),
         };
         let result = async {
             // First without a put, which an etcd that is full refuses.
             let request = RangeRequest { key: keys.of(&Key::Format), ..RangeRequest::default() };
             let there = client.range(&request).await?.kvs.into_iter().next();
-            let found = if let Some(there) = there {
-                Some(there.value)
-            } else {
-                let begun = client.repeatable_txn(&begin).await?;
-                txn::read(&begun, 0).map(|kv| kv.value.clone())
-            };
-            Ok::<_, Status>((found, feed::load(client, keys).await?))
+            if there.is_none() {
+                client.repeatable_txn(&begin).await?;
+            }
+            feed::load(client, keys).await
         };
         let status = match result.await {
-            Ok((found, whole)) => {
-                let found = found.map(|found| String::from_utf8_lossy(&found).into_owned());
-                return match found {
-                    Some(found) if found != format => Err(format!(
-                        "it has the format {found:?}, and this build of tidegate knows {format:?}; \
-                         nothing was changed"
-                    )),
-                    _ => Ok(whole),
-                };
-            }
+            Ok(whole) => return Ok(whole),
             Err(status) => status,
         };
         if client::is_final(&status) {

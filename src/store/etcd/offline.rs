@@ -42,6 +42,7 @@ impl Offline {
             key: None,
             user: None,
             settings: String::new(),
+            schemas: (1, 1),
             has_to_know: false,
         };
         let client = self.runtime.block_on(async { Client::new(&options) }).unwrap();
@@ -60,7 +61,6 @@ impl Offline {
             url: String::new(),
             version: String::new(),
             reads: (0, 0),
-            writes: 0,
             settings: String::new(),
             wall_ms: 0,
             applied: 0,

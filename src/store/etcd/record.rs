@@ -53,6 +53,24 @@ pub(super) struct PastLeader {
     pub(super) last: u64,
 }
 
+/// The format of a cluster whose chunks and records are of a schema.
+pub(super) fn format_of(schema: u32) -> String {
+    format!("1 schema={schema}")
+}
+
+/// The schema of a format, if it is between these.
+pub(super) fn schema_of(format: &[u8], (first, last): (u32, u32)) -> Result<u32, String> {
+    let text = String::from_utf8_lossy(format);
+    let schema = text.strip_prefix("1 schema=").and_then(|schema| schema.parse().ok());
+    schema.filter(|schema| (first..=last).contains(schema)).ok_or_else(|| {
+        let known = match first == last {
+            true => format!("{:?}", format_of(last)),
+            false => format!("{:?} to {:?}", format_of(first), format_of(last)),
+        };
+        format!("it has the format {text:?}, and this build of tidegate knows {known}; nothing was changed")
+    })
+}
+
 /// So many leaders are remembered.
 const PAST_LEADERS: usize = 16;
 
@@ -87,9 +105,8 @@ pub struct Member {
     /// Where the others reach it.
     pub url: String,
     pub version: String,
-    /// The schema versions that it can read, and the one that it writes.
+    /// The first and the last schema version that it reads and writes.
     pub reads: (u32, u32),
-    pub writes: u32,
     /// Of the settings that count for all groups.
     pub settings: String,
     /// Wall time of this record, in milliseconds.
@@ -224,6 +241,15 @@ mod tests {
         let (read, proposal) =
             decode_policy(encode_policy(&policy, Bytes::from_static(b"id"))).unwrap();
         assert_eq!((read, proposal), (policy, Bytes::from_static(b"id")));
+    }
+
+    #[test]
+    fn a_schema_is_known_or_named() {
+        assert_eq!(schema_of(b"1 schema=5", (4, 5)), Ok(5));
+        for other in ["1 schema=6", "1 schema=3", "2 schema=5", "", "1 schema=x"] {
+            let error = schema_of(other.as_bytes(), (4, 5)).unwrap_err();
+            assert!(error.contains(&format!("{other:?}")) && error.contains("schema=4"), "{error}");
+        }
     }
 
     #[test]

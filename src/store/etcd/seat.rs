@@ -106,7 +106,10 @@ impl Seat {
                 let proposal = value.clone().map(record::decode_policy);
                 self.proposal = proposal.and_then(Result::ok);
             }
-            (Key::Format | Key::Batch | Key::Chunk(..), _) => {}
+            (Key::Format, Some(value)) => self.schema = record::schema_of(value, self.reads)?,
+            // Somebody has deleted the cluster: the next replica that starts begins it anew.
+            (Key::Format, None) => self.schema = 0,
+            (Key::Batch | Key::Chunk(..), _) => {}
         }
         Ok(())
     }
@@ -115,6 +118,14 @@ impl Seat {
     pub(super) fn is_alone(&self, own: &str) -> bool {
         self.leader.as_ref().is_none_or(|(_, leader)| leader.id == own)
             && self.members.keys().all(|id| id == own)
+    }
+
+    /// The schema that the cluster can have from the next batch on: one more, once all replicas know it.
+    pub(super) fn next_schema(&self) -> Option<u32> {
+        let next = self.schema.checked_add(1).filter(|_| self.schema != 0)?;
+        let knows = |(first, last): (u32, u32)| (first..=last).contains(&next);
+        let all_know = self.members.values().all(|member| knows(member.reads));
+        (knows(self.reads) && all_know).then_some(next)
     }
 
     pub(super) fn standing(&self) -> Standing {

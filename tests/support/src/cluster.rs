@@ -31,6 +31,8 @@ pub struct Replica {
     args: Vec<String>,
     /// The clock of its host; as `faketime` has it.
     clock: Option<String>,
+    /// The schema versions that it knows, as in `4-5`, where they are not those of this build.
+    schemas: Option<String>,
 }
 
 /// A port that was free a moment ago.
@@ -197,7 +199,12 @@ impl Replica {
         args.push("--web.enable-lifecycle".into());
         args.extend(more.iter().map(|flag| (*flag).to_owned()));
         let client = Client::new(SocketAddr::from(([127, 0, 0, 1], port)));
-        Self { process: None, client, args, clock: None }
+        Self { process: None, client, args, clock: None, schemas: None }
+    }
+
+    /// Has it be of a build that knows these schema versions, from its next start on.
+    pub fn set_schemas(&mut self, schemas: &str) {
+        self.schemas = Some(schemas.to_owned());
     }
 
     /// Has the clock of its host be ahead, or behind as in `-1.5`, by so many seconds from its next start on.
@@ -225,6 +232,9 @@ impl Replica {
     pub fn begin(&mut self) {
         let args: Vec<_> = self.args.iter().map(String::as_str).collect();
         let mut command = Tidegate::command(&args);
+        if let Some(schemas) = &self.schemas {
+            command.env("TIDEGATE_TEST_SCHEMAS", schemas);
+        }
         if let Some(ahead) = &self.clock {
             command.env("LD_PRELOAD", super::part("faketime"));
             command.env("FAKETIME", ahead).env("FAKETIME_DONT_FAKE_MONOTONIC", "1");
