@@ -214,6 +214,7 @@ fn background(
         tasks.spawn("watch", |stop| watching.run(stop));
         tasks.spawn("lease", |stop| keeping.run(stop));
         tasks.spawn("beat", |stop| beat::run(gateway.clone(), stop));
+        tasks.spawn("size of etcd", |stop| beat::watch_size(gateway.clone(), stop));
         if let Some(options) = config.http.replicas.clone() {
             tasks.spawn("presence", |stop| watch_leader(gateway.clone(), options, stop));
         }

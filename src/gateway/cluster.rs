@@ -193,6 +193,13 @@ impl Gateway {
                 count(&counts.set_aside),
             ),
             (
+                "tidegate_cluster_etcd_db_bytes",
+                "Size of the database of etcd, with all that others keep in it, of the member that \
+                 this replica asks; looked at each 30 seconds.",
+                MetricType::Gauge,
+                count(&counts.etcd_bytes),
+            ),
+            (
                 "tidegate_cluster_handed_on_total",
                 "Requests that this replica has handed on to the one that leads.",
                 MetricType::Counter,

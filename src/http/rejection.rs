@@ -90,13 +90,14 @@ pub(super) enum Rejection {
     /// To another replica, which then looks whether it was carried out.
     #[error("the request was handed on before")]
     HandedTwice,
-    #[error(
-        "the replica that leads, {leader}, refuses this one: is cluster.secret the same, and are the clocks \
-         of the hosts right?"
-    )]
+    #[error("the replica that leads, {leader}, refuses this one: is cluster.secret the same?")]
     Stranger { leader: String },
     #[error("what this replica has is {seconds} s old (cluster.stale-limit)")]
     Stale { seconds: u64 },
+    #[error("Tidegate-Min-Revision: expected the Tidegate-Revision of an answer, a number")]
+    MinRevision,
+    #[error("this replica has come to revision {revision} only (Tidegate-Min-Revision)")]
+    Behind { revision: i64 },
 }
 
 /// A request that is not served, with a header for the answer.
@@ -135,6 +136,7 @@ impl Rejection {
             | Self::Path(_)
             | Self::Ttl(_)
             | Self::BodyBroken(_)
+            | Self::MinRevision
             | Self::Encoding { .. }
             | Self::Parse {
                 error: ParseError::Text { .. } | ParseError::Protobuf { .. }, ..
@@ -167,6 +169,7 @@ impl Rejection {
             | Self::Crowded
             | Self::Followers { .. }
             | Self::NoLeader
+            | Self::Behind { .. }
             | Self::Stale { .. } => StatusCode::SERVICE_UNAVAILABLE,
             Self::Gateway(Error::Refused(refusal)) => match refusal {
                 Refusal::Timestamps
@@ -273,6 +276,8 @@ impl Rejection {
             | Self::NotLeading
             | Self::HandedTwice
             | Self::Stranger { .. }
+            | Self::MinRevision
+            | Self::Behind { .. }
             | Self::Stale { .. } => Reason::Fault,
         }
     }
@@ -374,6 +379,7 @@ impl Rejection {
             | Self::Crowded
             | Self::Followers { .. }
             | Self::NoLeader
+            | Self::Behind { .. }
             | Self::Stale { .. }
             | Self::OverBudget(OverBudget::Together { .. })
             | Self::Parse { error: ParseError::OverBudget(OverBudget::Together { .. }), .. }

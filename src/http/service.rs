@@ -184,6 +184,7 @@ impl Service {
                 self.carry_out(replicas, endpoint, group, head, body, sender).await
             }
             Route::Endpoint(endpoint, group) => {
+                self.wait_for_revision(head).await?;
                 let bounds = Bounds { limits, held: self.site.budget.reservation() };
                 let endpoints = self.router.endpoints();
                 let site = &self.site;
@@ -212,6 +213,23 @@ impl Service {
                 Ok(reply::redirect(&head.method, status, &location))
             }
         }
+    }
+
+    /// Waits until this replica has come as far as a request asks for.
+    async fn wait_for_revision(&self, head: &Parts) -> Result<(), Rejection> {
+        let (Some(_), Some(asked)) =
+            (&self.site.replicas, head.headers.get(carry_out::MIN_REVISION))
+        else {
+            return Ok(());
+        };
+        let asked = asked.to_str().ok().and_then(|asked| asked.trim().parse().ok());
+        let asked = asked.ok_or(Rejection::MinRevision)?;
+        let gateway = self.site.readiness.gateway()?;
+        let Some(replica) = gateway.replica() else { return Ok(()) };
+        if replica.visible(asked, carry_out::VISIBLE_WAIT).await {
+            return Ok(());
+        }
+        Err(Rejection::Behind { revision: replica.revision() })
     }
 
     /// Has the replica that leads carry out a request, which may be this one.

@@ -50,7 +50,31 @@ fn any_replica_takes_any_push_and_all_serve_the_same() {
     let all: Vec<_> = replicas.iter().map(|replica| sorted(&replica.scrape())).collect();
     assert!(all[0] == all[1] && all[1] == all[2], "{all:#?}");
 
+    // Who has written through one reads it from another.
+    for at in 0..9 {
+        let written = replicas[at % 3].put("/metrics/job/own", format!("own {at}\n")).expect(200);
+        let revision = written.header("tidegate-revision").unwrap().to_owned();
+        let asked = [("Tidegate-Min-Revision", revision.as_str())];
+        let path = "/api/v2/groups?match[]=%7Bjob%3D%22own%22%7D";
+        let read = replicas[(at + 1) % 3].send("GET", path, &asked, b"").expect(200).data();
+        assert_eq!(read["groups"][0]["pushes"], at + 1, "{read}");
+        let ahead = (revision.parse::<u64>().unwrap() + 1_000_000).to_string();
+        if at == 0 {
+            let asked = [("Tidegate-Min-Revision", ahead.as_str())];
+            replicas[1].send("GET", "/", &asked, b"").expect(503).says("has come to revision");
+            let asked = [("Tidegate-Min-Revision", "soon")];
+            replicas[1].send("GET", "/metrics", &asked, b"").expect(400).says("expected the");
+        }
+    }
+    replicas[0].delete("/metrics/job/own").expect(202);
+    for replica in &replicas {
+        eventually("the deletion", || {
+            (!replica.scrape().lines().any(|line| line.contains("own"))).then_some(())
+        });
+    }
+
     // One that comes later has it all.
+    let all: Vec<_> = replicas.iter().map(|replica| sorted(&replica.scrape())).collect();
     let late = Replica::start(&etcd, "d", &["--ttl.expose-deadline"]);
     assert_eq!(sorted(&late.scrape()), all[0]);
     let names = late.get("/api/v2/expired").expect(200).json().to_string();

@@ -107,7 +107,7 @@ pub(crate) fn check(replica: &Replica, pushed: &[Pushed]) {
     }
 }
 
-fn slowest(pushed: &[Pushed]) -> Duration {
+pub(crate) fn slowest(pushed: &[Pushed]) -> Duration {
     pushed.iter().map(|pushed| pushed.slowest).max().unwrap()
 }
 
@@ -206,4 +206,22 @@ fn the_death_of_the_etcd_leader_holds_pushes_and_loses_none() {
         check(replica, &pushed);
     }
     println!("slowest push: {:?}, same leader: {}", slowest(&pushed), replicas[leader].leads());
+}
+
+#[test]
+fn members_of_etcd_are_replaced_one_by_one() {
+    let mut etcd = Etcd::start();
+    let replicas = three(&etcd, &[]);
+    let all: Vec<_> = replicas.iter().collect();
+    let pushers = Pushers::start(4, &all);
+    for at in 0..3 {
+        pushers.more(50);
+        etcd.replace(at);
+    }
+    pushers.more(50);
+    let pushed = pushers.stop();
+    assert_none_refused(&pushed);
+    for replica in &replicas {
+        check(replica, &pushed);
+    }
 }

@@ -14,5 +14,6 @@ mod example;
 mod faults;
 mod network;
 mod operations;
+mod partitions;
 mod scraped;
 mod secure;

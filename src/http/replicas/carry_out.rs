@@ -27,13 +27,17 @@ use crate::store::etcd::Leader;
 /// The revision at which all that a request has changed is there.
 pub(in crate::http) const REVISION: HeaderName = HeaderName::from_static("tidegate-revision");
 
+/// Asks a replica to answer only once it has come to such a revision.
+pub(in crate::http) const MIN_REVISION: HeaderName =
+    HeaderName::from_static("tidegate-min-revision");
+
 /// Of an answer of the leader: what the API says of the groups that were changed.
 const ANSWER_BYTES_MAX: usize = 64 << 20;
 /// After so long without an answer, a leader that still leads is asked again.
 const ASKED_AGAIN: Duration = Duration::from_secs(3);
 const RETRY: Duration = Duration::from_millis(20);
 /// An answer waits so long for what it tells of to be visible here, too.
-const VISIBLE_WAIT: Duration = Duration::from_secs(1);
+pub(in crate::http) const VISIBLE_WAIT: Duration = Duration::from_secs(1);
 
 /// Headers that are between two neighbours, or that this replica has dealt with.
 const LEFT_OUT: [HeaderName; 12] = [

@@ -157,6 +157,8 @@ pub struct Counts {
     pub reloads: Arc<AtomicU64>,
     /// Groups that cannot be read, each time that one was found.
     pub set_aside: AtomicU64,
+    /// Not counted, but measured: bytes of the database of etcd.
+    pub etcd_bytes: AtomicU64,
 }
 
 /// A store that is connected, and what has to run beside it.

@@ -1,5 +1,7 @@
 //! Who leads, and how a replica comes to.
 
+use std::sync::atomic::Ordering;
+
 use bytes::Bytes;
 use prost::Message as _;
 use serde::{Deserialize, Serialize};
@@ -264,9 +266,11 @@ impl EtcdStore {
         self.seat().policy.clone()
     }
 
-    /// Version of etcd, and bytes of its database.
-    pub async fn status(&self) -> Result<(String, u64), Status> {
+    /// Looks how large the database of etcd is.
+    pub async fn look_at_size(&self) -> Result<(), Status> {
         let status = self.client.status().await?;
-        Ok((status.version, u64::try_from(status.db_size).unwrap_or(0)))
+        let bytes = u64::try_from(status.db_size).unwrap_or(0);
+        self.counts.etcd_bytes.store(bytes, Ordering::Relaxed);
+        Ok(())
     }
 }

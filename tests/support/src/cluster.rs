@@ -1,14 +1,16 @@
 //! A cluster: members of etcd, and replicas of the gateway beside them. All are processes of this host,
 //! and can be killed, stopped for a while, and started again.
 
-use std::net::{SocketAddr, TcpListener};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::ops::Deref;
 use std::path::PathBuf;
 use std::process::{Command, Output};
+use std::sync::Arc;
 
 use tempfile::TempDir;
 
 use super::client::Client;
+use super::hosts::Hosts;
 use super::process::{Process, Tidegate, finished};
 use super::wait::eventually;
 
@@ -21,6 +23,8 @@ pub struct Etcd {
     clients: Vec<u16>,
     peers: Vec<u16>,
     flags: Vec<String>,
+    /// Another address at which its members listen.
+    address: Option<Ipv4Addr>,
 }
 
 /// A replica of the gateway. Killed when it is dropped.
@@ -33,6 +37,8 @@ pub struct Replica {
     clock: Option<String>,
     /// The schema versions that it knows, as in `4-5`, where they are not those of this build.
     schemas: Option<String>,
+    /// The host that it runs on, where it has one.
+    host: Option<(Arc<Hosts>, u8)>,
 }
 
 /// A port that was free a moment ago.
@@ -52,6 +58,17 @@ impl Etcd {
     /// The same with more flags.
     #[track_caller]
     pub fn start_with(members: usize, flags: &[&str]) -> Self {
+        Self::start_at(members, flags, None)
+    }
+
+    /// The same on another address, too.
+    #[track_caller]
+    pub fn start_on(address: Ipv4Addr) -> Self {
+        Self::start_at(3, &[], Some(address))
+    }
+
+    #[track_caller]
+    fn start_at(members: usize, flags: &[&str], address: Option<Ipv4Addr>) -> Self {
         let ports = || (0..members).map(|_| free_port()).collect();
         let mut etcd = Self {
             folder: tempfile::tempdir().unwrap(),
@@ -60,6 +77,7 @@ impl Etcd {
             clients: ports(),
             peers: ports(),
             flags: flags.iter().map(|flag| (*flag).to_owned()).collect(),
+            address,
         };
         for at in 0..members {
             let member = Process::spawn(&mut etcd.command(at));
@@ -74,12 +92,16 @@ impl Etcd {
         let all: Vec<_> =
             self.peers.iter().zip(0..).map(|(port, at)| format!("n{at}={}", url(*port))).collect();
         let (client, peer) = (url(self.clients[at]), url(self.peers[at]));
+        let listens = match self.address {
+            Some(address) => format!("{client},http://{address}:{}", self.clients[at]),
+            None => client.clone(),
+        };
         let mut command = Command::new(&self.program);
         command
             .env_clear()
             .args(["--name", &format!("n{at}"), "--log-level", "error"])
             .args(["--data-dir", &self.folder.path().join(format!("n{at}")).display().to_string()])
-            .args(["--listen-client-urls", &client, "--advertise-client-urls", &client])
+            .args(["--listen-client-urls", &listens, "--advertise-client-urls", &client])
             .args(["--listen-peer-urls", &peer, "--initial-advertise-peer-urls", &peer])
             .args(["--initial-cluster", &all.join(",")])
             .args(["--snapshot-count", "5000"])
@@ -97,7 +119,8 @@ impl Etcd {
 
     /// The flags by which a gateway finds it.
     pub fn endpoints(&self) -> Vec<String> {
-        let flag = |port: &u16| format!("--cluster.endpoints=http://127.0.0.1:{port}");
+        let address = self.address.unwrap_or(Ipv4Addr::LOCALHOST);
+        let flag = |port: &u16| format!("--cluster.endpoints=http://{address}:{port}");
         self.clients.iter().map(flag).collect()
     }
 
@@ -139,6 +162,39 @@ impl Etcd {
 
     pub fn kill(&mut self, at: usize) {
         self.members[at] = None;
+    }
+
+    /// Replaces a member by one that has nothing, as where its host was lost.
+    #[track_caller]
+    pub fn replace(&mut self, at: usize) {
+        self.kill(at);
+        let peer = format!("http://127.0.0.1:{}", self.peers[at]);
+        let members = eventually("the members of etcd", || {
+            let listed = self.try_ctl(&["member", "list", "-w", "json"]);
+            let listed: serde_json::Value = serde_json::from_slice(&listed.stdout).ok()?;
+            listed["members"].as_array().cloned()
+        });
+        let is_it = |member: &&serde_json::Value| member["peerURLs"][0] == peer.as_str();
+        let id = members.iter().find(is_it).unwrap()["ID"].as_u64().unwrap();
+        self.eventually_ctl(&["member", "remove", &format!("{id:x}")]);
+        std::fs::remove_dir_all(self.folder.path().join(format!("n{at}"))).unwrap();
+        self.eventually_ctl(&["member", "add", &format!("n{at}"), "--peer-urls", &peer]);
+        let mut command = self.command(at);
+        command.args(["--initial-cluster-state", "existing"]);
+        self.members[at] = Some(Process::spawn(&mut command));
+        eventually("the new member", || {
+            let client = format!("127.0.0.1:{}", self.clients[at]);
+            let mut command = Command::new(self.program.with_file_name("etcdctl"));
+            command.env_clear().env("ETCDCTL_API", "3").args(["--endpoints", &client]);
+            command.args(["--command-timeout", "2s", "endpoint", "health"]);
+            finished(&mut command).status.success().then_some(())
+        });
+    }
+
+    /// Runs `etcdctl` until it succeeds: members that have just come are waited for.
+    #[track_caller]
+    fn eventually_ctl(&self, args: &[&str]) {
+        eventually("etcdctl", || self.try_ctl(args).status.success().then_some(()));
     }
 
     pub fn restart(&mut self, at: usize) {
@@ -187,10 +243,20 @@ impl Replica {
 
     fn new(scheme: &str, endpoints: &[String], id: &str, more: &[&str]) -> Self {
         let port = free_port();
+        Self::new_at(scheme, (Ipv4Addr::LOCALHOST, port), endpoints, id, more)
+    }
+
+    fn new_at(
+        scheme: &str,
+        (address, port): (Ipv4Addr, u16),
+        endpoints: &[String],
+        id: &str,
+        more: &[&str],
+    ) -> Self {
         let mut args = endpoints.to_vec();
         args.push(format!("--cluster.id={id}"));
-        args.push(format!("--cluster.advertise-url={scheme}://127.0.0.1:{port}"));
-        args.push(format!("--web.listen-address=127.0.0.1:{port}"));
+        args.push(format!("--cluster.advertise-url={scheme}://{address}:{port}"));
+        args.push(format!("--web.listen-address={address}:{port}"));
         // One that a test has given counts for all.
         if !more.iter().any(|flag| flag.starts_with("--cluster.secret=")) {
             args.push("--cluster.secret=a secret of tests".into());
@@ -198,8 +264,18 @@ impl Replica {
         args.push("--web.enable-admin-api".into());
         args.push("--web.enable-lifecycle".into());
         args.extend(more.iter().map(|flag| (*flag).to_owned()));
-        let client = Client::new(SocketAddr::from(([127, 0, 0, 1], port)));
-        Self { process: None, client, args, clock: None, schemas: None }
+        let client = Client::new(SocketAddr::new(IpAddr::V4(address), port));
+        Self { process: None, client, args, clock: None, schemas: None, host: None }
+    }
+
+    /// Starts a replica on a host of its own, and waits until it is ready.
+    #[track_caller]
+    pub fn start_on(hosts: &Arc<Hosts>, at: u8, etcd: &Etcd, id: &str, more: &[&str]) -> Self {
+        let address = (hosts.address(at), 9091);
+        let mut replica = Self::new_at("http", address, &etcd.endpoints(), id, more);
+        replica.host = Some((Arc::clone(hosts), at));
+        replica.run();
+        replica
     }
 
     /// Has it be of a build that knows these schema versions, from its next start on.
@@ -238,6 +314,9 @@ impl Replica {
         if let Some(ahead) = &self.clock {
             command.env("LD_PRELOAD", super::part("faketime"));
             command.env("FAKETIME", ahead).env("FAKETIME_DONT_FAKE_MONOTONIC", "1");
+        }
+        if let Some((hosts, at)) = &self.host {
+            command = hosts.on(*at, &command);
         }
         self.process = Some(Process::spawn(&mut command));
     }

@@ -13,6 +13,7 @@ mod connection;
 mod exposition;
 pub mod families;
 mod gateway;
+pub mod hosts;
 mod listener;
 mod parts;
 mod process;
