@@ -9,11 +9,11 @@ use thiserror::Error;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::{JoinError, JoinHandle};
 
-use crate::config::Config;
-use crate::gateway::{Gateway, LaneError, LaneHandle, Loaded, StartError};
+use crate::config::{Config, Problems};
+use crate::gateway::{self, Gateway, LaneError, LaneHandle, Loaded, StartError};
 use crate::http::replicas::watch_leader;
 use crate::http::{Access, BindError, Hooks, Readiness, ReloadReply, Server};
-use crate::reload::{self, Load, Reloading, Settings};
+use crate::reload::{self, Load, Reading, Reloading, Settings};
 use crate::store::Store;
 use crate::store::etcd::{self, EtcdStore};
 use crate::tasks::{TaskError, TaskSet, beat, reaper, sampler, supervisor, watchdog};
@@ -51,6 +51,8 @@ pub enum AppError {
     Panicked(#[from] JoinError),
     #[error("cannot import the persistence file (persistence.file)")]
     Import(#[from] TransferError),
+    #[error("the settings that the cluster has do not go with those of this replica:\n{0}")]
+    Shared(#[from] Problems),
     #[error("the system has no random bytes")]
     NoRandomBytes,
     #[error("the server stopped by itself")]
@@ -109,7 +111,8 @@ impl App {
             parse_ttl: {
                 let load = Arc::clone(&load);
                 Arc::new(move |text| {
-                    let config = load(Some(text)).map_err(|problems| problems.to_string())?;
+                    let config =
+                        load(Reading::Proposed(text)).map_err(|problems| problems.to_string())?;
                     Ok((config.gateway.ttl, config.warnings))
                 })
             },
@@ -131,7 +134,7 @@ impl App {
         );
         let mut serving = spawn(serving);
         tokio::pin!(stop);
-        let started = start(&config, &clock, metrics, stop.as_mut()).await;
+        let started = start(&config, &load, &clock, metrics, stop.as_mut()).await;
         let Started { gateway, mut lane, shared } = match started {
             Ok(Some(started)) => started,
             ended => {
@@ -248,12 +251,13 @@ struct Started {
 /// Opens the store and restores it; `None` if it was stopped before.
 async fn start(
     config: &Config,
+    load: &Load,
     clock: &Arc<dyn Clock>,
     metrics: Arc<SelfMetrics>,
     stop: impl Future<Output = ()>,
 ) -> Result<Option<Started>, AppError> {
     let began = Instant::now();
-    let options = config.gateway.clone();
+    let mut options = config.gateway.clone();
     let (store, feed, shared) = match &config.cluster {
         None => {
             let store_options = config.store.clone();
@@ -273,6 +277,16 @@ async fn start(
                 () = stop => return Ok(None),
             };
             let etcd::Connected { store, feed, watching, keeping } = connected;
+            if let Some((_, proposal)) = store.policy()
+                && proposal.settings != cluster.etcd.settings
+            {
+                tracing::warn!(
+                    "the cluster has other shared settings than this replica, and they stay in force: a \
+                     reload has those of this replica count for all, for each from its next start on"
+                );
+                let in_cluster = load(Reading::InCluster(&proposal.settings))?;
+                options = gateway::Options { ttl: options.ttl, ..in_cluster.gateway };
+            }
             (Store::Etcd(Arc::new(store)), Some(feed), Some((watching, keeping)))
         }
     };

@@ -19,11 +19,23 @@ use tokio_util::sync::CancellationToken;
 use crate::config::{Config, InForce, Problems};
 use crate::gateway::{Fault, Gateway};
 use crate::http::{Access, ReloadReply, WebConfig};
+use crate::store::SharedSettings;
 use crate::tasks::supervisor;
 
 /// Reads the settings from where they were read at the start; those of the file from this text, if
 /// there is one.
-pub type Load = Arc<dyn Fn(Option<&str>) -> Result<Config, Problems> + Send + Sync>;
+pub type Load = Arc<dyn Fn(Reading<'_>) -> Result<Config, Problems> + Send + Sync>;
+
+/// The places from which settings are read.
+#[derive(Clone, Copy, Debug)]
+pub enum Reading<'a> {
+    /// Those of this process: flags, environment, file.
+    Own,
+    /// The same, as if the file had this text.
+    Proposed(&'a str),
+    /// The same, but those that a cluster has.
+    InCluster(&'a SharedSettings),
+}
 
 /// The settings in force, for people.
 #[derive(Clone, Debug)]
@@ -142,7 +154,9 @@ pub async fn run(gateway: Gateway, reloading: Reloading, stop: CancellationToken
     // It may have changed since the start read it, before it was watched. Of replicas the policy in force
     // may be another than that of the file, and a start is not to change it.
     let alone = all.gateway.cluster().is_none();
-    if alone && watched.is_some() && !(all.load)(None).is_ok_and(|config| all.are_those_of(&config))
+    if alone
+        && watched.is_some()
+        && !(all.load)(Reading::Own).is_ok_and(|config| all.are_those_of(&config))
     {
         let _ = reload(&all, Trigger::File).await;
     }
@@ -273,7 +287,7 @@ async fn reload(parts: &Parts, trigger: Trigger) -> Result<String, String> {
 
 async fn replace(parts: &Parts, trigger: Trigger) -> Result<Outcome, String> {
     let Parts { gateway, load, settings, access, web_config } = parts;
-    let config = load(None).map_err(|problems| problems.to_string())?;
+    let config = load(Reading::Own).map_err(|problems| problems.to_string())?;
     let users = web_config.as_ref().is_some_and(|web_config| web_config.has_users());
     config.http.access.check(users).map_err(|error| error.to_string())?;
     let mut needs_restart = None;
@@ -297,7 +311,9 @@ async fn replace(parts: &Parts, trigger: Trigger) -> Result<Outcome, String> {
     let rules = gateway.ttl_policy().rules != config.gateway.ttl.rules;
     let tokens = access.current().tokens != config.http.access.tokens;
     let policy = config.gateway.ttl.clone();
-    gateway.set_ttl_policy(policy).await.map_err(|fault: Fault| fault.to_string())?;
+    let shared = config.cluster.as_ref().map(|cluster| cluster.etcd.settings.clone());
+    let set = gateway.set_policy(policy, shared.unwrap_or_default()).await;
+    set.map_err(|fault: Fault| fault.to_string())?;
     access.replace(config.http.access.clone());
     let mut outcome = settings.replace(&config);
     outcome.replaced.extend(rules.then_some(RULES));

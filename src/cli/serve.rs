@@ -8,7 +8,7 @@ use tokio::runtime::Builder;
 use super::{Ended, Failure, failed};
 use crate::app::App;
 use crate::config::{Config, FlagSettings};
-use crate::reload::Load;
+use crate::reload::{Load, Reading};
 use crate::shutdown::{Request, Signals};
 use crate::telemetry::log;
 use crate::time::SystemClock;
@@ -29,9 +29,10 @@ pub(super) fn run(flags: FlagSettings, restart: fn()) -> Result<Ended, Failure> 
 
 async fn serve(config: Config, flags: FlagSettings) -> Result<Ended, Failure> {
     let mut signals = Signals::new().map_err(failed("cannot listen for signals"))?;
-    let load: Load = Arc::new(move |proposed| match proposed {
-        None => Config::load(&flags),
-        Some(text) => Config::load_proposed(&flags, text),
+    let load: Load = Arc::new(move |reading| match reading {
+        Reading::Own => Config::load(&flags),
+        Reading::Proposed(text) => Config::load_proposed(&flags, text),
+        Reading::InCluster(settings) => Config::load_in_cluster(&flags, settings),
     });
     let app = App::bind(config, load, Arc::new(SystemClock::new())).await;
     let app = app.map_err(failed("cannot start"))?;

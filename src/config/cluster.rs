@@ -5,13 +5,12 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rustix::system::uname;
-use xxhash_rust::xxh3::xxh3_64;
 
 use super::reader::Reader;
 use super::table::{self, Setting};
 use crate::gateway::{Downtime, Sync};
 use crate::http::replicas;
-use crate::store::{SCHEMA_VERSION, etcd};
+use crate::store::{SCHEMA_VERSION, SharedSettings, etcd};
 
 /// A replica of a cluster.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,7 +22,7 @@ pub struct Cluster {
 /// etcd raises a lease of less to this.
 const LEASE_TTL_MIN: Duration = Duration::from_secs(2);
 
-/// The settings that count for all groups, and should be the same on all replicas.
+/// The settings that count for all groups, beside the TTL policy: a cluster has one of each.
 const SHARED: [&str; 15] = [
     "push.disable-consistency-check",
     "push.enable-utf8-names",
@@ -89,12 +88,13 @@ impl Reader<'_> {
             self.add(&table::CLUSTER_NAME, format!("expected a name of at most {max} characters"));
         }
         let secrets = secrets?;
-        let why = if !is_loopback(&advertise_url) {
-            "without one only replicas on one host are let in"
-        } else {
+        let on_one_host = is_loopback(&advertise_url);
+        let why = if on_one_host {
             "without one whoever runs on this host could pass for a replica, and do what only some may"
+        } else {
+            "without one only replicas on one host are let in"
         };
-        if secrets.is_empty() && (!is_loopback(&advertise_url) || self.has_guards()) {
+        if secrets.is_empty() && (!on_one_host || self.has_guards()) {
             let why = format!("expected a secret, the same on all replicas: {why}");
             self.add(&table::CLUSTER_SECRET, why);
         }
@@ -199,11 +199,10 @@ impl Reader<'_> {
         }
     }
 
-    /// A hash that two replicas have alike where they have the same of those settings.
-    fn shared_settings(&self) -> String {
+    /// Those settings as this replica has them.
+    fn shared_settings(&self) -> SharedSettings {
         let rows = SHARED.iter().filter_map(|name| table::Row::find(name));
-        let texts = rows.map(|row| format!("{}={}\n", row.name, self.texts(row).0.join(",")));
-        format!("{:016x}", xxh3_64(texts.collect::<String>().as_bytes()))
+        rows.map(|row| (row.name.to_owned(), self.texts(row).0)).collect()
     }
 }
 

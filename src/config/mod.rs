@@ -22,6 +22,7 @@ pub use flags::{FlagSettings, all_flags, store_flags};
 pub use problems::Problems;
 pub use sources::InForce;
 
+use crate::store::SharedSettings;
 use crate::telemetry::log;
 use crate::webhook;
 use crate::{gateway, http, store};
@@ -72,6 +73,24 @@ impl Config {
             config.warnings.push(warning.into());
         }
         Ok(Self { file, ..config })
+    }
+
+    /// Reads the settings as [`Config::load`] does, but those that a cluster has, which count.
+    pub fn load_in_cluster(
+        flags: &FlagSettings,
+        settings: &SharedSettings,
+    ) -> Result<Self, Problems> {
+        let mut sources = Sources::default();
+        let mut problems = Problems::default();
+        let file = flags.config_file.clone();
+        let file = file.or_else(|| variable("TIDEGATE_CONFIG_FILE").map(PathBuf::from));
+        if let Some(file) = &file {
+            read(file, &mut sources, &mut problems);
+        }
+        sources.environment(variable);
+        flags.apply(&mut sources);
+        sources.cluster(settings);
+        Ok(Self { file, ..validate(&sources, problems)? })
     }
 
     /// Reads the settings as they would be if the file had this text.

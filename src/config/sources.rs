@@ -9,6 +9,7 @@ use toml::{Table, Value};
 
 use super::problems::Problems;
 use super::table::{Kind, Row, SETTINGS, Secret};
+use crate::store::SharedSettings;
 
 /// Settings as they were written, each with the place that counts.
 #[derive(Debug, Default)]
@@ -71,6 +72,8 @@ pub(super) enum Origin {
     File(String),
     Environment(String),
     Flag,
+    /// The cluster that this replica is of.
+    Cluster,
 }
 
 /// A table of `[[ttl.rules]]`.
@@ -110,6 +113,7 @@ impl Origin {
             Self::File(file) => format!("{file}: {name}"),
             Self::Environment(variable) => format!("environment: {variable}"),
             Self::Flag => format!("--{name}"),
+            Self::Cluster => format!("in force in the cluster: {name}"),
         }
     }
 }
@@ -121,6 +125,7 @@ impl fmt::Display for Origin {
             Self::File(file) => write!(f, "file {file}"),
             Self::Environment(_) => f.write_str("environment"),
             Self::Flag => f.write_str("flag"),
+            Self::Cluster => f.write_str("cluster"),
         }
     }
 }
@@ -167,6 +172,15 @@ impl Sources {
                     vec![value]
                 };
                 self.set(setting, values, Origin::Environment(name));
+            }
+        }
+    }
+
+    /// Takes over what a cluster has in force. Settings that a later build has added are passed over.
+    pub(super) fn cluster(&mut self, settings: &SharedSettings) {
+        for (name, values) in settings {
+            if let Some(setting) = Row::find(name) {
+                self.set(setting, values.clone(), Origin::Cluster);
             }
         }
     }

@@ -124,14 +124,16 @@ fn settings_are_understood() {
     assert_eq!(config.gateway.limits.groups, 1000);
 }
 
+/// Of 65 characters.
+const LONG_NAME: &str =
+    "--cluster.name=a-name-that-is-longer-than-any-that-a-cluster-may-have-in-its-key";
+
 #[test]
 fn secrets_of_replicas_keep_their_order_and_are_needed_beyond_one_host() {
     let flags = |more: &[&str]| {
         let all = [&["--cluster.endpoints=http://etcd:2379"], more].concat();
         Config::from_flags(&all)
     };
-    const NAME: &str =
-        "--cluster.name=a-name-that-is-longer-than-any-that-a-cluster-may-have-in-all-of-its-keys";
     let url = "--cluster.advertise-url=http://gateway-1:9091";
     let config = flags(&[url, "--cluster.secret=one", "--cluster.secret=two"]).unwrap();
     assert_eq!(config.cluster.unwrap().replicas.secrets, ["one", "two"]);
@@ -149,7 +151,7 @@ fn secrets_of_replicas_keep_their_order_and_are_needed_beyond_one_host() {
             &["--cluster.advertise-url=http://gateway-1/a", "--cluster.secret=x"],
             "cluster.advertise-url",
         ),
-        (&[url, "--cluster.secret=x", NAME], "cluster.name"),
+        (&[url, "--cluster.secret=x", LONG_NAME], "cluster.name"),
         (&["--cluster.advertise-url=http://[::1]:9091", "--web.config.file=x"], "cluster.secret"),
         (&[url, "--cluster.secret-file=/does/not/exist"], "cluster.secret-file"),
         (&[url, "--cluster.secret=x", "--cluster.etcd.ca=/does/not/exist"], "cluster.etcd.ca"),

@@ -13,8 +13,8 @@ use super::error::Fault;
 use super::history::RemovedGroup;
 use super::replica::Replica;
 use crate::model::{Metric, MetricFamily, MetricType, MetricValue, RequestId, TtlPolicy};
-use crate::store::CommitError;
 use crate::store::etcd::{EtcdStore, Standing};
+use crate::store::{CommitError, Proposal, SharedSettings};
 
 /// Who asks for another policy waits so long for the leader to put it into force, and asks again so often.
 const PROPOSAL_WAIT: Duration = Duration::from_secs(10);
@@ -59,8 +59,19 @@ impl Gateway {
 
     /// Whether another TTL policy is in force than the settings of this process have.
     pub fn has_another_policy(&self) -> bool {
-        let own = self.shared.own_ttl.lock().unwrap_or_else(PoisonError::into_inner);
-        self.cluster().is_some() && *own != *self.ttl_policy()
+        let own = self.shared.own_policy.lock().unwrap_or_else(PoisonError::into_inner);
+        self.cluster().is_some() && own.0 != *self.ttl_policy()
+    }
+
+    /// The names of the other settings of this process that count for all replicas, and differ from those
+    /// in force.
+    pub fn differing_settings(&self) -> Vec<String> {
+        let Some((_, in_force)) = self.cluster().and_then(|cluster| cluster.policy()) else {
+            return Vec::new();
+        };
+        let own = self.shared.own_policy.lock().unwrap_or_else(PoisonError::into_inner);
+        let differ = own.1.iter().filter(|setting| !in_force.settings.contains(setting));
+        differ.map(|(name, _)| name.clone()).collect()
     }
 
     /// Nobody waits long for etcd from now on. If this replica leads, and there are others, one of them
@@ -139,9 +150,11 @@ impl Gateway {
             ),
             (
                 "tidegate_cluster_policy_differs",
-                "Whether another TTL policy is in force than the settings of this replica have.",
+                "Whether another TTL policy, or other shared settings, are in force than those of this replica.",
                 MetricType::Gauge,
-                value(u8::from(self.has_another_policy())),
+                value(u8::from(
+                    self.has_another_policy() || !self.differing_settings().is_empty(),
+                )),
             ),
             (
                 "tidegate_cluster_applied_revision",
@@ -222,23 +235,26 @@ impl Gateway {
         &self,
         cluster: &EtcdStore,
         policy: TtlPolicy,
+        settings: SharedSettings,
     ) -> Result<(), Fault> {
-        *self.shared.own_ttl.lock().unwrap_or_else(PoisonError::into_inner) = policy.clone();
-        if *self.ttl_policy() == policy {
+        let own = (policy.clone(), settings.clone());
+        *self.shared.own_policy.lock().unwrap_or_else(PoisonError::into_inner) = own;
+        let is_in_force = || *self.ttl_policy() == policy && self.differing_settings().is_empty();
+        if is_in_force() {
             return Ok(());
         }
         let mut name = [0; 16];
         // Without random bytes nobody else's proposal is likely to have the name, either.
         let _ = getrandom::fill(&mut name);
-        let name = Bytes::copy_from_slice(&name);
+        let proposal = Proposal { name: Bytes::copy_from_slice(&name), settings };
         let asked = async {
             loop {
-                if let Err(status) = cluster.propose(&policy, name.clone()).await {
+                if let Err(status) = cluster.propose(&policy, &proposal).await {
                     tracing::debug!(%status, "cannot propose a policy; trying again");
                 }
                 let again = tokio::time::Instant::now() + PROPOSAL_RETRY;
                 while tokio::time::Instant::now() < again {
-                    if *self.ttl_policy() == policy {
+                    if is_in_force() {
                         return;
                     }
                     tokio::time::sleep(LOOK).await;

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
 use hashbrown::HashMap;
 use tokio::sync::oneshot;
 
@@ -11,6 +10,7 @@ use super::history::RemovedGroup;
 use super::prepare::Prepared;
 use crate::exposition::text::LabelBlock;
 use crate::model::{GroupingKey, Meter, RequestId, Ttl, TtlPolicy};
+use crate::store::Proposal;
 use crate::time::{UnixMillis, UnixNanos};
 
 /// PUT replaces the whole group, POST only the families that it brings.
@@ -97,7 +97,7 @@ pub enum Command {
     Change(Vec<GroupingKey>, Operation, Reply<Result<Vec<GroupingKey>, Fault>>),
     /// Decide by this policy from now on, also on the groups that are there: from which on, as they are
     /// many. With the name of the proposal that it comes from, if it comes from another replica.
-    SetPolicy(Arc<TtlPolicy>, usize, Bytes, Reply<Result<(), Fault>>),
+    SetPolicy(Arc<TtlPolicy>, usize, Proposal, Reply<Result<(), Fault>>),
     /// Remove groups that have expired, a bounded number of them.
     Reap(Reply<Result<(), Fault>>),
     /// Commit a batch that changes nothing, so that other replicas see that this one leads.

@@ -38,7 +38,6 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
 use std::thread::available_parallelism;
 use std::time::Duration;
 
-use bytes::Bytes;
 use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
 
@@ -73,7 +72,9 @@ use crate::model::{
     Unmetered,
 };
 use crate::store::etcd::Feed;
-use crate::store::{CloseError, CommitError, ImportState, OpenError, ReadError, Store};
+use crate::store::{
+    CloseError, CommitError, ImportState, OpenError, Proposal, ReadError, SharedSettings, Store,
+};
 use crate::telemetry::metrics::{Readings, SelfMetrics};
 use crate::telemetry::recent::Slice;
 use crate::telemetry::remembered::Remembered;
@@ -117,7 +118,7 @@ struct Shared {
     /// Where replicas share the store.
     replica: Option<Arc<Replica>>,
     /// The policy of the settings of this process. Held to replace or compare it.
-    own_ttl: Mutex<TtlPolicy>,
+    own_policy: Mutex<(TtlPolicy, SharedSettings)>,
 }
 
 /// A place among those that work at a time. Given back when it is dropped; there is none only while
@@ -171,20 +172,10 @@ impl Gateway {
         clock: Arc<dyn Clock>,
         metrics: Arc<SelfMetrics>,
     ) -> Result<(Self, LaneHandle, Loaded), StartError> {
-        if let Some(offset) = store.clock_offset_ms()? {
-            clock.restore_offset_ms(offset);
-        }
-        // While another replica runs, time goes on by its clock, whatever that of this host says.
         let alone = store.shared().is_none_or(|shared| shared.was_alone());
-        let heard = store.shared().and_then(|shared| shared.heard_time());
-        if let Some(now) = heard {
-            let now = i64::try_from(now.0).unwrap_or(i64::MAX);
-            clock.restore_offset_ms(now.saturating_sub(clock.wall().as_millis()));
-        }
-        if let Some(alive) = store.alive_ms()?.map(UnixMillis).filter(|_| alone) {
-            resume_clock(alive, &store, &*clock, options.downtime)?;
-        }
-        let own_ttl = Mutex::new(options.ttl.clone());
+        let heard = begin_time(&store, &*clock, alone, options.downtime)?;
+        let own_settings = store.shared().map(|shared| shared.own_settings()).unwrap_or_default();
+        let own_policy = Mutex::new((options.ttl.clone(), own_settings));
         if let Some((policy, _)) = store.shared().and_then(|shared| shared.policy()) {
             if policy != options.ttl {
                 tracing::warn!(
@@ -247,12 +238,12 @@ impl Gateway {
             places: Semaphore::new((processors / 2).max(1)),
             scrape_places: Arc::new(Semaphore::new(processors)),
             replica,
-            own_ttl,
+            own_policy,
         };
         let following = feed.zip(shared.replica.clone()).map(|(feed, replica)| Following {
             feed,
             replica,
-            clock: SharedClock::new(heard.is_some()),
+            clock: SharedClock::new(heard),
         });
         let lane = LaneHandle::spawn(Lane {
             judge,
@@ -420,11 +411,21 @@ impl Gateway {
     /// Has groups live by another policy from now on, also those that are there, but for those whose
     /// TTL a push or an operator has set.
     pub async fn set_ttl_policy(&self, policy: TtlPolicy) -> Result<(), Fault> {
+        self.set_policy(policy, SharedSettings::new()).await
+    }
+
+    /// The same. Where replicas share their groups, these settings count for them, too, for each from its
+    /// next start on.
+    pub async fn set_policy(
+        &self,
+        policy: TtlPolicy,
+        settings: SharedSettings,
+    ) -> Result<(), Fault> {
         if let Some(shared) = self.shared.store.shared() {
-            return self.propose(shared, policy).await;
+            return self.propose(shared, policy, settings).await;
         }
         let (reply, answer) = oneshot::channel();
-        let command = Command::SetPolicy(Arc::new(policy), 0, Bytes::new(), reply);
+        let command = Command::SetPolicy(Arc::new(policy), 0, Proposal::default(), reply);
         self.shared.queue.push(command)?;
         answer.await.map_err(|_| Fault::Stopping)?
     }
@@ -746,6 +747,28 @@ impl Watch {
             _ => Stuck::default(),
         }
     }
+}
+
+/// Sets gateway time at a start. Returns whether it is that of a leader.
+fn begin_time(
+    store: &Store,
+    clock: &dyn Clock,
+    alone: bool,
+    downtime: Downtime,
+) -> Result<bool, StartError> {
+    if let Some(offset) = store.clock_offset_ms()? {
+        clock.restore_offset_ms(offset);
+    }
+    // While another replica runs, time goes on by its clock, whatever that of this host says.
+    let heard = store.shared().and_then(|shared| shared.heard_time());
+    if let Some(now) = heard {
+        let now = i64::try_from(now.0).unwrap_or(i64::MAX);
+        clock.restore_offset_ms(now.saturating_sub(clock.wall().as_millis()));
+    }
+    if let Some(alive) = store.alive_ms()?.map(UnixMillis).filter(|_| alone) {
+        resume_clock(alive, store, clock, downtime)?;
+    }
+    Ok(heard.is_some())
 }
 
 /// Decides from when gateway time goes on at a start, and keeps it. It was `alive` when the gateway was

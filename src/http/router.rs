@@ -80,6 +80,17 @@ impl Router {
         path: &str,
         query: Option<&str>,
     ) -> Result<Route, Rejection> {
+        self.route_by(self.names, method, path, query)
+    }
+
+    /// The same by other rules of names than those of the settings.
+    pub(super) fn route_by(
+        &self,
+        names: NameRules,
+        method: &Method,
+        path: &str,
+        query: Option<&str>,
+    ) -> Result<Route, Rejection> {
         if path == "*" && *method == Method::OPTIONS {
             return Ok(Route::Options { allow: String::new() });
         }
@@ -114,7 +125,7 @@ impl Router {
             return Ok(redirect(status, &clean, query, true));
         }
         match std::str::from_utf8(&decoded) {
-            Ok(decoded) => self.route_clean(method, decoded, query),
+            Ok(decoded) => self.route_clean(names, method, decoded, query),
             Err(_) => Err(self.not_utf8(method, path, &String::from_utf8_lossy(&decoded))),
         }
     }
@@ -122,6 +133,7 @@ impl Router {
     /// Finds the endpoint of a decoded and clean path.
     fn route_clean(
         &self,
+        names: NameRules,
         method: &Method,
         path: &str,
         query: Option<&str>,
@@ -134,7 +146,7 @@ impl Router {
         if let Some(endpoint) = self.find(path, method) {
             let below = local.filter(|_| matches!(endpoint.place, Place::Group));
             let below = below.and_then(push_path::below_job);
-            let group = below.map(|below| PushPath::parse(below, self.names)).transpose()?;
+            let group = below.map(|below| PushPath::parse(below, names)).transpose()?;
             return Ok(Route::Endpoint(endpoint, group));
         }
         let acts = matches!(*method, Method::PUT | Method::POST | Method::DELETE);

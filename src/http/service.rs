@@ -74,7 +74,12 @@ impl Service {
         if let Err(rejection) = well_formed(head) {
             return self.refused(head, rejection);
         }
-        let routed = self.router.route(&head.method, head.uri.path(), head.uri.query());
+        let (path, query) = (head.uri.path(), head.uri.query());
+        let routed = match self.site.readiness.gateway() {
+            // A cluster may have other rules than the settings of this replica.
+            Ok(gateway) => self.router.route_by(gateway.names(), &head.method, path, query),
+            Err(_) => self.router.route(&head.method, path, query),
+        };
         let (sender, headers) = self.admit(head, &routed, from).await;
         let mut response = match sender {
             Ok(sender) => {

@@ -29,6 +29,18 @@ pub struct Commit {
     pub next: (u64, u64),
     /// The requests whose changes it has.
     pub requests: Vec<Bytes>,
-    /// The policy that is in force from now on, and the name of its proposal.
-    pub policy: Option<(TtlPolicy, Bytes)>,
+    /// The policy that is in force from now on, and all else that was proposed with it.
+    pub policy: Option<(TtlPolicy, Proposal)>,
+}
+
+/// Settings by name, with their values as they are written.
+pub type SharedSettings = Vec<(String, Vec<String>)>;
+
+/// All that a replica proposes to the others beside a TTL policy.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Proposal {
+    /// Differs for each, so that whoever made it sees that it was taken up.
+    pub name: Bytes,
+    /// The other settings that count for all replicas, in the order of the table of settings.
+    pub settings: SharedSettings,
 }

@@ -36,7 +36,7 @@ mod writer;
 
 pub use self::sled::schema::SCHEMA_VERSION;
 pub use self::sled::{ImportState, Lost, Options};
-pub use commit::{Commit, StageError};
+pub use commit::{Commit, Proposal, SharedSettings, StageError};
 pub use engine::Store;
 pub use error::{CloseError, CommitError, OpenError, ReadError};
 pub use family::{DecodeError, EncodedFamily, FamilyHeader};

@@ -329,7 +329,7 @@ fn a_leader_without_etcd_stops_in_order() {
     let mut replicas = ["a", "b"].map(|id| Replica::start(&etcd, id, &[]));
     replicas[0].put("/metrics/job/j", "m 1\n").expect(200);
     etcd.kill(0);
-    // What a leader writes each second is under way.
+    // The batch that a leader writes each second is under way.
     eventually("a heartbeat without an answer", || {
         (replicas[0].metric("tidegate_cluster_staleness_seconds") > 1.5).then_some(())
     });

@@ -242,20 +242,19 @@ fn replicas_are_upgraded_one_by_one_and_the_schema_with_the_last() {
     let format = || etcd.ctl(&["get", "--print-value-only", "/tidegate/main/format"]);
     let all: Vec<_> = replicas.iter().map(|replica| replica.client().clone()).collect();
     let pushers = Pushers::start_at(4, &all);
-    for at in 0..3 {
-        assert_eq!(format().trim(), "1 schema=4", "after {at}");
-        replicas[at].stop();
-        replicas[at].set_schemas("4-5");
-        replicas[at].run();
+    for (replica, nth) in replicas.iter_mut().zip(1..) {
+        assert_eq!(format().trim(), "1 schema=4", "before replica {nth}");
+        let mut upgrade = |schemas| {
+            replica.stop();
+            replica.set_schemas(schemas);
+            replica.run();
+        };
+        upgrade("4-5");
         pushers.more(50);
-        if at == 1 {
+        if nth == 2 {
             // Until all have it, one can go back.
-            replicas[at].stop();
-            replicas[at].set_schemas("4-4");
-            replicas[at].run();
-            replicas[at].stop();
-            replicas[at].set_schemas("4-5");
-            replicas[at].run();
+            upgrade("4-4");
+            upgrade("4-5");
         }
     }
     eventually("the schema", || (format().trim() == "1 schema=5").then_some(()));
@@ -270,4 +269,46 @@ fn replicas_are_upgraded_one_by_one_and_the_schema_with_the_last() {
         old.process().logs("a refusal", |line| line.contains("schema=5").then(|| line.to_owned()));
     assert!(refusal.contains("nothing was changed"), "{refusal}");
     assert_eq!(format().trim(), "1 schema=5");
+}
+
+#[test]
+fn a_cluster_has_one_of_each_shared_setting_whoever_leads() {
+    let etcd = Etcd::start_with(1, &[]);
+    let mut first = Replica::start(&etcd, "a", &["--limits.series-per-push=3"]);
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("b.toml");
+    std::fs::write(&file, "[limits]\nseries-per-push = 2\n").unwrap();
+    let flag = format!("--config.file={}", file.display());
+    let mut other = Replica::start(&etcd, "b", &[&flag]);
+    let body = |series: usize| -> String {
+        let lines: Vec<_> = (0..series).map(|n| format!("m{{n=\"{n}\"}} 1\n")).collect();
+        lines.concat()
+    };
+    let takes = |replica: &Replica, most: usize| {
+        replica.put("/metrics/job/j", body(most)).expect(200);
+        replica.put("/metrics/job/j", body(most + 1)).expect(413).says("limits.series-per-push");
+    };
+    takes(&other, 3);
+    let warnings = |replica: &Replica| {
+        replica.get("/api/v2/cluster").expect(200).data()["warnings"].to_string()
+    };
+    assert!(warnings(&other).contains("limits.series-per-push"), "{}", warnings(&other));
+    assert_eq!(other.metric("tidegate_cluster_policy_differs"), 1.0);
+    assert_eq!(first.metric("tidegate_cluster_policy_differs"), 0.0);
+    first.stop();
+    eventually("the other to lead", || other.leads().then_some(()));
+    takes(&other, 3);
+    // On purpose; from the next start on, of each.
+    std::fs::write(&file, "[limits]\nseries-per-push = 4\n").unwrap();
+    let reloaded = other.post("/-/reload", "").expect(200).text();
+    assert!(reloaded.contains("limits.series-per-push"), "{reloaded}");
+    first.run();
+    takes(&other, 3);
+    other.stop();
+    eventually("the first to lead", || first.leads().then_some(()));
+    takes(&first, 4);
+    other.run();
+    takes(&other, 4);
+    assert_eq!(other.metric("tidegate_cluster_policy_differs"), 0.0);
+    assert!(warnings(&first).contains("limits.series-per-push"), "{}", warnings(&first));
 }

@@ -69,10 +69,10 @@ impl Following {
         match shared.look_after(&mut self.feed) {
             Noticed::Nothing => Ok(()),
             Noticed::Deposed => Err(CommitError::NotLeading),
-            Noticed::Proposal(policy, name) => {
+            Noticed::Proposal(policy, proposal) => {
                 let reply = oneshot::channel().0;
                 // Full: whoever wants it asks again.
-                drop(queue.push(Command::SetPolicy(Arc::new(policy), 0, name, reply)));
+                drop(queue.push(Command::SetPolicy(Arc::new(policy), 0, proposal, reply)));
                 Ok(())
             }
         }
@@ -114,9 +114,9 @@ impl SharedClock {
 
 impl Lane {
     /// Follows until this replica leads: `true`; or until the queue is closed.
-    pub(super) fn follow(&mut self) -> Result<bool, LaneError> {
-        let Some(shared) = self.committer.store.shared().cloned() else { return Ok(true) };
-        let Some(mut following) = self.following.take() else { return Ok(true) };
+    pub(super) fn follow(&mut self) -> bool {
+        let Some(shared) = self.committer.store.shared().cloned() else { return true };
+        let Some(mut following) = self.following.take() else { return true };
         self.queue.follow();
         let mut campaigned: Option<Instant> = None;
         let mut is_damaged = false;
@@ -167,7 +167,7 @@ impl Lane {
             self.begin_to_lead(&mut following);
         }
         self.following = Some(following);
-        Ok(leads)
+        leads
     }
 
     /// Goes on from where the last leader has stopped.

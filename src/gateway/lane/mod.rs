@@ -30,7 +30,7 @@ use crate::gateway::options::Sync;
 use crate::gateway::replica::Replica;
 use crate::gateway::view::{Change, View};
 use crate::model::{GroupingKey, Meter, Policy, RemovalReason, RequestId, TtlPolicy};
-use crate::store::{Commit, CommitError, OpenError, Store, Writer};
+use crate::store::{Commit, CommitError, OpenError, Proposal, Store, Writer};
 use crate::telemetry::metrics::SelfMetrics;
 use crate::time::{Clock, Moment, UnixMillis, UnixNanos};
 use queue::{Next, Slow};
@@ -95,8 +95,8 @@ struct Staged {
     has_large: bool,
     /// The requests whose changes are among them.
     requests: Vec<Bytes>,
-    /// The policy that is in force with them, and the name of its proposal.
-    policy: Option<(Arc<TtlPolicy>, Bytes)>,
+    /// The policy that is in force with them, and all else that was proposed with it.
+    policy: Option<(Arc<TtlPolicy>, Proposal)>,
 }
 
 /// A batch in the store, not yet synced.
@@ -200,7 +200,7 @@ impl Lane {
     /// share the store, follows while another leads.
     fn run(mut self) -> Result<(), LaneError> {
         loop {
-            if !self.follow()? {
+            if !self.follow() {
                 return Ok(());
             }
             match self.work() {
@@ -229,8 +229,9 @@ impl Lane {
             let mut commands = Vec::new();
             let mut staged = Staged::default();
             // The first leader's is that of all.
-            if store.shared().is_some_and(|shared| shared.policy().is_none()) {
-                staged.policy = Some((Arc::clone(&judge.policy.ttl), Bytes::new()));
+            if let Some(shared) = store.shared().filter(|shared| shared.policy().is_none()) {
+                let own = Proposal { name: Bytes::new(), settings: shared.own_settings() };
+                staged.policy = Some((Arc::clone(&judge.policy.ttl), own));
             }
             let result = loop {
                 let count = staged.count(writer);
@@ -359,13 +360,13 @@ impl Staged {
                     let changed = judge.change(writer, stage, keys, operation, at);
                     Answer::Changed(reply, changed)
                 }
-                Command::SetPolicy(policy, from, name, reply) => {
+                Command::SetPolicy(policy, from, proposal, reply) => {
                     let next = judge.set_policy(writer, stage, &policy, from, at);
                     if Arc::ptr_eq(&judge.policy.ttl, &policy) && from == 0 {
-                        self.policy = Some((Arc::clone(&policy), name.clone()));
+                        self.policy = Some((Arc::clone(&policy), proposal.clone()));
                     }
                     if let Some(next) = next {
-                        later.push(at, Command::SetPolicy(policy, next, name, reply));
+                        later.push(at, Command::SetPolicy(policy, next, proposal, reply));
                         continue;
                     }
                     Answer::Done(reply)
@@ -399,7 +400,7 @@ impl Staged {
                 offset_ms,
                 next: judge.index.next(),
                 requests: mem::take(&mut self.requests),
-                policy: policy.map(|(policy, name)| ((**policy).clone(), name.clone())),
+                policy: policy.map(|(policy, proposal)| ((**policy).clone(), proposal.clone())),
             })?;
         }
         let Self { stage, happened, answers, began, policy, .. } = mem::take(self);

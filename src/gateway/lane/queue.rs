@@ -321,7 +321,6 @@ impl Queue {
 
 #[cfg(test)]
 mod tests {
-    use bytes::Bytes;
     use tokio::sync::oneshot;
 
     use super::*;
@@ -329,6 +328,7 @@ mod tests {
     use crate::gateway::prepare::{Rules, SeriesHasher, prepare};
     use crate::gateway::{Limits, PushMode};
     use crate::model::{Label, NameRules, Ttl, TtlPolicy, Unmetered};
+    use crate::store::Proposal;
     use crate::time::{ManualClock, UnixMillis, UnixNanos};
 
     fn key(job: &str) -> GroupingKey {
@@ -410,7 +410,8 @@ mod tests {
             let queue = queue(Vec::new());
             let policy = Arc::new(TtlPolicy::new(Ttl::Never));
             let mut later = Slow::default();
-            let command = Command::SetPolicy(policy, from, Bytes::new(), oneshot::channel().0);
+            let command =
+                Command::SetPolicy(policy, from, Proposal::default(), oneshot::channel().0);
             later.push(Moment { now: UnixMillis(0), wall: UnixNanos(0) }, command);
             queue.put_back(later);
             queue.push(push("a", 1)).unwrap();

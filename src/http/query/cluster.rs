@@ -65,13 +65,21 @@ impl Cluster {
         if !others.is_empty() {
             let others = others.join(", ");
             warnings.push(format!(
-                "{others}: other limits, history or names than this replica; those of the leader count"
+                "{others}: other limits, history or names in its settings than this replica"
             ));
         }
         if gateway.has_another_policy() {
             let what = "another TTL policy is in force than the settings of this replica have: a reload \
                         has these count for all";
             warnings.push(what.to_owned());
+        }
+        let differing = gateway.differing_settings();
+        if !differing.is_empty() {
+            warnings.push(format!(
+                "others are in force than the settings of this replica have: {}; a reload has these \
+                 count for all, for each replica from its next start on",
+                differing.join(", ")
+            ));
         }
         if skew_ms > SKEW_MAX_MS {
             warnings.push(format!("the clocks of the hosts differ by {skew_ms} ms"));

@@ -20,6 +20,7 @@ use super::{EtcdStore, Seat, client, txn};
 use crate::model::TtlPolicy;
 use crate::store::batch::Batch;
 use crate::store::chunk::{ChunkKey, HEAD};
+use crate::store::commit::Proposal;
 use crate::store::error::CommitError;
 
 /// A batch on its way.
@@ -27,8 +28,8 @@ use crate::store::error::CommitError;
 pub(super) struct Pending {
     pub(super) record: BatchRecord,
     pub(super) txn: TxnRequest,
-    /// The policy that it puts into force, and the name of its proposal.
-    pub(super) policy: Option<(TtlPolicy, Bytes)>,
+    /// The policy that it puts into force, and all else that was proposed with it.
+    pub(super) policy: Option<(TtlPolicy, Proposal)>,
     /// The schema that the cluster has with it, where that is another.
     pub(super) schema: Option<u32>,
 }

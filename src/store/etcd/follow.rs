@@ -17,6 +17,7 @@ use super::{EtcdStore, Feed, Seat};
 use crate::model::{GroupingKey, TtlPolicy};
 use crate::store::catalog::Catalog;
 use crate::store::chunk::{ChunkKey, FAMILIES_END, HEAD};
+use crate::store::commit::Proposal;
 use crate::store::error::{OpenError, ReadError};
 use crate::store::family::EncodedFamily;
 use crate::store::group::{StoredGroup, StoredPart, families_of, head_of, key_of};
@@ -65,7 +66,7 @@ pub enum Noticed {
     /// It does not lead any more, or somebody else has changed groups.
     Deposed,
     /// Somebody wants another policy.
-    Proposal(TtlPolicy, Bytes),
+    Proposal(TtlPolicy, Proposal),
 }
 
 /// The parts of a revision that concern groups.
@@ -203,11 +204,11 @@ impl EtcdStore {
                 let leads = seat.leads;
                 let still = seat.leader.as_ref().is_some_and(|(created, _)| *created == leads);
                 deposed |= !still;
-                let in_force = seat.policy.as_ref().map(|(_, name)| name.clone());
-                if let Some((policy, name)) = seat.proposal.take()
-                    && in_force.as_ref() != Some(&name)
+                let in_force = seat.policy.as_ref().map(|(_, proposal)| proposal.name.clone());
+                if let Some((policy, proposal)) = seat.proposal.take()
+                    && in_force.as_ref() != Some(&proposal.name)
                 {
-                    noticed = Noticed::Proposal(policy, name);
+                    noticed = Noticed::Proposal(policy, proposal);
                 }
                 if deposed {
                     seat.leads = 0;

@@ -46,10 +46,8 @@ impl Company {
         if seat.is_alone(&options.id) {
             return Ok(Self::Nobody);
         }
-        let patience = match options.has_to_know {
-            true => options.lease_ttl * 2 + LEASE_SLACK,
-            false => WRITES_WITHIN,
-        };
+        let patience =
+            if options.has_to_know { options.lease_ttl * 2 + LEASE_SLACK } else { WRITES_WITHIN };
         let (began, mut said) = (Instant::now(), false);
         while began.elapsed() < patience {
             if let Some(now) = written(client, keys, seat.batch_revision).await? {

@@ -38,10 +38,11 @@ use tokio::runtime::Handle;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
+use xxhash_rust::xxh3::xxh3_64;
 
 use super::batch::Batch;
 use super::chunk::{Chunk, ChunkKey};
-use super::commit::Commit;
+use super::commit::{Commit, Proposal, SharedSettings};
 use super::error::{CommitError, OpenError, ReadError};
 use super::group::{Assembled, StoredGroup, assemble};
 use crate::model::TtlPolicy;
@@ -82,8 +83,8 @@ pub struct Options {
     pub key: Option<PathBuf>,
     /// Name and password.
     pub user: Option<(String, String)>,
-    /// A hash of the settings that count for all groups.
-    pub settings: String,
+    /// The settings that count for all replicas, beside the TTL policy.
+    pub settings: SharedSettings,
     /// The first and the last schema version that this build reads and writes.
     pub schemas: (u32, u32),
     /// Whether a start has to know for sure that no other replica runs.
@@ -99,6 +100,8 @@ pub struct EtcdStore {
     name: String,
     /// Differs at each start.
     instance: String,
+    /// Those of this replica that count for all, if it is the first of the cluster.
+    settings: SharedSettings,
     me: Arc<dyn Fn() -> Member + Send + Sync>,
     /// Held to read some chunks, or to change those of a batch.
     mirror: RwLock<Mirror>,
@@ -139,13 +142,13 @@ struct Seat {
     members: BTreeMap<String, Member>,
     /// Wall time when members are read; `None` where what is read is not of now.
     wall_ms: Option<i64>,
-    policy: Option<(TtlPolicy, Bytes)>,
+    policy: Option<(TtlPolicy, Proposal)>,
     /// Revisions at which this replica has committed, which the feed has not told of yet.
     own: Vec<i64>,
     /// Trees that are not used any more, and may have chunks.
     left_over: Vec<u64>,
     /// The policy that a replica wants to be in force, and its name.
-    proposal: Option<(TtlPolicy, Bytes)>,
+    proposal: Option<(TtlPolicy, Proposal)>,
 }
 
 /// Counted since the start.
@@ -240,6 +243,7 @@ impl EtcdStore {
         let applied = Arc::new(AtomicI64::new(whole.revision));
         let me: Arc<dyn Fn() -> Member + Send + Sync> = {
             let (options, instance) = (options.clone(), instance.clone());
+            let settings = hash_of(&options.settings);
             let applied = Arc::clone(&applied);
             Arc::new(move || Member {
                 id: options.id.clone(),
@@ -247,7 +251,7 @@ impl EtcdStore {
                 url: options.advertise_url.clone(),
                 version: env!("CARGO_PKG_VERSION").to_owned(),
                 reads: options.schemas,
-                settings: options.settings.clone(),
+                settings: settings.clone(),
                 wall_ms: wall().as_millis(),
                 applied: applied.load(Ordering::Relaxed),
                 skew_ms: None,
@@ -298,6 +302,7 @@ impl EtcdStore {
             packer,
             name: options.name.clone(),
             instance,
+            settings: options.settings.clone(),
             me,
             mirror: RwLock::new(Mirror::new(tree, whole.revision, chunks)),
             seat: Mutex::new(seat),
@@ -450,7 +455,7 @@ impl EtcdStore {
         record.told = record.told.max(self.told.load(Ordering::Relaxed));
         let mut operations = self.operations(record.tree, batch);
         if let Some((policy, proposal)) = &commit.policy {
-            let value = record::encode_policy(policy, proposal.clone());
+            let value = record::encode_policy(policy, proposal);
             operations.push(txn::put(self.keys.of(&Key::Policy), value, 0));
         }
         let schema = seat.next_schema();
@@ -633,6 +638,12 @@ async fn loaded(client: &Client, keys: &Keys, options: &Options) -> Result<Whole
         }
         tokio::time::sleep(RETRY).await;
     }
+}
+
+/// A hash that two replicas have alike where they have the same settings.
+fn hash_of(settings: &SharedSettings) -> String {
+    let texts = settings.iter().map(|(name, values)| format!("{name}={}\n", values.join(",")));
+    format!("{:016x}", xxh3_64(texts.collect::<String>().as_bytes()))
 }
 
 /// An error with its causes.

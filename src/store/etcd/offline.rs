@@ -41,7 +41,7 @@ impl Offline {
             cert: None,
             key: None,
             user: None,
-            settings: String::new(),
+            settings: Vec::new(),
             schemas: (1, 1),
             has_to_know: false,
         };
@@ -73,6 +73,7 @@ impl Offline {
             packer: Packer::new().unwrap(),
             name: "test".into(),
             instance: "i".into(),
+            settings: Vec::new(),
             me: Arc::new(move || member.clone()),
             mirror: RwLock::new(Mirror::new(tree, revision, chunks)),
             standing: watch::Sender::new(seat.standing()),

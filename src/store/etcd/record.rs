@@ -5,6 +5,7 @@ use prost::Message as _;
 use serde::{Deserialize, Serialize};
 
 use crate::model::{AutoTtl, RuleTtl, Selector, Ttl, TtlPolicy, TtlRule};
+use crate::store::commit::Proposal;
 
 /// The latest batch: who wrote it, and all that a leader has to know beside the groups. Each batch puts
 /// it anew, also one that changes no group.
@@ -63,9 +64,10 @@ pub(super) fn schema_of(format: &[u8], (first, last): (u32, u32)) -> Result<u32,
     let text = String::from_utf8_lossy(format);
     let schema = text.strip_prefix("1 schema=").and_then(|schema| schema.parse().ok());
     schema.filter(|schema| (first..=last).contains(schema)).ok_or_else(|| {
-        let known = match first == last {
-            true => format!("{:?}", format_of(last)),
-            false => format!("{:?} to {:?}", format_of(first), format_of(last)),
+        let known = if first == last {
+            format!("{:?}", format_of(last))
+        } else {
+            format!("{:?} to {:?}", format_of(first), format_of(last))
         };
         format!("it has the format {text:?}, and this build of tidegate knows {known}; nothing was changed")
     })
@@ -131,7 +133,18 @@ pub(super) struct PolicyRecord {
     max_ms: Option<u64>,
     /// Differs for each proposal, so that whoever made it sees that it was taken up.
     #[prost(bytes = "bytes", tag = "5")]
-    pub(super) proposal: Bytes,
+    proposal: Bytes,
+    /// The other settings that count for all replicas.
+    #[prost(message, repeated, tag = "6")]
+    settings: Vec<SettingRecord>,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct SettingRecord {
+    #[prost(string, tag = "1")]
+    name: String,
+    #[prost(string, repeated, tag = "2")]
+    values: Vec<String>,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -165,7 +178,7 @@ fn ttl_of(ms: Option<u64>) -> Ttl {
 }
 
 /// A policy as it lies in etcd.
-pub(super) fn encode_policy(policy: &TtlPolicy, proposal: Bytes) -> Bytes {
+pub(super) fn encode_policy(policy: &TtlPolicy, proposal: &Proposal) -> Bytes {
     let rule = |rule: &TtlRule| {
         let selector = rule.selector.to_string();
         match rule.ttl {
@@ -181,18 +194,23 @@ pub(super) fn encode_policy(policy: &TtlPolicy, proposal: Bytes) -> Bytes {
             },
         }
     };
+    let setting = |(name, values): &(String, Vec<String>)| SettingRecord {
+        name: name.clone(),
+        values: values.clone(),
+    };
     let record = PolicyRecord {
         rules: policy.rules.iter().map(rule).collect(),
         default_ms: ttl_ms(policy.default),
         min_ms: millis(policy.min),
         max_ms: ttl_ms(policy.max),
-        proposal,
+        proposal: proposal.name.clone(),
+        settings: proposal.settings.iter().map(setting).collect(),
     };
     record.encode_to_vec().into()
 }
 
 /// The policy in a value of etcd, and the proposal that it came from.
-pub(super) fn decode_policy(value: Bytes) -> Result<(TtlPolicy, Bytes), String> {
+pub(super) fn decode_policy(value: Bytes) -> Result<(TtlPolicy, Proposal), String> {
     let record = PolicyRecord::decode(value).map_err(|error| error.to_string())?;
     let rule = |rule: &RuleRecord| {
         let selector = Selector::parse(&rule.selector);
@@ -213,7 +231,8 @@ pub(super) fn decode_policy(value: Bytes) -> Result<(TtlPolicy, Bytes), String> 
         min: std::time::Duration::from_millis(record.min_ms),
         max: ttl_of(record.max_ms),
     };
-    Ok((policy, record.proposal))
+    let settings = record.settings.into_iter().map(|setting| (setting.name, setting.values));
+    Ok((policy, Proposal { name: record.proposal, settings: settings.collect() }))
 }
 
 #[cfg(test)]
@@ -238,9 +257,10 @@ mod tests {
             min: Duration::from_secs(1),
             max: Ttl::Never,
         };
-        let (read, proposal) =
-            decode_policy(encode_policy(&policy, Bytes::from_static(b"id"))).unwrap();
-        assert_eq!((read, proposal), (policy, Bytes::from_static(b"id")));
+        let settings = vec![("limits.groups".to_owned(), vec!["5".to_owned()])];
+        let proposal = Proposal { name: Bytes::from_static(b"id"), settings };
+        let read = decode_policy(encode_policy(&policy, &proposal)).unwrap();
+        assert_eq!(read, (policy, proposal));
     }
 
     #[test]

@@ -13,6 +13,8 @@ use super::keys::Key;
 use super::messages::{RangeRequest, TxnRequest};
 use super::record::{self, BatchRecord, Member};
 use super::{EtcdStore, Seat, txn};
+use crate::model::TtlPolicy;
+use crate::store::commit::{Proposal, SharedSettings};
 use crate::time::UnixMillis;
 
 /// The replica that leads.
@@ -250,20 +252,21 @@ impl EtcdStore {
     }
 
     /// Proposes a policy to whoever leads. It is in force once the policy in force has this name.
-    pub async fn propose(
-        &self,
-        policy: &crate::model::TtlPolicy,
-        name: Bytes,
-    ) -> Result<(), Status> {
-        let value = record::encode_policy(policy, name);
+    pub async fn propose(&self, policy: &TtlPolicy, proposal: &Proposal) -> Result<(), Status> {
+        let value = record::encode_policy(policy, proposal);
         let success = vec![txn::put(self.keys.of(&Key::Proposal), value, 0)];
         let put = TxnRequest { success, ..TxnRequest::default() };
         self.client.repeatable_txn(&put).await.map(drop)
     }
 
-    /// The policy in force, and the name of the proposal that it came from.
-    pub fn policy(&self) -> Option<(crate::model::TtlPolicy, Bytes)> {
+    /// The policy in force, and all else that was proposed with it.
+    pub fn policy(&self) -> Option<(TtlPolicy, Proposal)> {
         self.seat().policy.clone()
+    }
+
+    /// The settings of this replica that count for all, as the first of a cluster proposes them.
+    pub fn own_settings(&self) -> SharedSettings {
+        self.settings.clone()
     }
 
     /// Looks how large the database of etcd is.

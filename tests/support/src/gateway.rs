@@ -9,6 +9,7 @@ use std::time::Duration;
 use tempfile::TempDir;
 use tidegate::app::{App, AppError};
 use tidegate::config::{Config, Problems};
+use tidegate::reload::Reading;
 use tidegate::time::{Clock as _, ManualClock, UnixNanos};
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::oneshot;
@@ -153,17 +154,17 @@ impl Stopped {
         let file = folder.path().join("tidegate.toml");
         std::fs::write(&file, &settings).unwrap();
         let store = folder.path().join("store");
-        let load = move |proposed: Option<&str>| -> Result<Config, Problems> {
-            let mut config = match proposed {
-                None => Config::from_file(&file)?,
-                Some(text) => Config::from_toml(text)?,
+        let load = move |reading: Reading<'_>| -> Result<Config, Problems> {
+            let mut config = match reading {
+                Reading::Proposed(text) => Config::from_toml(text)?,
+                Reading::Own | Reading::InCluster(_) => Config::from_file(&file)?,
             };
             config.http.listen = vec!["127.0.0.1:0".to_owned()];
             config.store.path.clone_from(&store);
             config.file = Some(file.clone());
             Ok(config)
         };
-        let config = load(None).expect("the settings are valid");
+        let config = load(Reading::Own).expect("the settings are valid");
         // A new clock, as a new process has: the store has all that it must know of the last one.
         let clock = ManualClock::at(wall);
         let runtime = Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();

@@ -1,5 +1,5 @@
 //! Hosts of their own for programs, and a network between them that can be cut: network namespaces, each
-//! with a cable to one bridge. What is cut is dropped, and nobody is told.
+//! with a cable to one bridge. Packets to and from one that is cut off are dropped, and nobody is told.
 
 use std::net::Ipv4Addr;
 use std::path::PathBuf;

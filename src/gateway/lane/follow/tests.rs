@@ -20,7 +20,7 @@ use crate::gateway::{Exposition, PushMode, ScrapeOptions};
 use crate::model::{Label, NameRules, Policy, RuleTtl, Selector, Ttl, TtlRule, Unmetered};
 use crate::store::etcd::EtcdStore;
 use crate::store::etcd::offline::{Offline, Told};
-use crate::store::{Commit, Writer};
+use crate::store::{Commit, Proposal, Writer};
 
 const GROUPS: usize = 5;
 
@@ -231,7 +231,7 @@ impl Bench {
         let at = self.at();
         let Replica { store, judge, view, writer } = &mut self.leader;
         judge.finish(&mut self.stage);
-        let policy = self.policy.take().map(|policy| ((*policy).clone(), bytes::Bytes::new()));
+        let policy = self.policy.take().map(|policy| ((*policy).clone(), Proposal::default()));
         let commit = Commit { at, next: judge.index.next(), policy, ..Commit::default() };
         writer.commit(&commit).unwrap();
         self.untold.push(self.etcd.commit(store));
