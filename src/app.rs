@@ -228,9 +228,7 @@ fn background(
     if let Some(options) = config.notify.clone() {
         tasks.spawn("webhook", |stop| webhook::run(gateway.clone(), options, stop));
     }
-    // etcd without a quorum is no disk that is stuck: the gateway waits for it.
-    let waits = config.cluster.is_some();
-    let commit_timeout = if waits { Duration::MAX } else { config.commit_timeout };
+    let commit_timeout = config.commit_timeout;
     tasks.spawn("watchdog", |stop| watchdog::run(gateway.clone(), commit_timeout, stop));
     tasks
 }
@@ -269,8 +267,12 @@ async fn start(
             let etcd::Options { name, id, .. } = &cluster.etcd;
             tracing::info!(name, id, "joining the cluster");
             let wall = Arc::clone(clock);
-            let connected =
-                EtcdStore::connect(&cluster.etcd, instance()?, Arc::new(move || wall.wall()));
+            let connected = EtcdStore::connect(
+                &cluster.etcd,
+                &options.ttl,
+                instance()?,
+                Arc::new(move || wall.wall()),
+            );
             // etcd may be waited for.
             let connected = tokio::select! {
                 connected = connected => connected.map_err(StartError::from)?,

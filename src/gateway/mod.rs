@@ -548,7 +548,8 @@ impl Gateway {
 
     /// Watches over the lane.
     pub fn watch(&self) -> Watch {
-        Watch { pulses: self.shared.pulses.clone(), watched: Default::default() }
+        let store = Arc::clone(&self.shared.store);
+        Watch { store, pulses: self.shared.pulses.clone(), watched: Default::default() }
     }
 
     /// The settings were read again, or could not be.
@@ -724,6 +725,7 @@ impl Gateway {
 /// Notices when the lane is stuck, by looking at equal intervals.
 #[derive(Debug)]
 pub struct Watch {
+    store: Arc<Store>,
     pulses: [Arc<Pulse>; 2],
     watched: [Watched; 2],
 }
@@ -740,8 +742,12 @@ pub struct Stuck {
 impl Watch {
     /// Takes a look. Returns what has been under way for longest.
     pub fn look(&mut self) -> Stuck {
+        // Without a quorum of etcd one commit takes as long as it takes, with one attempt after another.
+        let attempts = self.store.shared().map_or(0, |shared| shared.attempts());
         let pairs = self.watched.iter_mut().zip(&self.pulses);
-        let looks = pairs.map(|(watched, pulse)| (watched.look(pulse.count()), pulse));
+        let looks = pairs.map(|(watched, pulse)| {
+            (watched.look(pulse.count().wrapping_add(2 * attempts)), pulse)
+        });
         match looks.max_by_key(|(looks, _)| *looks) {
             Some((looks, pulse)) if looks > 0 => Stuck { looks, doing: pulse.doing() },
             _ => Stuck::default(),

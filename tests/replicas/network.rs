@@ -117,7 +117,7 @@ fn a_follower_that_is_cut_off_says_so_and_stops_serving_in_time() {
 
 #[test]
 fn etcd_without_a_quorum_holds_pushes_and_scrapes_go_on() {
-    let mut network = Network::start(&[]);
+    let mut network = Network::start(&["--storage.commit-timeout=3s"]);
     network.replicas[0].put("/metrics/job/j", "m 1\n").expect(200);
     let leader = network.etcd.leader();
     let others: Vec<_> = (0..3).filter(|at| *at != leader).collect();
@@ -129,7 +129,8 @@ fn etcd_without_a_quorum_holds_pushes_and_scrapes_go_on() {
     }
     let all: Vec<_> = network.replicas.iter().collect();
     let pushers = Pushers::start(4, &all);
-    wait(Duration::from_secs(3));
+    // For longer than a commit may take that is stuck.
+    wait(Duration::from_secs(6));
     for at in others {
         network.etcd.restart(at);
     }

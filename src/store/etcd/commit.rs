@@ -118,6 +118,7 @@ impl EtcdStore {
         let mut gives_up = None;
         let mut attempts = 0_u64;
         loop {
+            self.counts.attempts.fetch_add(1, Ordering::Relaxed);
             let status = match self.client.txn_once(&pending.txn).await {
                 Ok(answer) => return Ok(verdict(&pending.record, &answer)),
                 Err(status) => status,

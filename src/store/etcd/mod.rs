@@ -162,6 +162,8 @@ pub struct Counts {
     pub set_aside: AtomicU64,
     /// Not counted, but measured: bytes of the database of etcd.
     pub etcd_bytes: AtomicU64,
+    /// Attempts of the committer to have etcd do something.
+    attempts: AtomicU64,
 }
 
 /// A store that is connected, and what has to run beside it.
@@ -227,10 +229,11 @@ impl fmt::Debug for EtcdStore {
 }
 
 impl EtcdStore {
-    /// Connects, waits for etcd where it does not answer, and loads all groups. `instance` differs at
-    /// each start; `wall` is the wall clock.
+    /// Connects, waits for etcd where it does not answer, and loads all groups. `ttl` is the policy of a
+    /// cluster that begins; `instance` differs at each start; `wall` is the wall clock.
     pub async fn connect(
         options: &Options,
+        ttl: &TtlPolicy,
         instance: String,
         wall: Arc<dyn Fn() -> UnixNanos + Send + Sync>,
     ) -> Result<Connected, OpenError> {
@@ -239,7 +242,7 @@ impl EtcdStore {
         let client = Arc::new(client);
         let keys = Keys::new(&options.name);
         let packer = Packer::new().map_err(|error| refused(error.to_string()))?;
-        let whole = loaded(&client, &keys, options).await.map_err(&refused)?;
+        let whole = loaded(&client, &keys, options, ttl).await.map_err(&refused)?;
         let applied = Arc::new(AtomicI64::new(whole.revision));
         let me: Arc<dyn Fn() -> Member + Send + Sync> = {
             let (options, instance) = (options.clone(), instance.clone());
@@ -348,6 +351,11 @@ impl EtcdStore {
     /// Notes up to which removal the webhook was told. The next batch has it.
     pub fn note_told(&self, sequence: u64) {
         self.told.fetch_max(sequence, Ordering::Relaxed);
+    }
+
+    /// How often the committer has tried to have etcd do something: one that is stuck tries no more.
+    pub fn attempts(&self) -> u64 {
+        self.counts.attempts.load(Ordering::Relaxed)
     }
 
     /// The counts since the start.
@@ -552,6 +560,7 @@ impl EtcdStore {
                 revision: 0,
                 keys_only: true,
             };
+            self.counts.attempts.fetch_add(1, Ordering::Relaxed);
             let page = self.client.range(&request).await?;
             let Some(last) = page.kvs.last() else { return Ok(()) };
             let mut end = last.key.to_vec();
@@ -600,16 +609,27 @@ impl EtcdStore {
 
 /// Loads all keys, and begins the cluster where there is none. Waits for etcd as long as it does not
 /// answer.
-async fn loaded(client: &Client, keys: &Keys, options: &Options) -> Result<Whole, String> {
+async fn loaded(
+    client: &Client,
+    keys: &Keys,
+    options: &Options,
+    ttl: &TtlPolicy,
+) -> Result<Whole, String> {
     const PATIENCE: Duration = Duration::from_secs(5);
     const RETRY: Duration = Duration::from_millis(200);
     let format = record::format_of(options.schemas.1);
     let (began, mut said) = (Instant::now(), false);
     loop {
         let key = keys.of(&Key::Format);
+        let own = Proposal { name: Bytes::new(), settings: options.settings.clone() };
+        let policy = record::encode_policy(ttl, &own);
         let begin = TxnRequest {
             compare: vec![txn::created_at(key.clone(), 0)],
-            success: vec![txn::put(key, format.clone().into(), 0)],
+            // With the policy: those that start beside it are to go by it.
+            success: vec![
+                txn::put(key, format.clone().into(), 0),
+                txn::put(keys.of(&Key::Policy), policy, 0),
+            ],
             failure: Vec::new(),
         };
         let result = async {
