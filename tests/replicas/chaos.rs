@@ -1,4 +1,4 @@
-//! Kills, stops and restarts at random, under load. Each group has one pusher, whose numbers rise: it is a
+//! Kills, stops, cuts and restarts at random, under load, of replicas whose clocks differ. Each group has one pusher, whose numbers rise: it is a
 //! register, and every read is checked against what was acknowledged before it began and sent before it
 //! ended.
 //!
@@ -10,6 +10,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use support::cluster::{Etcd, Replica, leader_of};
+use support::hosts::Hosts;
 use support::random::Random;
 use support::{Client, eventually};
 
@@ -104,10 +105,24 @@ fn number(name: &str, otherwise: usize) -> usize {
 
 #[test]
 fn reads_and_writes_are_linearizable_whoever_is_killed() {
-    let mut etcd = Etcd::start();
+    let hosts = Hosts::new(3).map(Arc::new);
+    let mut etcd = match &hosts {
+        Some(hosts) => Etcd::start_on(hosts.outside()),
+        None => Etcd::start(),
+    };
     let flags = ["--cluster.lease-ttl=2s"];
-    let mut replicas: Vec<_> =
-        ["a", "b", "c"].into_iter().map(|id| Replica::start(&etcd, id, &flags)).collect();
+    let mut replicas: Vec<_> = [(0, "a", "-1.5"), (1, "b", "+0"), (2, "c", "+1.5")]
+        .into_iter()
+        .map(|(at, id, clock)| {
+            let mut replica = match &hosts {
+                Some(hosts) => Replica::new_on(hosts, at, &etcd, id, &flags),
+                None => Replica::new_at_home(&etcd, id, &flags),
+            };
+            replica.set_clock(clock);
+            replica.run();
+            replica
+        })
+        .collect();
     let clients: Vec<Client> = replicas.iter().map(|replica| replica.client().clone()).collect();
     let all = Arc::new(Registers::default());
     let spawn = |work: fn(u64, &[Client], &Registers), at: u64| {
@@ -122,11 +137,17 @@ fn reads_and_writes_are_linearizable_whoever_is_killed() {
 
     let mut random = Random::new(number("TIDEGATE_SEED", 7) as u64);
     let kills = number("TIDEGATE_KILLS", KILLS);
-    let (mut leaders, mut followers, mut members, mut stops) = (0, 0, 0, 0);
+    let (mut leaders, mut followers, mut members, mut stops, mut cuts) = (0, 0, 0, 0, 0);
     for _ in 0..kills {
         more(&all, 50);
         let leader = leader_of(&replicas);
-        match random.below(5) {
+        let another_leads = |replicas: &[Replica]| {
+            eventually("another leader", || {
+                let mut others = (0..3).filter(|at| *at != leader);
+                others.find(|at| replicas[*at].leads())
+            })
+        };
+        match random.below(6) {
             0 | 1 => {
                 leaders += 1;
                 replicas[leader].kill();
@@ -147,14 +168,18 @@ fn reads_and_writes_are_linearizable_whoever_is_killed() {
                 more(&all, 20);
                 etcd.restart(member);
             }
+            4 if let Some(hosts) = &hosts => {
+                cuts += 1;
+                let at = u8::try_from(leader).unwrap();
+                hosts.set_connected(at, false);
+                another_leads(&replicas);
+                hosts.set_connected(at, true);
+            }
             _ => {
                 stops += 1;
                 // Longer than its lease.
                 replicas[leader].signal("STOP");
-                eventually("another leader", || {
-                    let mut others = (0..3).filter(|at| *at != leader);
-                    others.find(|at| replicas[*at].leads())
-                });
+                another_leads(&replicas);
                 replicas[leader].signal("CONT");
             }
         }
@@ -180,7 +205,7 @@ fn reads_and_writes_are_linearizable_whoever_is_killed() {
     let count = |of: &AtomicU64| of.load(Ordering::Relaxed);
     println!(
         "chaos: {kills} faults ({leaders} leaders and {followers} followers killed, {members} leaders \
-         of etcd killed, {stops} leaders stopped); {} pushes acknowledged, 0 lost, {} refused, {} \
+         of etcd killed, {stops} leaders stopped, {cuts} cut off); {} pushes acknowledged, 0 lost, {} refused, {} \
          without an answer; {} reads fresh and in order, {} not fresh; slowest push {:?}",
         count(&all.answers),
         count(&all.refused),

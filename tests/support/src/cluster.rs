@@ -271,11 +271,22 @@ impl Replica {
     /// Starts a replica on a host of its own, and waits until it is ready.
     #[track_caller]
     pub fn start_on(hosts: &Arc<Hosts>, at: u8, etcd: &Etcd, id: &str, more: &[&str]) -> Self {
+        let mut replica = Self::new_on(hosts, at, etcd, id, more);
+        replica.run();
+        replica
+    }
+
+    /// A replica on a host of its own, which does not run yet.
+    pub fn new_on(hosts: &Arc<Hosts>, at: u8, etcd: &Etcd, id: &str, more: &[&str]) -> Self {
         let address = (hosts.address(at), 9091);
         let mut replica = Self::new_at("http", address, &etcd.endpoints(), id, more);
         replica.host = Some((Arc::clone(hosts), at));
-        replica.run();
         replica
+    }
+
+    /// A replica on this host, which does not run yet.
+    pub fn new_at_home(etcd: &Etcd, id: &str, more: &[&str]) -> Self {
+        Self::new("http", &etcd.endpoints(), id, more)
     }
 
     /// Has it be of a build that knows these schema versions, from its next start on.
@@ -291,7 +302,7 @@ impl Replica {
     /// Starts a replica whose host has another clock, and waits until it is ready.
     #[track_caller]
     pub fn start_with_clock(ahead: &str, etcd: &Etcd, id: &str, more: &[&str]) -> Self {
-        let mut replica = Self::new("http", &etcd.endpoints(), id, more);
+        let mut replica = Self::new_at_home(etcd, id, more);
         replica.set_clock(ahead);
         replica.run();
         replica
