@@ -45,10 +45,11 @@ impl Gateway {
         latest.map_or_else(|| self.shared.clock.offset_ms(), |latest| latest.offset_ms)
     }
 
-    /// The same gateway, for a request that another replica may ask for.
+    /// The same gateway, for a request that another replica may ask for, and that is for one term of this
+    /// one alone.
     #[must_use]
-    pub fn for_request(&self, request: Option<RequestId>) -> Self {
-        Self { shared: Arc::clone(&self.shared), request }
+    pub fn for_request(&self, request: Option<RequestId>, term: Option<i64>) -> Self {
+        Self { shared: Arc::clone(&self.shared), request, term }
     }
 
     /// The removed groups that can be restored and were removed after this one, oldest first.

@@ -86,6 +86,8 @@ pub struct Gateway {
     shared: Arc<Shared>,
     /// The request for which it is used, where another replica may ask for it.
     request: Option<RequestId>,
+    /// The term of this replica that the request is for; `None`: any.
+    term: Option<i64>,
 }
 
 #[derive(Debug)]
@@ -265,7 +267,7 @@ impl Gateway {
             },
             following,
         })?;
-        Ok((Self { shared: Arc::new(shared), request: None }, lane, loaded))
+        Ok((Self { shared: Arc::new(shared), request: None, term: None }, lane, loaded))
     }
 
     /// Pushes families with names that differ to a group. Returns when the group will expire.
@@ -334,7 +336,7 @@ impl Gateway {
             meter: Some(meter),
         };
         let (reply, answer) = oneshot::channel();
-        shared.queue.push(Command::Push(Box::new(push), reply))?;
+        shared.queue.push_in(self.term, Command::Push(Box::new(push), reply))?;
         let deadline = answer.await.map_err(|_| Fault::Stopping)??;
         Ok(self.to_wall(deadline))
     }
@@ -342,14 +344,14 @@ impl Gateway {
     /// Deletes a group, if it is there.
     pub async fn delete(&self, key: GroupingKey) -> Result<(), Fault> {
         let (reply, answer) = oneshot::channel();
-        self.shared.queue.push(Command::Delete(key, self.request, reply))?;
+        self.shared.queue.push_in(self.term, Command::Delete(key, self.request, reply))?;
         answer.await.map_err(|_| Fault::Stopping)?
     }
 
     /// Deletes all groups, at once.
     pub async fn wipe(&self) -> Result<(), Fault> {
         let (reply, answer) = oneshot::channel();
-        self.shared.queue.push(Command::Wipe(reply))?;
+        self.shared.queue.push_in(self.term, Command::Wipe(reply))?;
         answer.await.map_err(|_| Fault::Stopping)?
     }
 
@@ -376,7 +378,9 @@ impl Gateway {
             };
             let (some, others) = keys.split_at(at_once.min(keys.len()));
             let (reply, answer) = oneshot::channel();
-            self.shared.queue.push(Command::Change(some.to_vec(), operation, reply))?;
+            self.shared
+                .queue
+                .push_in(self.term, Command::Change(some.to_vec(), operation, reply))?;
             changed.extend(answer.await.map_err(|_| Fault::Stopping)??);
             keys = others;
         }

@@ -63,6 +63,8 @@ pub(super) struct Request<'a> {
     pub(super) group: Option<PushPath>,
     /// The name by which replicas know it.
     pub(super) id: Option<RequestId>,
+    /// The time of this leader that it is for, where another replica has handed it on.
+    pub(super) term: Option<i64>,
     /// Whether another replica has sent it, or handed it on.
     pub(super) by_replica: bool,
 }
@@ -233,7 +235,7 @@ impl Place {
 
 impl Request<'_> {
     pub(super) fn gateway(&self) -> Result<Gateway, Rejection> {
-        Ok(self.site.readiness.gateway()?.for_request(self.id))
+        Ok(self.site.readiness.gateway()?.for_request(self.id, self.term))
     }
 
     /// Leaves a line in the log about what was changed, by whom and from where.

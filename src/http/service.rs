@@ -203,6 +203,7 @@ impl Service {
                     bounds,
                     group,
                     id: None,
+                    term: None,
                     by_replica: matches!(sender, Sender::Replica(_)),
                 };
                 (endpoint.handler)(request).await
@@ -252,18 +253,23 @@ impl Service {
         let mut bounds = Bounds { limits, held: self.site.budget.reservation() };
         let bytes = body::whole(body, &mut bounds).await?;
         let caller = sender.caller();
-        let (id, handed) = match sender {
+        let (id, term) = match sender {
             Sender::Replica(handed) => {
                 handed.check_body(&bytes)?;
-                (handed.id, true)
+                (handed.id, Some(handed.term))
             }
-            Sender::Client(_) => (new_id()?, false),
+            Sender::Client(_) => (new_id()?, None),
         };
+        let handed = term.is_some();
         let is_named = matches!(endpoint.place, Place::Group);
         let held = Held { head, body: bytes.clone(), caller, id, is_named };
         let deadline = tokio::time::Instant::now() + LEADER_WAIT;
         loop {
-            if !carry_out::leads(&gateway) {
+            let leads = match term {
+                None => carry_out::leads(&gateway),
+                Some(term) => carry_out::leads_in(&gateway, term),
+            };
+            if !leads {
                 if handed {
                     replicas.not_taken(id);
                     return Err(Rejection::NotLeading.into());
@@ -287,6 +293,7 @@ impl Service {
                 bounds: Bounds { limits, held: self.site.budget.reservation() },
                 group: group.clone(),
                 id: Some(id),
+                term,
                 by_replica: handed,
             };
             let answer = tokio::time::timeout_at(deadline, (endpoint.handler)(request)).await;

@@ -103,6 +103,23 @@ fn number(name: &str, otherwise: usize) -> usize {
     std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(otherwise)
 }
 
+/// Replicas on hosts of their own, where there can be such, whose clocks differ.
+fn three(hosts: Option<&Arc<Hosts>>, etcd: &Etcd) -> Vec<Replica> {
+    let flags = ["--cluster.lease-ttl=2s"];
+    [(0, "a", "-1.5"), (1, "b", "+0"), (2, "c", "+1.5")]
+        .into_iter()
+        .map(|(at, id, clock)| {
+            let mut replica = match hosts {
+                Some(hosts) => Replica::new_on(hosts, at, etcd, id, &flags),
+                None => Replica::new_at_home(etcd, id, &flags),
+            };
+            replica.set_clock(clock);
+            replica.run();
+            replica
+        })
+        .collect()
+}
+
 #[test]
 fn reads_and_writes_are_linearizable_whoever_is_killed() {
     let hosts = Hosts::new(3).map(Arc::new);
@@ -110,19 +127,7 @@ fn reads_and_writes_are_linearizable_whoever_is_killed() {
         Some(hosts) => Etcd::start_on(hosts.outside()),
         None => Etcd::start(),
     };
-    let flags = ["--cluster.lease-ttl=2s"];
-    let mut replicas: Vec<_> = [(0, "a", "-1.5"), (1, "b", "+0"), (2, "c", "+1.5")]
-        .into_iter()
-        .map(|(at, id, clock)| {
-            let mut replica = match &hosts {
-                Some(hosts) => Replica::new_on(hosts, at, &etcd, id, &flags),
-                None => Replica::new_at_home(&etcd, id, &flags),
-            };
-            replica.set_clock(clock);
-            replica.run();
-            replica
-        })
-        .collect();
+    let mut replicas = three(hosts.as_ref(), &etcd);
     let clients: Vec<Client> = replicas.iter().map(|replica| replica.client().clone()).collect();
     let all = Arc::new(Registers::default());
     let spawn = |work: fn(u64, &[Client], &Registers), at: u64| {

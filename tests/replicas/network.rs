@@ -338,3 +338,47 @@ fn a_leader_without_etcd_stops_in_order() {
         replica.stop();
     }
 }
+
+#[test]
+fn a_request_that_comes_late_is_not_carried_out_again() {
+    let etcd = Etcd::start_with(1, &[]);
+    let start = |id| {
+        let mut replica = Replica::new_at_home(&etcd, id, &["--cluster.lease-ttl=10s"]);
+        let proxy = Proxy::start(replica.address().port());
+        replica.advertise(proxy.port());
+        replica.run();
+        (replica, proxy)
+    };
+    let ((first, to_first), (other, _to_other)) = (start("a"), start("b"));
+    eventually("the first to lead", || first.leads().then_some(()));
+    // Nobody may lead at the moment.
+    let step_down = |leader: &Replica| drop(leader.post("/api/v2/cluster/step-down", ""));
+    // On its way to the first for as long as that leads; it is known not to have come there, and the
+    // other carries it out.
+    to_first.set(Mode::Late);
+    let client = other.client().clone();
+    let held = std::thread::spawn(move || client.put("/metrics/job/j", "m 1\n").expect(200));
+    wait(Duration::from_millis(300));
+    while first.leads() {
+        step_down(&first);
+    }
+    held.join().unwrap();
+    eventually("the other to lead", || other.leads().then_some(()));
+    other.put("/metrics/job/j", "m 2\n").expect(200);
+    // The first leads again when it gets there.
+    eventually("the first to lead again", || {
+        if other.leads() {
+            step_down(&other);
+        }
+        first.leads().then_some(())
+    });
+    to_first.set(Mode::Pass);
+    eventually("a push through the other", || {
+        (other.put("/metrics/job/k", "m 3\n").status == 200).then_some(())
+    });
+    wait(Duration::from_millis(300));
+    let path = "/api/v2/groups?match[]=%7Bjob%3D%22j%22%7D";
+    let found = first.get(path).expect(200).data();
+    assert_eq!(found["groups"][0]["pushes"], 2, "{found}");
+    assert!(first.scrape().has(r#"m{instance="",job="j"} 2"#));
+}

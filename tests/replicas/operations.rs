@@ -167,6 +167,9 @@ fn an_operator_sees_the_replicas_and_has_the_leader_step_down() {
     assert!(shown.contains("cluster main") && shown.matches("leads").count() == 1, "{shown}");
     let status = replicas[follower].get("/status").expect(200).text();
     assert!(status.contains("Cluster main") && status.contains("(this one)"));
+    assert!(status.contains(" came to lead "));
+    let told = replicas[follower].get("/api/v2/cluster").expect(200).data();
+    assert!(told["replicas"].as_array().unwrap().iter().all(|it| it["applied_revision"].is_u64()));
     let told = run(&["cluster", "step-down", &gateway]);
     assert!(told.contains("does not lead any more"), "{told}");
     replicas[leader]

@@ -181,7 +181,8 @@ impl Lane {
         }
         self.clock_offset_ms = self.clock.offset_ms();
         tracing::info!("this replica leads now");
-        self.queue.resume();
+        let term = self.committer.store.shared().map_or(0, |shared| shared.term());
+        self.queue.resume(term);
     }
 
     /// Begins anew with what was committed, as another replica leads.

@@ -53,7 +53,8 @@ pub(super) fn overcome(lane: &mut Lane, error: Arc<CommitError>) -> Result<(), L
             tracing::error!(error = %failed, cause, "the store still cannot be written");
         }
     }
-    lane.queue.resume();
+    let term = lane.committer.store.shared().map_or(0, |shared| shared.term());
+    lane.queue.resume(term);
     let took = began.elapsed();
     tracing::info!(?took, "the store can be written again: pushes are accepted");
     Ok(())

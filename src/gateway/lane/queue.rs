@@ -38,6 +38,8 @@ struct State {
     closed: bool,
     /// Why nothing can be committed at present.
     failing: Option<Arc<CommitError>>,
+    /// The time for which this replica leads, where replicas share the store.
+    term: i64,
     /// Whether the committer has nothing to sync.
     committer_idle: bool,
 }
@@ -143,6 +145,7 @@ impl Queue {
             slow: Slow::default(),
             closed: false,
             failing: None,
+            term: 0,
             committer_idle: true,
         };
         let closing = CancellationToken::new();
@@ -151,12 +154,25 @@ impl Queue {
 
     /// Accepts a command.
     pub(in crate::gateway) fn push(&self, command: Command) -> Result<(), Fault> {
+        self.push_in(None, command)
+    }
+
+    /// Accepts a command that is for one term alone: it may come late, when another replica has led in
+    /// between and carried it out, or told whoever sent it that it was not.
+    pub(in crate::gateway) fn push_in(
+        &self,
+        term: Option<i64>,
+        command: Command,
+    ) -> Result<(), Fault> {
         let mut state = self.lock();
         if state.closed {
             return Err(Fault::Stopping);
         }
         if let Some(error) = &state.failing {
             return Err(Fault::Commit(Arc::clone(error)));
+        }
+        if term.is_some_and(|term| term != state.term) {
+            return Err(Fault::Commit(Arc::new(CommitError::NotLeading)));
         }
         // Reaping makes room; it is never refused for the lack of it.
         if state.len() >= self.capacity && !matches!(command, Command::Reap(_)) {
@@ -251,10 +267,11 @@ impl Queue {
         self.lock().failing.clone()
     }
 
-    /// Accepts commands again.
-    pub(in crate::gateway) fn resume(&self) {
+    /// Accepts commands again, for a term; 0 where no replicas share the store.
+    pub(in crate::gateway) fn resume(&self, term: i64) {
         let mut state = self.lock();
         state.failing = None;
+        state.term = term;
         state.committer_idle = true;
     }
 
@@ -460,10 +477,10 @@ mod tests {
         }
         queue.put_back(later);
         assert_eq!(queue.len(), 0);
-        queue.resume();
+        queue.resume(0);
         queue.push(push("a", 2)).unwrap();
         queue.follow();
-        queue.resume();
+        queue.resume(0);
         assert_eq!(queue.len(), 0);
     }
 
@@ -479,5 +496,21 @@ mod tests {
             next.join().unwrap()
         });
         assert!(matches!(next, Next::End));
+    }
+
+    #[test]
+    fn a_command_of_another_term_is_not_taken() {
+        let queue = queue(Vec::new());
+        queue.follow();
+        queue.resume(7);
+        let delete = || Command::Delete(key("a"), None, oneshot::channel().0);
+        let not_leading = |pushed: Result<(), Fault>| matches!(pushed, Err(Fault::Commit(_)));
+        assert!(not_leading(queue.push_in(Some(6), delete())));
+        assert!(queue.push_in(Some(7), delete()).is_ok() && queue.push(delete()).is_ok());
+        // It leads again, after another has.
+        queue.follow();
+        queue.resume(9);
+        assert!(not_leading(queue.push_in(Some(7), delete())));
+        assert_eq!(queue.len(), 0);
     }
 }

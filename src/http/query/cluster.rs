@@ -95,7 +95,7 @@ impl Cluster {
             json!({ "id": leader.id, "url": leader.url, "since": millis(leader.since_ms) })
         });
         let replicas = self.replicas.iter().map(|replica| {
-            let Member { id, url, version, wall_ms, skew_ms, .. } = &replica.member;
+            let Member { id, url, version, applied, wall_ms, skew_ms, .. } = &replica.member;
             json!({
                 "id": id,
                 "url": url,
@@ -103,6 +103,7 @@ impl Cluster {
                 "leads": replica.leads,
                 "this": replica.is_this,
                 "same_settings": replica.same_settings,
+                "applied_revision": applied,
                 "last_seen": millis(wall_ms.saturating_sub(skew_ms.unwrap_or(0))),
                 "clock_skew_ms": skew_ms,
             })

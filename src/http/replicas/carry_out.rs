@@ -204,7 +204,8 @@ impl Replicas {
             }
         }
         let secret = self.first_secret();
-        for (name, value) in proof::headers(secret, head, caller, *id, body, gateway.now()) {
+        let proof = proof::headers(secret, head, caller, *id, leader.term, body, gateway.now());
+        for (name, value) in proof {
             headers.insert(name, value);
         }
         let Ok(request) = request.body(Full::new(body.clone())) else { return Sent::NotTaken };
@@ -251,6 +252,14 @@ impl Replicas {
 /// Whether this replica leads.
 pub(in crate::http) fn leads(gateway: &Gateway) -> bool {
     gateway.standing().is_some_and(|standing| standing.borrow().leads)
+}
+
+/// Whether this replica leads, and for the time that a request is for.
+pub(in crate::http) fn leads_in(gateway: &Gateway, term: i64) -> bool {
+    gateway.standing().is_some_and(|standing| {
+        let standing = standing.borrow();
+        standing.leads && standing.leader.as_ref().is_some_and(|leader| leader.term == term)
+    })
 }
 
 /// The leader's answer, as the client gets it.

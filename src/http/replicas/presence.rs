@@ -152,7 +152,7 @@ impl Replicas {
             Some(Vec::new()),
             None,
         );
-        proof::headers(self.first_secret(), head, &caller, id, b"", gateway.now())
+        proof::headers(self.first_secret(), head, &caller, id, 0, b"", gateway.now())
     }
 }
 

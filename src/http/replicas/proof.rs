@@ -25,6 +25,7 @@ pub(super) const TIME: HeaderName = HeaderName::from_static("tidegate-time");
 pub(super) const FROM: HeaderName = HeaderName::from_static("tidegate-from");
 pub(super) const BY: HeaderName = HeaderName::from_static("tidegate-by");
 pub(super) const REQUEST: HeaderName = HeaderName::from_static("tidegate-request");
+pub(super) const TERM: HeaderName = HeaderName::from_static("tidegate-term");
 pub(super) const BODY: HeaderName = HeaderName::from_static("tidegate-body");
 
 /// A proof is taken so long before and after its time: gateway time, which replicas have in common.
@@ -45,6 +46,8 @@ struct By {
 pub(in crate::http) struct Handed {
     pub(in crate::http) caller: Caller,
     pub(in crate::http) id: RequestId,
+    /// The time of the leader that it is for: it may come late.
+    pub(in crate::http) term: i64,
     /// The digest that its body has to have.
     body: String,
 }
@@ -91,6 +94,7 @@ struct Proven<'a> {
     from: &'a str,
     by: &'a str,
     request: &'a str,
+    term: &'a str,
     body: &'a str,
 }
 
@@ -98,8 +102,8 @@ impl Proven<'_> {
     fn mac(&self, secret: &str) -> Hmac<Sha256> {
         let mut mac =
             Hmac::<Sha256>::new_from_slice(secret.as_bytes()).expect("a key has any length");
-        let Self { time, method, target, from, by, request, body } = self;
-        for part in [time, method, target, from, by, request, body] {
+        let Self { time, method, target, from, by, request, term, body } = self;
+        for part in [time, method, target, from, by, request, term, body] {
             // No header and no target has a line break.
             mac.update(part.as_bytes());
             mac.update(b"\n");
@@ -114,6 +118,7 @@ pub(super) fn headers(
     head: &Parts,
     caller: &Caller,
     id: RequestId,
+    term: i64,
     body: &[u8],
     now: UnixMillis,
 ) -> Vec<(HeaderName, HeaderValue)> {
@@ -125,7 +130,7 @@ pub(super) fn headers(
     let by = STANDARD.encode(serde_json::to_vec(&by).unwrap_or_default());
     let (time, from) = (now.0.to_string(), from.to_string());
     let request = format!("{:x}", Bytes::copy_from_slice(&id.0));
-    let body = digest(body);
+    let (term, body) = (term.to_string(), digest(body));
     let proven = Proven {
         time: &time,
         method: head.method.as_str(),
@@ -133,12 +138,20 @@ pub(super) fn headers(
         from: &from,
         by: &by,
         request: &request,
+        term: &term,
         body: &body,
     };
     let proof = proven.mac(secret).finalize().into_bytes();
     let proof = format!("{:x}", Bytes::copy_from_slice(&proof));
-    let pairs =
-        [(PROOF, proof), (TIME, time), (FROM, from), (BY, by), (REQUEST, request), (BODY, body)];
+    let pairs = [
+        (PROOF, proof),
+        (TIME, time),
+        (FROM, from),
+        (BY, by),
+        (REQUEST, request),
+        (TERM, term),
+        (BODY, body),
+    ];
     let value = |text: String| HeaderValue::try_from(text).expect("it is ASCII");
     pairs.into_iter().map(|(name, text)| (name, value(text))).collect()
 }
@@ -165,9 +178,10 @@ impl super::Replicas {
             value.ok_or_else(|| wrong(&format!("comes without {name}")))
         };
         let (proof, time, from, by) = (text(&PROOF)?, text(&TIME)?, text(&FROM)?, text(&BY)?);
-        let (request, body) = (text(&REQUEST)?, text(&BODY)?);
+        let (request, term, body) = (text(&REQUEST)?, text(&TERM)?, text(&BODY)?);
         let target = head.uri.path_and_query().map_or("", |target| target.as_str());
-        let proven = Proven { time, method: head.method.as_str(), target, from, by, request, body };
+        let method = head.method.as_str();
+        let proven = Proven { time, method, target, from, by, request, term, body };
         let proof = from_hex(proof).ok_or_else(|| wrong("is no hexadecimal number"))?;
         // In constant time.
         let is_of = |secret: &str| proven.mac(secret).verify_slice(&proof).is_ok();
@@ -187,6 +201,7 @@ impl super::Replicas {
         }
         let id = from_hex(request).and_then(|id| id.try_into().ok()).map(RequestId);
         let id = id.ok_or_else(|| wrong("has no request"))?;
+        let term = term.parse().map_err(|_| wrong("has no term"))?;
         let from: IpAddr = from.parse().map_err(|_| wrong("has no address"))?;
         let by = STANDARD.decode(by).ok().and_then(|by| serde_json::from_slice::<By>(&by).ok());
         let By { name, may, groups } = by.ok_or_else(|| wrong("has no sender"))?;
@@ -199,7 +214,7 @@ impl super::Replicas {
         }
         let name = name.map(Into::into);
         let caller = Caller::handed_on(Arc::clone(access), name, from, may, groups);
-        Ok(Handed { caller, id, body: body.to_owned() })
+        Ok(Handed { caller, id, term, body: body.to_owned() })
     }
 }
 

@@ -86,15 +86,15 @@ fn cluster(context: &Context<'_>) -> Markup {
             @for warning in &warnings { p class="error" role="alert" { (warning) } }
             p {
                 @match leader {
-                    Some(leader) => { strong { (leader.id) } " leads since " (time(leader.since_ms)) ". " }
+                    Some(leader) => { strong { (leader.id) } " came to lead " (time(leader.since_ms)) ". " }
                     None => {}
                 }
                 "This replica was up to date " (readable::duration(staleness)) " ago."
             }
             div class="scroll" tabindex="0" role="region" aria-label="Table of replicas" {
-                table class="settings" {
+                table class="replicas" {
                     thead { tr { th scope="col" { "Replica" } th scope="col" { "Role" } th scope="col" { "Address" }
-                        th scope="col" { "Version" } th scope="col" { "Clock" } th scope="col" { "Settings" } } }
+                        th scope="col" { "Version" } th scope="col" { "Revision" } th scope="col" { "Clock" } th scope="col" { "Settings" } } }
                     tbody {
                         @for Replica { member, leads, is_this, same_settings } in &replicas {
                             tr {
@@ -102,6 +102,8 @@ fn cluster(context: &Context<'_>) -> Markup {
                                 td { @if *leads { "leads" } @else { "follows" } }
                                 td { (member.url) }
                                 td { (member.version) }
+                                // As it has told within the last five seconds.
+                                td { (member.applied) }
                                 td { @match member.skew_ms { Some(skew) => { (format!("{skew:+} ms")) } None => {} } }
                                 td { @if *same_settings { "the same" } @else { "others" } }
                             }

@@ -26,6 +26,9 @@ pub struct Leader {
     pub version: String,
     /// Wall time in milliseconds, by its own clock.
     pub since_ms: i64,
+    /// The revision at which its key has come to be: of each time that it leads another.
+    #[serde(skip)]
+    pub term: i64,
 }
 
 /// The replicas as this one sees them.
@@ -87,8 +90,10 @@ impl Seat {
         let Changed { key, created, value } = changed;
         match (key, value) {
             (Key::Leader, Some(value)) => {
-                let leader = serde_json::from_slice(value);
-                let leader = leader.map_err(|error| format!("its key of the leader: {error}"))?;
+                let leader: Result<Leader, _> = serde_json::from_slice(value);
+                let mut leader =
+                    leader.map_err(|error| format!("its key of the leader: {error}"))?;
+                leader.term = *created;
                 self.leader = Some((*created, leader));
             }
             (Key::Leader, None) => self.leader = None,
@@ -186,6 +191,11 @@ impl EtcdStore {
         }
     }
 
+    /// The time for which this replica leads, which no other has; 0: it does not.
+    pub fn term(&self) -> i64 {
+        self.seat().leads
+    }
+
     /// Whether nobody leads, and this replica may come to.
     pub fn is_vacant(&self) -> bool {
         self.seat().leader.is_none() && *self.lease.borrow() != 0 && !self.stop.is_cancelled()
@@ -196,7 +206,7 @@ impl EtcdStore {
         let lease = *self.lease.borrow();
         let Member { id, url, version, wall_ms, .. } = (self.me)();
         let instance = self.instance.clone();
-        let leader = Leader { id, instance, url, version, since_ms: wall_ms };
+        let leader = Leader { id, instance, url, version, since_ms: wall_ms, term: 0 };
         let key = self.keys.of(&Key::Leader);
         let value = Bytes::from(serde_json::to_vec(&leader).unwrap_or_default());
         let campaign = TxnRequest {

@@ -294,6 +294,13 @@ impl Replica {
         self.schemas = Some(schemas.to_owned());
     }
 
+    /// Has the others reach it at another port of this host, from its next start on.
+    pub fn advertise(&mut self, port: u16) {
+        let flag = "--cluster.advertise-url=";
+        let at = self.args.iter().position(|arg| arg.starts_with(flag)).unwrap();
+        self.args[at] = format!("{flag}http://127.0.0.1:{port}");
+    }
+
     /// Has the clock of its host be ahead, or behind as in `-1.5`, by so many seconds from its next start on.
     pub fn set_clock(&mut self, ahead: &str) {
         self.clock = Some(ahead.to_owned());

@@ -19,6 +19,8 @@ pub enum Mode {
     Nothing,
     /// Connections are refused, and those that there are were cut.
     Refused,
+    /// Everything gets there once it may pass again, whoever has given up on it meanwhile.
+    Late,
 }
 
 /// A proxy in front of one address.
@@ -29,7 +31,7 @@ pub struct Proxy {
     connections: Arc<Mutex<Vec<TcpStream>>>,
 }
 
-const MODES: [Mode; 4] = [Mode::Pass, Mode::NoAnswers, Mode::Nothing, Mode::Refused];
+const MODES: [Mode; 5] = [Mode::Pass, Mode::NoAnswers, Mode::Nothing, Mode::Refused, Mode::Late];
 /// How often a pump that passes nothing looks whether it may again.
 const LOOK: Duration = Duration::from_millis(5);
 
@@ -75,7 +77,7 @@ impl Proxy {
     pub fn set(&self, mode: Mode) {
         let before = mode_of(&self.mode);
         self.mode.store(mode as u8, Ordering::Relaxed);
-        if before != mode && (mode == Mode::Pass || mode == Mode::Refused) {
+        if before != mode && before != Mode::Late && (mode == Mode::Pass || mode == Mode::Refused) {
             for connection in self.connections.lock().unwrap().drain(..) {
                 let _ = connection.shutdown(Shutdown::Both);
             }
@@ -87,8 +89,11 @@ impl Proxy {
 fn pump(mut from: TcpStream, mut to: TcpStream, answers: bool, mode: &AtomicU8) {
     let mut buffer = vec![0; 64 * 1024];
     while let Ok(count @ 1..) = from.read(&mut buffer) {
+        while mode_of(mode) == Mode::Late {
+            thread::sleep(LOOK);
+        }
         let lost = match mode_of(mode) {
-            Mode::Pass => false,
+            Mode::Pass | Mode::Late => false,
             Mode::NoAnswers => answers,
             Mode::Nothing | Mode::Refused => true,
         };
