@@ -130,6 +130,16 @@ pub type Reply<T> = oneshot::Sender<T>;
 pub const LARGE_SERIES: usize = 10_000;
 
 impl Command {
+    /// Whether it does nothing but to remove groups, one by one.
+    pub fn only_deletes(&self) -> bool {
+        let deletes = |operation: &Operation| matches!(operation, Operation::Delete { .. });
+        match self {
+            Self::Delete(..) | Self::Reap(_) => true,
+            Self::Change(_, operation, _) => deletes(operation),
+            Self::Push(..) | Self::Wipe(_) | Self::SetPolicy(..) | Self::Beat(_) => false,
+        }
+    }
+
     /// The group that it is about; `None` where that may be any.
     pub(super) fn key(&self) -> Option<&GroupingKey> {
         match self {

@@ -44,6 +44,8 @@ pub struct History {
     list: VecDeque<Arc<RemovedGroup>>,
     bytes: u64,
     limits: HistoryLimits,
+    /// Whether nothing more is kept.
+    is_closed: bool,
 }
 
 impl RemovedGroup {
@@ -63,7 +65,7 @@ impl RemovedGroup {
 impl History {
     /// Of nothing.
     pub fn new(limits: HistoryLimits) -> Self {
-        Self { list: VecDeque::new(), bytes: 0, limits }
+        Self { list: VecDeque::new(), bytes: 0, limits, is_closed: false }
     }
 
     /// How much it keeps.
@@ -78,7 +80,17 @@ impl History {
 
     /// Whether a group of so many bytes is kept.
     pub fn keeps(&self, bytes: u64) -> bool {
-        bytes <= self.limits.bytes
+        !self.is_closed && bytes <= self.limits.bytes
+    }
+
+    /// From now on no group is kept: the store takes nothing but deletions.
+    pub fn close(&mut self) {
+        self.is_closed = true;
+    }
+
+    /// Whether that is so.
+    pub fn is_closed(&self) -> bool {
+        self.is_closed
     }
 
     /// All of them, oldest first.

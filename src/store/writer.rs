@@ -121,6 +121,16 @@ impl Writer {
         self.store.apply(&mem::take(&mut self.batch), (groups, removed), commit)
     }
 
+    /// Commits what is staged, which is deletions of groups alone, to a store that has no room for anything
+    /// else. Durable when it returns. After an error everything is to be loaded anew. Blocks.
+    pub fn commit_deletions(&mut self) -> Result<(), CommitError> {
+        let batch = mem::take(&mut self.batch);
+        match &*self.store {
+            Store::Sled(_) => Err(CommitError::StorageFull),
+            Store::Etcd(store) => store.commit_deletions(&batch),
+        }
+    }
+
     /// Waits for changes that others commit to a store that is shared, at most for this time, and
     /// returns them. Only while nothing is staged. Blocks.
     pub fn follow(

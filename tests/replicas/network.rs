@@ -210,6 +210,12 @@ fn a_leader_whose_feed_has_missed_what_is_compacted_leads_on() {
 fn etcd_without_room_refuses_pushes_and_goes_on_once_there_is_some() {
     let etcd = Etcd::start_with(1, &["--quota-backend-bytes=4194304"]);
     let replica = Replica::start(&etcd, "a", &[]);
+    let other = Replica::start(&etcd, "b", &[]);
+    let leads = if replica.leads() { &replica } else { &other };
+    for job in ["x", "y", "z"] {
+        replica.put(&format!("/metrics/job/{job}"), "x 1\n").expect(200);
+    }
+    replica.put("/metrics/job/short?ttl=20s", "short 1\n").expect(200);
     let mut random = support::random::Random::new(3);
     let mut text = || -> String {
         let lines: Vec<_> = (0..4000)
@@ -225,6 +231,29 @@ fn etcd_without_room_refuses_pushes_and_goes_on_once_there_is_some() {
     });
     full.expect(507).says("etcd has no room");
     assert!(replica.scrape().lines().any(|line| line.starts_with("m{")));
+    // Deletions go on, through any replica, one by one and several at once, and so does reaping.
+    let lacks = |job: &str| {
+        for replica in [&replica, &other] {
+            eventually("the deletion", || {
+                (!replica.scrape().lines().any(|line| line.contains(job))).then_some(())
+            });
+        }
+    };
+    replica.delete("/metrics/job/x").expect(202);
+    other.delete("/metrics/job/nobody").expect(202);
+    lacks("job=\"x\"");
+    let several = "/api/v2/groups?match[]=%7Bjob%3D%22y%22%7D";
+    other.delete(several).expect(200);
+    lacks("job=\"y\"");
+    other.put("/metrics/job/j", "m 1\n").expect(507);
+    lacks("job=\"short\"");
+    eventually("its keys to be deleted", || {
+        let keys = etcd.ctl(&["get", "--prefix", "/tidegate/main/c/", "--keys-only"]);
+        let heads = keys.lines().filter(|key| key.ends_with("00000000")).count();
+        // z and j.
+        (heads == 2).then_some(())
+    });
+    assert!(leads.leads(), "it leads on");
     let status = etcd.ctl(&["get", "/tidegate/main/batch", "-w", "json", "--keys-only"]);
     let status: serde_json::Value = serde_json::from_str(&status).unwrap();
     let revision = status["header"]["revision"].as_i64().unwrap().to_string();
@@ -234,7 +263,14 @@ fn etcd_without_room_refuses_pushes_and_goes_on_once_there_is_some() {
     eventually("a push that is stored", || {
         (replica.put("/metrics/job/k", "k 1\n").status == 200).then_some(())
     });
-    assert!(replica.scrape().has(r#"k{instance="",job="k"} 1"#));
+    for replica in [&replica, &other] {
+        let shown = replica.scrape();
+        shown.shows(&[r#"k{instance="",job="k"} 1"#, r#"x{instance="",job="z"} 1"#]);
+        shown.lacks("job=\"x\"").lacks("job=\"y\"").lacks("short");
+    }
+    // And what is deleted can be restored again.
+    replica.delete("/metrics/job/z").expect(202);
+    assert!(other.get("/api/v2/expired").expect(200).text().contains("\"z\""));
 }
 
 #[test]

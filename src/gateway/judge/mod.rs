@@ -302,7 +302,9 @@ impl Judge {
         at: Moment,
     ) {
         self.remove(groups, stage, ids, RemovalReason::Deleted, at, 0);
-        if is_bulk(ids.len(), self.index.group_count(), self.index.series_count())
+        // A store that takes deletions alone does not take what stays.
+        if !self.history.is_closed()
+            && is_bulk(ids.len(), self.index.group_count(), self.index.series_count())
             && let Err(error) = groups.rewrite()
         {
             tracing::warn!(%error, "groups are deleted one by one");

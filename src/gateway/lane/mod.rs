@@ -287,6 +287,58 @@ impl Lane {
     }
 }
 
+impl Lane {
+    /// Carries out deletions for so long, while nothing else can be committed.
+    fn delete_for(&mut self, time: Duration) -> Result<(), Arc<CommitError>> {
+        let until = Instant::now() + time;
+        loop {
+            let wait = until.saturating_duration_since(Instant::now());
+            let Some((mut at, command)) = self.queue.next_deletion(wait) else { return Ok(()) };
+            at.wall = at.now.to_wall(self.clock_offset_ms);
+            let busy = self.pulse.busy(command.as_str(), command.key());
+            let Self { judge, writer, committer, .. } = self;
+            let (began, mut stage) = (Instant::now(), Stage::default());
+            let answer = match command {
+                Command::Delete(key, _, reply) => {
+                    judge.delete(writer, &mut stage, &key, at);
+                    Answer::Done(reply)
+                }
+                Command::Change(keys, operation, reply) => {
+                    let changed = judge.change(writer, &mut stage, keys, operation, at);
+                    Answer::Changed(reply, changed)
+                }
+                Command::Reap(reply) => {
+                    judge.reap(writer, &mut stage, at);
+                    Answer::Done(reply)
+                }
+                other => {
+                    other.fail(Fault::Commit(Arc::new(CommitError::EtcdFull)));
+                    continue;
+                }
+            };
+            judge.finish(&mut stage);
+            let committed = if writer.is_empty() { Ok(()) } else { writer.commit_deletions() };
+            drop(busy);
+            if let Err(error) = committed {
+                let error = Arc::new(error);
+                answer.fail(Fault::Commit(Arc::clone(&error)));
+                return Err(error);
+            }
+            let Stage { changes, removed, .. } = stage;
+            committer.publish(Applied {
+                changes,
+                removed,
+                happened: Vec::new(),
+                answers: vec![answer],
+                began,
+                at: at.now,
+                wrote: false,
+                policy: None,
+            });
+        }
+    }
+}
+
 impl Staged {
     /// How much is staged: commands that are to be answered, or what they have brought about.
     fn count(&self, writer: &Writer) -> usize {

@@ -30,8 +30,15 @@ pub(super) fn overcome(lane: &mut Lane, error: Arc<CommitError>) -> Result<(), L
         "the store cannot be written: pushes are refused until it can, scrapes go on"
     );
     let (mut reminded, mut retry) = (began, RETRY);
+    let deletes = begin_to_delete(lane, &error)?;
     loop {
-        if lane.queue.closed_within(retry) {
+        if deletes && let Err(error) = lane.delete_for(retry) {
+            lane.queue.fail(&error);
+            // Another leads, or what is in memory is not what is stored any more.
+            return lane.step_down(&error);
+        }
+        let wait = if deletes { Duration::ZERO } else { retry };
+        if lane.queue.closed_within(wait) {
             return Err(LaneError::Commit(error));
         }
         retry = RETRY_MAX.min(retry * 2);
@@ -60,10 +67,28 @@ pub(super) fn overcome(lane: &mut Lane, error: Arc<CommitError>) -> Result<(), L
     Ok(())
 }
 
+/// Goes on with deletions alone, where etcd has no room for anything else. Returns whether it does.
+fn begin_to_delete(lane: &mut Lane, error: &CommitError) -> Result<bool, LaneError> {
+    let store = Arc::clone(&lane.committer.store);
+    let Some(shared) = store.shared().filter(|_| matches!(error, CommitError::EtcdFull)) else {
+        return Ok(false);
+    };
+    shared.forget_pending();
+    load_anew(lane).map_err(LaneError::Reopen)?;
+    // There is no room for groups that can be restored.
+    lane.judge.history.close();
+    Ok(true)
+}
+
 /// Opens the store again, and begins anew with what it has.
 pub(super) fn begin_anew(lane: &mut Lane, suspect: bool) -> Result<(), OpenError> {
+    lane.committer.store.reopen(suspect)?;
+    load_anew(lane)
+}
+
+/// Begins anew with what is stored.
+fn load_anew(lane: &mut Lane) -> Result<(), OpenError> {
     let committer = &lane.committer;
-    committer.store.reopen(suspect)?;
     let mut options = lane.judge.options();
     if let Some((policy, _)) = committer.store.shared().and_then(|shared| shared.policy()) {
         // That of the judge may be one that was not committed.

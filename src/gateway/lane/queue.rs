@@ -38,6 +38,8 @@ struct State {
     closed: bool,
     /// Why nothing can be committed at present.
     failing: Option<Arc<CommitError>>,
+    /// Whether deletions can be committed all the same.
+    takes_deletions: bool,
     /// The time for which this replica leads, where replicas share the store.
     term: i64,
     /// Whether the committer has nothing to sync.
@@ -145,6 +147,7 @@ impl Queue {
             slow: Slow::default(),
             closed: false,
             failing: None,
+            takes_deletions: false,
             term: 0,
             committer_idle: true,
         };
@@ -168,7 +171,9 @@ impl Queue {
         if state.closed {
             return Err(Fault::Stopping);
         }
-        if let Some(error) = &state.failing {
+        if let Some(error) = &state.failing
+            && !(state.takes_deletions && command.only_deletes())
+        {
             return Err(Fault::Commit(Arc::clone(error)));
         }
         if term.is_some_and(|term| term != state.term) {
@@ -242,11 +247,17 @@ impl Queue {
         &self.closing
     }
 
-    /// Accepts no commands for now, and answers those that wait: nothing can be committed.
+    /// Accepts no commands for now, and answers those that wait: nothing can be committed. Where etcd has no
+    /// room for anything else, deletions wait: they can be.
     pub(in crate::gateway) fn fail(&self, error: &Arc<CommitError>) {
         let mut state = self.lock();
         state.failing.get_or_insert_with(|| Arc::clone(error));
-        let commands = state.take_all();
+        state.takes_deletions = matches!(**error, CommitError::EtcdFull);
+        let mut commands = state.take_all();
+        if state.takes_deletions {
+            let (stay, others) = commands.into_iter().partition(|(_, it)| it.only_deletes());
+            (state.commands, commands) = (stay, others);
+        }
         drop(state);
         self.filled.notify_one();
         fail(commands, error);
@@ -257,6 +268,7 @@ impl Queue {
         let error = Arc::new(CommitError::NotLeading);
         let mut state = self.lock();
         state.failing = Some(Arc::clone(&error));
+        state.takes_deletions = false;
         let commands = state.take_all();
         drop(state);
         fail(commands, &error);
@@ -271,8 +283,17 @@ impl Queue {
     pub(in crate::gateway) fn resume(&self, term: i64) {
         let mut state = self.lock();
         state.failing = None;
+        state.takes_deletions = false;
         state.term = term;
         state.committer_idle = true;
+    }
+
+    /// The next deletion, if one comes within this time and the queue is not closed.
+    pub(in crate::gateway) fn next_deletion(&self, wait: Duration) -> Option<(Moment, Command)> {
+        let waited = self.filled.wait_timeout_while(self.lock(), wait, |state| {
+            !state.closed && state.commands.is_empty()
+        });
+        waited.unwrap_or_else(PoisonError::into_inner).0.commands.pop_front()
     }
 
     /// Waits for the queue to be closed, but no longer than this. Returns whether it is.
@@ -512,5 +533,22 @@ mod tests {
         queue.resume(9);
         assert!(not_leading(queue.push_in(Some(7), delete())));
         assert_eq!(queue.len(), 0);
+    }
+
+    #[test]
+    fn deletions_wait_where_etcd_has_no_room_for_anything_else() {
+        let delete = || Command::Delete(key("a"), None, oneshot::channel().0);
+        let queue = queue(vec![push("a", 1), delete()]);
+        queue.fail(&Arc::new(CommitError::EtcdFull));
+        assert_eq!(queue.len(), 1);
+        assert!(queue.push(push("b", 1)).is_err() && queue.push(delete()).is_ok());
+        let next =
+            || queue.next_deletion(Duration::ZERO).map(|(_, command)| command.only_deletes());
+        assert_eq!((next(), next(), next()), (Some(true), Some(true), None));
+        // Not where nothing at all can be committed.
+        queue.resume(0);
+        queue.push(delete()).unwrap();
+        queue.fail(&Arc::new(CommitError::StorageFull));
+        assert!(queue.len() == 0 && queue.push(delete()).is_err());
     }
 }

@@ -157,6 +157,40 @@ impl EtcdStore {
         }
     }
 
+    /// Commits deletions beside the batches: etcd takes them also where it has no room for a record. That
+    /// they are made twice does no harm while nobody else has written. Blocks.
+    pub(in crate::store) fn commit_deletions(&self, batch: &Batch) -> Result<(), CommitError> {
+        let seat = self.seat();
+        if seat.leads == 0 {
+            return Err(CommitError::NotLeading);
+        }
+        let tree = seat.record.tree;
+        let txn = self.fenced(&seat, self.operations(tree, batch));
+        drop(seat);
+        let revision = self.runtime.block_on(async {
+            loop {
+                self.counts.attempts.fetch_add(1, Ordering::Relaxed);
+                match self.client.txn_once(&txn).await {
+                    Ok(answer) if answer.succeeded => {
+                        return Ok(answer.header.map_or(0, |header| header.revision));
+                    }
+                    Ok(_) => return Err(CommitError::NotLeading),
+                    Err(status) if client::is_final(&status) => {
+                        return Err(CommitError::Etcd(status.message().to_owned()));
+                    }
+                    Err(_) if self.stop.is_cancelled() => return Err(CommitError::Unclear),
+                    Err(_) => tokio::time::sleep(RETRY).await,
+                }
+            }
+        })?;
+        let mut mirror = self.mirror.write().unwrap_or_else(PoisonError::into_inner);
+        mirror.begin(batch);
+        mirror.committed(tree, revision);
+        drop(mirror);
+        self.seat().own.push(revision);
+        Ok(())
+    }
+
     /// Looks whether a batch was committed, without trying it again. The outer `None`: nobody answers;
     /// the inner one: it was not, and this replica still leads.
     async fn look(&self, record: &BatchRecord) -> Option<Option<Verdict>> {

@@ -572,11 +572,16 @@ impl EtcdStore {
         }
     }
 
+    /// Forgets the batch that was not committed.
+    pub fn forget_pending(&self) {
+        *self.pending.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        self.mirror.write().unwrap_or_else(PoisonError::into_inner).forget();
+    }
+
     /// Forgets the batch that was not committed. An error, where this replica leads and etcd takes no
     /// writes: it can be tried again. Blocks.
     pub(super) fn reopen(&self) -> Result<(), OpenError> {
-        *self.pending.lock().unwrap_or_else(PoisonError::into_inner) = None;
-        self.mirror.write().unwrap_or_else(PoisonError::into_inner).forget();
+        self.forget_pending();
         if self.seat().leads == 0 {
             return Ok(());
         }
