@@ -107,11 +107,11 @@ impl Writer {
         self.store.shared().is_some()
     }
 
-    /// Whether no more should be staged before it is committed.
+    /// Whether no more should be staged before it is committed: etcd takes so much at once.
     pub fn is_full(&self) -> bool {
         let writes = self.batch.writes.len();
-        self.batch.frame_bytes + writes * etcd::WRITE_BYTES >= etcd::BATCH_BYTES
-            || self.store.shared().is_some() && writes >= etcd::BATCH_WRITES
+        let bytes = self.batch.frame_bytes + writes * etcd::WRITE_BYTES;
+        self.is_shared() && (bytes >= etcd::BATCH_BYTES || writes >= etcd::BATCH_WRITES)
     }
 
     /// Applies all that is staged as one batch, whole or not at all; durable after the next
