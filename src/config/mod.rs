@@ -58,27 +58,13 @@ pub struct Config {
 impl Config {
     /// Reads the settings from flags, environment and the file that they name.
     pub fn load(flags: &FlagSettings) -> Result<Self, Problems> {
-        let mut sources = Sources::default();
-        let mut problems = Problems::default();
-        let file = flags.config_file.clone();
-        let file = file.or_else(|| variable("TIDEGATE_CONFIG_FILE").map(PathBuf::from));
-        if let Some(file) = &file {
-            read(file, &mut sources, &mut problems);
-        }
-        sources.environment(variable);
-        flags.apply(&mut sources);
-        let mut config = validate(&sources, problems)?;
-        if config.watch && file.is_none() {
-            let warning = "config.watch is set, but there is no config.file to watch";
-            config.warnings.push(warning.into());
-        }
-        Ok(Self { file, ..config })
+        Self::load_in_cluster(flags, &SharedSettings::new())
     }
 
-    /// Reads the settings as [`Config::load`] does, but those that a cluster has, which count.
+    /// The same, but for those that a cluster has in force, which count.
     pub fn load_in_cluster(
         flags: &FlagSettings,
-        settings: &SharedSettings,
+        in_force: &SharedSettings,
     ) -> Result<Self, Problems> {
         let mut sources = Sources::default();
         let mut problems = Problems::default();
@@ -89,8 +75,13 @@ impl Config {
         }
         sources.environment(variable);
         flags.apply(&mut sources);
-        sources.cluster(settings);
-        Ok(Self { file, ..validate(&sources, problems)? })
+        sources.cluster(in_force);
+        let mut config = validate(&sources, problems)?;
+        if config.watch && file.is_none() {
+            let warning = "config.watch is set, but there is no config.file to watch";
+            config.warnings.push(warning.into());
+        }
+        Ok(Self { file, ..config })
     }
 
     /// Reads the settings as they would be if the file had this text.

@@ -134,6 +134,7 @@ fn a_proof_is_for_replicas_alone() {
         ("Tidegate-From", "127.0.0.1"),
         ("Tidegate-By", "e30="),
         ("Tidegate-Request", "00112233445566778899aabbccddeeff"),
+        ("Tidegate-Term", "7"),
         ("Tidegate-Body", "00"),
     ];
     replica.send("PUT", "/metrics/job/j", &headers, b"m 1\n").expect(403).says("cluster.secret");

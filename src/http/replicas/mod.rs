@@ -3,7 +3,8 @@
 //!
 //! Promises
 //! - A request is handed on once at most, and carried out once at most, whichever replica ends meanwhile:
-//!   its batch names it, so that whoever has handed it on finds out (`carry_out`).
+//!   its batch names it, so that whoever has handed it on finds out (`carry_out`). It is for one term of one
+//!   leader: one that comes late is not carried out any more.
 //! - Who sent it, and what that one may do, is decided where it came in, and proven to the leader.
 
 pub(super) mod carry_out;

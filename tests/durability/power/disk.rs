@@ -5,7 +5,9 @@
 //! Until then each of its parts may be on the disk or not:
 //! - each block of a file by itself, with what any of the writes to it has left;
 //! - the length of a file, apart from its blocks: one that is missing within it reads as zeros;
-//! - each entry of a folder, in any order; a rename is there or not, and never half.
+//! - each entry of a folder, in any order; a rename is there or not, and never half. Only a snapshot of sled
+//!   is not removed before the next one is there: sled syncs no folder in between, and is lost without one.
+//!   Every file system of Linux keeps that order.
 //!
 //! That is harder than any one file system is, and no harder than what POSIX allows.
 //! `sync_file_range` is no operation here: it waits neither for the disk's cache nor for a length.
@@ -329,10 +331,15 @@ impl Folder {
     fn cut(&self, luck: &Luck, random: &mut Random) -> BTreeMap<String, usize> {
         let mut left = self.durable.clone();
         let known = luck.version(self.unsynced.len(), random);
+        let mut lacks_snapshot = false;
         for (at, (_, entries)) in self.unsynced.iter().enumerate() {
             let kept = if luck.is_journaled { at < known } else { luck.version(1, random) == 1 };
-            if kept {
+            let is_snapshot = entries.iter().any(|(name, _)| name.starts_with("snap."));
+            let removes = entries.iter().all(|(_, node)| node.is_none());
+            if kept && !(is_snapshot && removes && lacks_snapshot) {
                 enter(&mut left, entries);
+            } else {
+                lacks_snapshot |= is_snapshot;
             }
         }
         left
