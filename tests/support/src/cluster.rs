@@ -6,6 +6,7 @@ use std::ops::Deref;
 use std::path::PathBuf;
 use std::process::{Command, Output};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use tempfile::TempDir;
 
@@ -41,10 +42,21 @@ pub struct Replica {
     host: Option<(Arc<Hosts>, u8)>,
 }
 
-/// A port that was free a moment ago.
+/// A port that is free, and that no other test of this process is given. It is none of those that the
+/// system gives to connections: one of them might take it before the program that it is for.
 pub fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    listener.local_addr().unwrap().port()
+    const FIRST: u32 = 10_000;
+    const COUNT: u32 = 20_000;
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    loop {
+        // Those of two processes that follow each other begin apart.
+        let nth =
+            std::process::id().wrapping_mul(977) % COUNT + NEXT.fetch_add(1, Ordering::Relaxed);
+        let port = u16::try_from(FIRST + nth % COUNT).unwrap();
+        if TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok() {
+            return port;
+        }
+    }
 }
 
 impl Etcd {
