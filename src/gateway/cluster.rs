@@ -67,11 +67,10 @@ impl Gateway {
     /// The names of the other settings of this process that count for all replicas, and differ from those
     /// in force.
     pub fn differing_settings(&self) -> Vec<String> {
-        let Some((_, in_force)) = self.cluster().and_then(|cluster| cluster.policy()) else {
-            return Vec::new();
-        };
+        let in_force = self.cluster().and_then(|cluster| cluster.settings_in_force());
+        let Some(in_force) = in_force else { return Vec::new() };
         let own = self.shared.own_policy.lock().unwrap_or_else(PoisonError::into_inner);
-        let differ = own.1.iter().filter(|setting| !in_force.settings.contains(setting));
+        let differ = own.1.iter().filter(|setting| !in_force.contains(setting));
         differ.map(|(name, _)| name.clone()).collect()
     }
 

@@ -414,12 +414,7 @@ impl Gateway {
 
     /// Has groups live by another policy from now on, also those that are there, but for those whose
     /// TTL a push or an operator has set.
-    pub async fn set_ttl_policy(&self, policy: TtlPolicy) -> Result<(), Fault> {
-        self.set_policy(policy, SharedSettings::new()).await
-    }
-
-    /// The same. Where replicas share their groups, these settings count for them, too, for each from its
-    /// next start on.
+    /// Where replicas share their groups, `settings` count for them, too, for each from its next start on.
     pub async fn set_policy(
         &self,
         policy: TtlPolicy,

@@ -293,48 +293,23 @@ impl Lane {
         let until = Instant::now() + time;
         loop {
             let wait = until.saturating_duration_since(Instant::now());
-            let Some((mut at, command)) = self.queue.next_deletion(wait) else { return Ok(()) };
-            at.wall = at.now.to_wall(self.clock_offset_ms);
-            let busy = self.pulse.busy(command.as_str(), command.key());
-            let Self { judge, writer, committer, .. } = self;
-            let (began, mut stage) = (Instant::now(), Stage::default());
-            let answer = match command {
-                Command::Delete(key, _, reply) => {
-                    judge.delete(writer, &mut stage, &key, at);
-                    Answer::Done(reply)
-                }
-                Command::Change(keys, operation, reply) => {
-                    let changed = judge.change(writer, &mut stage, keys, operation, at);
-                    Answer::Changed(reply, changed)
-                }
-                Command::Reap(reply) => {
-                    judge.reap(writer, &mut stage, at);
-                    Answer::Done(reply)
-                }
-                other => {
-                    other.fail(Fault::Commit(Arc::new(CommitError::EtcdFull)));
-                    continue;
-                }
-            };
-            judge.finish(&mut stage);
+            let next = if wait.is_zero() { None } else { self.queue.next_deletion(wait) };
+            // However many come, whoever called looks whether there is room again.
+            let Some(next) = next else { return Ok(()) };
+            let Self { judge, writer, committer, pulse, clock_offset_ms, .. } = self;
+            let mut staged = Staged::default();
+            let later = staged.judge(judge, writer, *clock_offset_ms, true, pulse, &mut vec![next]);
+            debug_assert!(later.is_empty(), "a deletion is judged at once");
+            judge.finish(&mut staged.stage);
+            let busy = pulse.busy("deleting groups", None);
             let committed = if writer.is_empty() { Ok(()) } else { writer.commit_deletions() };
             drop(busy);
             if let Err(error) = committed {
                 let error = Arc::new(error);
-                answer.fail(Fault::Commit(Arc::clone(&error)));
+                fail(staged.answers, &error);
                 return Err(error);
             }
-            let Stage { changes, removed, .. } = stage;
-            committer.publish(Applied {
-                changes,
-                removed,
-                happened: Vec::new(),
-                answers: vec![answer],
-                began,
-                at: at.now,
-                wrote: false,
-                policy: None,
-            });
+            committer.publish(staged.into_applied(false));
         }
     }
 }
@@ -455,11 +430,23 @@ impl Staged {
                 policy: policy.map(|(policy, proposal)| ((**policy).clone(), proposal.clone())),
             })?;
         }
-        let Self { stage, happened, answers, began, policy, .. } = mem::take(self);
+        Ok(mem::take(self).into_applied(wrote))
+    }
+
+    /// The same once it is in the store. `wrote`: whether there is anything to sync.
+    fn into_applied(self, wrote: bool) -> Applied {
+        let Self { stage, happened, answers, began, at, policy, .. } = self;
         let Stage { changes, removed, .. } = stage;
-        let began = began.unwrap_or_else(Instant::now);
-        let policy = policy.map(|(policy, _)| policy);
-        Ok(Applied { changes, removed, happened, answers, began, at: at.now, wrote, policy })
+        Applied {
+            changes,
+            removed,
+            happened,
+            answers,
+            began: began.unwrap_or_else(Instant::now),
+            at: at.unwrap_or_default().now,
+            wrote,
+            policy: policy.map(|(policy, _)| policy),
+        }
     }
 }
 

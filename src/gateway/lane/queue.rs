@@ -69,6 +69,10 @@ pub(in crate::gateway) struct Slow {
 }
 
 impl Slow {
+    pub(in crate::gateway) fn is_empty(&self) -> bool {
+        self.commands.is_empty()
+    }
+
     /// Whether a command has to wait for what is here.
     pub(in crate::gateway) fn is_before(&self, command: &Command) -> bool {
         if self.commands.is_empty() {

@@ -148,7 +148,7 @@ async fn load_once(client: &Client, keys: &Keys) -> Result<Whole, Status> {
     }
 }
 
-/// Whether fewer keys might have come: more than a message may have, or than came in time.
+/// Whether a page of fewer keys may come: this one was larger than a message may be, or came too late.
 fn is_too_large(status: &Status) -> bool {
     match status.code() {
         Code::OutOfRange => !is_compacted(status),

@@ -202,7 +202,7 @@ impl EtcdStore {
                     deposed |= is_group || seat.change(changed).is_err();
                 }
                 let leads = seat.leads;
-                let still = seat.leader.as_ref().is_some_and(|(created, _)| *created == leads);
+                let still = seat.leader.as_ref().is_some_and(|leader| leader.term == leads);
                 deposed |= !still;
                 let in_force = seat.policy.as_ref().map(|(_, proposal)| proposal.name.clone());
                 if let Some((policy, proposal)) = seat.proposal.take()
@@ -380,8 +380,8 @@ impl EtcdStore {
 
     /// Notes whether this replica has come to lead.
     fn note_seat(&self, seat: &mut Seat, revision: i64) {
-        let leader = seat.leader.as_ref().filter(|(_, leader)| leader.instance == self.instance);
-        let leads = leader.map_or(0, |(created, _)| *created);
+        let leader = seat.leader.as_ref().filter(|leader| leader.instance == self.instance);
+        let leads = leader.map_or(0, |leader| leader.term);
         if leads != 0 && leads != seat.leads {
             self.counts.terms.fetch_add(1, Ordering::Relaxed);
             seat.own.clear();
@@ -454,10 +454,7 @@ impl EtcdStore {
             return Ok(Some(Followed::Part(Box::new(part))));
         }
         catalog.remove(number);
-        let assembled = self.assembled_group(number).map_err(|error| match error {
-            ReadError::Damaged { what, .. } => what,
-            error => error.to_string(),
-        })?;
+        let assembled = self.assembled_group(number).map_err(fault_of)?;
         Ok(match (assembled, group.key) {
             (Some(assembled), _) => {
                 catalog.add(&assembled);
@@ -477,10 +474,7 @@ impl EtcdStore {
     ) -> Result<StoredPart, String> {
         let current = |chunk| {
             let key = ChunkKey { group: number, chunk };
-            let payload = self.chunk(key).map_err(|error| match error {
-                ReadError::Damaged { what, .. } => what,
-                error => error.to_string(),
-            })?;
+            let payload = self.chunk(key).map_err(fault_of)?;
             payload.ok_or_else(|| format!("its chunk {chunk} is missing"))
         };
         let (mut left, mut families) = (Vec::new(), Vec::new());
@@ -508,6 +502,14 @@ impl EtcdStore {
         drop(stays);
         let bytes = entry.bytes();
         Ok(StoredPart { number, key, state, families, left, bytes })
+    }
+}
+
+/// The fault, without the number of the group.
+fn fault_of(error: ReadError) -> String {
+    match error {
+        ReadError::Damaged { what, .. } => what,
+        error => error.to_string(),
     }
 }
 

@@ -10,9 +10,9 @@ use tonic::Status;
 
 use super::client::Client;
 use super::keys::{Key, Keys};
-use super::messages::{RangeRequest, TxnRequest};
+use super::messages::RangeRequest;
 use super::record::BatchRecord;
-use super::{Options, Seat, txn};
+use super::{Options, Seat};
 use crate::time::UnixMillis;
 
 /// The others, when this replica has started.
@@ -84,27 +84,11 @@ async fn written(
     Ok(record.map(|record| UnixMillis(record.now_ms)))
 }
 
+/// Whether there is no other replica: whoever leads is among them, under the same lease.
 async fn is_alone(client: &Client, keys: &Keys, own: &str) -> Result<bool, Status> {
     let (key, range_end) = keys.members();
     let members = RangeRequest { key, range_end, keys_only: true, ..RangeRequest::default() };
     let members = client.range(&members).await?.kvs;
     let is_other = |key: &[u8]| matches!(keys.parse(key), Some(Key::Member(id)) if id != own);
-    if members.iter().any(|kv| is_other(&kv.key)) {
-        return Ok(false);
-    }
-    let success = vec![txn::get(keys.of(&Key::Leader))];
-    let reading = TxnRequest { success, ..TxnRequest::default() };
-    let answer = client.repeatable_txn(&reading).await?;
-    let mut seat = Seat::default();
-    if let Some(kv) = txn::read(&answer, 0) {
-        let changed = super::feed::Changed {
-            key: Key::Leader,
-            created: kv.create_revision,
-            value: Some(kv.value.clone()),
-        };
-        if seat.change(&changed).is_err() {
-            return Ok(false);
-        }
-    }
-    Ok(seat.is_alone(own))
+    Ok(!members.iter().any(|kv| is_other(&kv.key)))
 }

@@ -137,8 +137,8 @@ struct Seat {
     schema: u32,
     /// The first and the last that this build knows.
     reads: (u32, u32),
-    /// Of the leader key, if there is one, with the revision at which it has come to be.
-    leader: Option<(i64, Leader)>,
+    /// Of the leader key, if there is one.
+    leader: Option<Leader>,
     members: BTreeMap<String, Member>,
     /// Wall time when members are read; `None` where what is read is not of now.
     wall_ms: Option<i64>,

@@ -94,7 +94,7 @@ impl Seat {
                 let mut leader =
                     leader.map_err(|error| format!("its key of the leader: {error}"))?;
                 leader.term = *created;
-                self.leader = Some((*created, leader));
+                self.leader = Some(leader);
             }
             (Key::Leader, None) => self.leader = None,
             (Key::Member(id), Some(value)) => {
@@ -125,7 +125,7 @@ impl Seat {
 
     /// Whether there is no other replica than that of this name, which may be an earlier run of it.
     pub(super) fn is_alone(&self, own: &str) -> bool {
-        self.leader.as_ref().is_none_or(|(_, leader)| leader.id == own)
+        self.leader.as_ref().is_none_or(|leader| leader.id == own)
             && self.members.keys().all(|id| id == own)
     }
 
@@ -140,7 +140,7 @@ impl Seat {
     pub(super) fn standing(&self) -> Standing {
         Standing {
             leads: self.leads != 0,
-            leader: self.leader.as_ref().map(|(_, leader)| leader.clone()),
+            leader: self.leader.clone(),
             members: self.members.values().cloned().collect(),
         }
     }
@@ -235,12 +235,9 @@ impl EtcdStore {
     /// Ends the lead of another, of whom it is known that it has ended: only the leader that was seen,
     /// and whatever was concluded, its batches stay whole.
     pub async fn depose(&self, seen: &Leader) -> Result<bool, Status> {
-        let created =
-            self.seat().leader.as_ref().filter(|(_, leader)| leader == seen).map(|it| it.0);
-        let Some(created) = created else { return Ok(false) };
         let key = self.keys.of(&Key::Leader);
         let depose = TxnRequest {
-            compare: vec![txn::created_at(key.clone(), created)],
+            compare: vec![txn::created_at(key.clone(), seen.term)],
             success: vec![txn::delete(key)],
             failure: Vec::new(),
         };
@@ -272,6 +269,11 @@ impl EtcdStore {
     /// The policy in force, and all else that was proposed with it.
     pub fn policy(&self) -> Option<(TtlPolicy, Proposal)> {
         self.seat().policy.clone()
+    }
+
+    /// The settings in force beside the TTL policy, which count for all replicas.
+    pub fn settings_in_force(&self) -> Option<SharedSettings> {
+        self.seat().policy.as_ref().map(|(_, proposal)| proposal.settings.clone())
     }
 
     /// The settings of this replica that count for all, as the first of a cluster proposes them.

@@ -80,7 +80,7 @@ impl Real {
 
     pub(crate) fn set_policy(&mut self, policy: usize) {
         self.policy = policy;
-        let set = self.gateway().set_ttl_policy(self::policy(policy));
+        let set = self.gateway().set_policy(self::policy(policy), Vec::new());
         self.runtime.block_on(set).expect("it is running");
     }
 
