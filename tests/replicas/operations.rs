@@ -315,3 +315,16 @@ fn a_cluster_has_one_of_each_shared_setting_whoever_leads() {
     assert_eq!(other.metric("tidegate_cluster_policy_differs"), 0.0);
     assert!(warnings(&first).contains("limits.series-per-push"), "{}", warnings(&first));
 }
+
+#[test]
+fn names_go_by_the_cluster_at_every_replica() {
+    let etcd = Etcd::start_with(1, &[]);
+    let _first = Replica::start(&etcd, "a", &["--push.enable-utf8-names"]);
+    // Its own settings would refuse these names, in the path and in the body.
+    let other = Replica::start(&etcd, "b", &[]);
+    let path = "/metrics/job/j/U__data_2e_center/x";
+    other.put(path, "{\"my.metric\",\"a.b\"=\"1\"} 1\n").expect(200);
+    let accept = [("Accept", "text/plain;version=1.0.0;escaping=allow-utf-8")];
+    let shown = other.send("GET", "/metrics", &accept, b"").expect(200).text();
+    assert!(shown.contains("my.metric") && shown.contains("data.center"), "{shown}");
+}

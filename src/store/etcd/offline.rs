@@ -126,14 +126,18 @@ impl Offline {
         Told(feed::Revision { number: self.revision, came_ms: 0, changes })
     }
 
-    /// Somebody writes to the head of every group of a number that this takes.
-    pub(crate) fn write_to_heads(&mut self, takes: impl Fn(u64) -> bool, value: &Bytes) -> Told {
+    /// Somebody writes to every chunk that this takes, by the number of its group and its own.
+    pub(crate) fn write_to_chunks(
+        &mut self,
+        takes: impl Fn(u64, u32) -> bool,
+        value: &Bytes,
+    ) -> Told {
         let is_taken = |key: &Bytes| match self.keys.parse(key) {
-            Some(Key::Chunk(_, key)) => key.chunk == crate::store::chunk::HEAD && takes(key.group),
+            Some(Key::Chunk(_, key)) => takes(key.group, key.chunk),
             _ => false,
         };
-        let heads: Vec<_> = self.kept.keys().filter(|key| is_taken(key)).cloned().collect();
-        self.write(heads, value)
+        let taken: Vec<_> = self.kept.keys().filter(|key| is_taken(key)).cloned().collect();
+        self.write(taken, value)
     }
 
     /// Somebody writes to the record of the latest batch. Returns what was there.

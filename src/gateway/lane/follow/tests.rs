@@ -406,12 +406,19 @@ fn two_groups() -> Bench {
     bench
 }
 
-#[test]
-fn a_group_that_cannot_be_read_is_set_aside_and_the_others_are_shown() {
-    let mut bench = two_groups();
+/// The keys of the groups that a replica shows.
+fn shown_keys(replica: &Replica, now: u64) -> Vec<String> {
+    replica.view.groups(UnixMillis(now)).map(|group| group.key.to_string()).collect()
+}
+
+/// Somebody writes junk to a chunk of the first group: it is set aside by a replica that follows, and by one
+/// that loads everything; the other group is shown.
+#[track_caller]
+fn set_aside(mut bench: Bench, chunk: impl Fn(u32) -> bool) {
     let first = bench.leader.judge.index.find(&key(0)).unwrap();
     let first = bench.leader.judge.index.group(first).unwrap().number;
-    let told = bench.etcd.write_to_heads(|number| number == first, &bytes::Bytes::from("junk"));
+    let junk = bytes::Bytes::from("junk");
+    let told = bench.etcd.write_to_chunks(|number, at| number == first && chunk(at), &junk);
     let mut feed = bench.etcd.feed(vec![Some(told)]);
     let stop = CancellationToken::new();
     let follower = &mut bench.follower;
@@ -421,14 +428,25 @@ fn a_group_that_cannot_be_read_is_set_aside_and_the_others_are_shown() {
     for change in taken.changes {
         follower.view.publish(change);
     }
-    let keys = |replica: &Replica| {
-        let groups = replica.view.groups(UnixMillis(bench.now));
-        groups.map(|group| group.key.to_string()).collect::<Vec<_>>()
-    };
-    assert_eq!(keys(&bench.follower), [key(1).to_string()]);
-    // One that loads everything says the same.
+    assert_eq!(shown_keys(&bench.follower, bench.now), [key(1).to_string()]);
     let loaded = Replica::new(&mut bench.etcd, false, Moment::default());
-    assert_eq!(keys(&loaded), [key(1).to_string()]);
+    assert_eq!(shown_keys(&loaded, bench.now), [key(1).to_string()]);
+}
+
+#[test]
+fn a_group_that_cannot_be_read_is_set_aside_and_the_others_are_shown() {
+    set_aside(two_groups(), |chunk| chunk == 0);
+}
+
+#[test]
+fn a_wide_group_of_which_one_chunk_cannot_be_read_is_set_aside_as_a_whole() {
+    let mut bench = two_groups();
+    let families = (0..60).map(|family| (family, 3)).collect();
+    bench.run(&Op::Push { group: 0, replace: true, wide: true, families, ttl: None });
+    bench.commit();
+    bench.check();
+    // So that it is followed by its chunks that have changed.
+    set_aside(bench, |chunk| chunk == 3);
 }
 
 #[test]
