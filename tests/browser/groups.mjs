@@ -32,7 +32,7 @@ run(async () => {
   ]) {
     await finds(window, search, count);
   }
-  await page.getByRole("link", { name: "Show all" }).click();
+  await window.leads(() => page.getByRole("link", { name: "Show all" }).click());
   assert.equal((await names(window)).length, 17);
 
   shows("states");

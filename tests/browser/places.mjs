@@ -66,10 +66,9 @@ run(async () => {
   await page.getByText("instance=a").waitFor();
   for (const name of ["Expiry", "Expired", "Live", "Status", "Groups"]) {
     shows(name);
-    await page.getByRole("link", { name, exact: true }).first().click();
+    await window.leads(() => page.getByRole("link", { name, exact: true }).first().click());
     await page.locator(`nav a[aria-current]`, { hasText: name }).waitFor();
     assert.equal(await page.locator("h1").textContent(), name);
-    await page.waitForLoadState("load");
     const styled = await page.evaluate(() => document.styleSheets[0].cssRules.length > 10);
     assert.ok(styled, "it has its style sheet");
   }
@@ -77,7 +76,7 @@ run(async () => {
   await page.getByRole("searchbox").fill("instance=b");
   await page.getByRole("searchbox").press("Enter");
   await page.getByText("1 group found").waitFor();
-  await page.locator("tbody th a").click();
+  await window.leads(() => page.locator("tbody th a").click());
   assert.deepEqual(await texts(window, "h1"), ["job=place instance=b"]);
   shows("an event is shown");
   await page.getByRole("link", { name: "Live" }).click();

@@ -35,31 +35,31 @@ run(async () => {
   await window.go("/");
   const search = page.getByRole("searchbox");
   await search.fill("db2");
-  await page.getByRole("button", { name: "Search" }).click();
+  await window.leads(() => page.getByRole("button", { name: "Search" }).click());
   assert.deepEqual(await texts(window, "tbody th"), ["job=backup instance=db2.example.org"]);
   await search.fill('{job=~"etl-.+"}');
-  await search.press("Enter");
+  await window.leads(() => search.press("Enter"));
   assert.equal((await texts(window, "tbody th")).length, 3);
   await page.getByLabel("State").selectOption("expiring");
-  await page.getByRole("button", { name: "Search" }).click();
+  await window.leads(() => page.getByRole("button", { name: "Search" }).click());
   assert.deepEqual(await texts(window, "tbody th"), ["job=etl-stock instance=spark-1"]);
 
   shows("the way to a group and back");
-  await page.locator("tbody th a").click();
+  await window.leads(() => page.locator("tbody th a").click());
   assert.equal((await texts(window, "h1"))[0], "job=etl-stock instance=spark-1");
-  await page.getByRole("link", { name: "Groups" }).first().click();
+  await window.leads(() => page.getByRole("link", { name: "Groups" }).first().click());
   assert.equal((await texts(window, "tbody tr")).length, 17);
 
   shows("a heading sorts");
-  await page.getByRole("link", { name: "Series" }).click();
-  await page.getByRole("link", { name: "Series" }).click();
+  await window.leads(() => page.getByRole("link", { name: "Series" }).click());
+  await window.leads(() => page.getByRole("link", { name: "Series" }).click());
   const series = (await texts(window, "tbody td:nth-child(2)")).map(Number);
   assert.deepEqual(series, series.toSorted((a, b) => b - a));
 
   shows("another table");
-  await page.getByRole("link", { name: "Expiry" }).click();
+  await window.leads(() => page.getByRole("link", { name: "Expiry" }).click());
   await page.locator("textarea").fill(PROPOSED);
-  await page.getByRole("button", { name: "Compare" }).click();
+  await window.leads(() => page.getByRole("button", { name: "Compare" }).click());
   const rows = await texts(window, "#proposal tbody tr");
   const gone = rows.filter((row) => row.startsWith("job=backup instance=db2.example.org goes"));
   assert.equal(gone.length, 1, rows.join("\n"));
@@ -67,14 +67,14 @@ run(async () => {
 
   shows("a table with mistakes");
   await page.locator("textarea").fill('[ttl]\ndefault = "soon"\nmix = 1\n');
-  await page.getByRole("button", { name: "Compare" }).click();
+  await window.leads(() => page.getByRole("button", { name: "Compare" }).click());
   const [error] = await texts(window, "[role=alert]");
   assert.ok(error.includes("ttl.default") && error.includes("mix"), error);
 
   shows("events of a kind");
-  await page.getByRole("link", { name: "Live" }).click();
+  await window.leads(() => page.getByRole("link", { name: "Live" }).click());
   await page.getByLabel("refused").check();
-  await page.getByRole("button", { name: "Search" }).click();
+  await window.leads(() => page.getByRole("button", { name: "Search" }).click());
   assert.deepEqual([...new Set(await texts(window, "tbody td:nth-child(2)"))], ["refused"]);
   // Chromium does not show it, as it only refuses to run scripts.
   assert.match(await page.locator("noscript").textContent(), /Load the page again/);

@@ -97,6 +97,14 @@ class Window {
     return this.page.goto(this.url + path, { waitUntil: "load" });
   }
 
+  // Does `act`, which leads to another page, and returns once that page is loaded. A click alone
+  // returns before the browser leaves, so that a reading meets either page, or none.
+  async leads(act) {
+    const loaded = this.page.waitForEvent("load");
+    await act();
+    await loaded;
+  }
+
   async close() {
     await this.isClean();
     await this.context.close();
