@@ -1,96 +1,59 @@
 //! `tidegate verify` and `tidegate repair`: a store whose gateway is stopped, looked at and built anew.
 
 use std::fmt::Write as _;
-use std::fs::{self, File};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use serde_json::json;
-use thiserror::Error;
+use serde_json::{Value, json};
 
-use crate::store::salvage::{self, RepairError, Salvaged};
-use crate::store::{OpenError, Options};
-use crate::time::UnixNanos;
+use crate::store::{self, Findings, LostGroup, OpenError, Options, PartOfGroup, RepairError};
 
 /// The findings, and the repairs.
 #[derive(Debug)]
 pub struct Report {
     path: PathBuf,
-    salvaged: Salvaged,
+    findings: Findings,
     /// Where the old files are, once the store was built anew.
     old: Option<PathBuf>,
 }
 
-/// Why a store could not be looked at, or built anew.
-#[derive(Debug, Error)]
-pub enum MaintenanceError {
-    #[error(transparent)]
-    Open(#[from] OpenError),
-    #[error(transparent)]
-    Repair(#[from] RepairError),
-    #[error("{} exists already, probably from a repair that was interrupted: move it away", path.display())]
-    InTheWay { path: PathBuf },
-    #[error(
-        "the new store is in {}, but cannot be put in place of the old one", new.display()
-    )]
-    Swap { new: PathBuf, source: std::io::Error },
-}
-
 /// Looks at everything in a store. Changes nothing.
-pub fn verify(options: &Options) -> Result<Report, MaintenanceError> {
-    let salvaged = salvage::verify(options)?;
-    Ok(Report { path: options.path.clone(), salvaged, old: None })
+pub fn verify(options: &Options) -> Result<Report, OpenError> {
+    let findings = store::verify(options)?;
+    Ok(Report { path: options.path.clone(), findings, old: None })
 }
 
-/// Builds a new store from all that can be read of one, puts it in its place, and keeps the old files
-/// beside it.
-pub fn repair(options: &Options, now: UnixNanos) -> Result<Report, MaintenanceError> {
-    let path = &options.path;
-    let new = beside(path, "repaired");
-    let old = beside(path, &format!("damaged-{}", now.as_millis() / 1000));
-    for path in [&new, &old] {
-        if path.symlink_metadata().is_ok() {
-            return Err(MaintenanceError::InTheWay { path: path.clone() });
-        }
-    }
-    let to = Options { path: new.clone(), ..options.clone() };
-    let salvaged = salvage::repair(options, &to, now)?;
-    let swapped = fs::rename(path, &old).and_then(|()| fs::rename(&new, path)).and_then(|()| {
-        let parent = fs::canonicalize(path)?;
-        parent.parent().map_or(Ok(()), |parent| File::open(parent)?.sync_all())
-    });
-    swapped.map_err(|source| MaintenanceError::Swap { new, source })?;
-    Ok(Report { path: path.clone(), salvaged, old: Some(old) })
-}
-
-fn beside(path: &Path, suffix: &str) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(".");
-    name.push(suffix);
-    PathBuf::from(name)
+/// Builds a new store from all that can be read of one, in its place, and keeps the old files in a folder
+/// within it.
+pub fn repair(options: &Options) -> Result<Report, RepairError> {
+    let (findings, old) = store::repair(options)?;
+    Ok(Report { path: options.path.clone(), findings, old: Some(old) })
 }
 
 impl Report {
     /// Whether all is as it was written.
     pub fn is_sound(&self) -> bool {
-        self.salvaged.damage.is_empty()
+        self.findings.is_sound()
     }
 
     /// For people.
     pub fn to_text(&self) -> String {
-        let Salvaged { groups, removed, chunks, bytes, damage } = &self.salvaged;
+        let Findings { groups, removed, chunks, bytes, .. } = &self.findings;
         let path = self.path.display();
         let mut text = format!(
             "{path}: {groups} groups, {removed} that were removed and can be restored; {chunks} chunks, \
-             {bytes} bytes"
+             {bytes} bytes\n{}",
+            self.findings.summary()
         );
-        for what in damage {
-            let _ = write!(text, "\n  damaged: {what}");
+        let lines = self.findings.lines();
+        for line in &lines {
+            let _ = write!(text, "\n  {line}");
         }
-        let _ = match (&self.old, damage.len()) {
-            (None, 0) => write!(text, "\nall of it can be read and is as it was written"),
-            (None, count) => write!(
+        let _ = match (&self.old, lines.is_empty()) {
+            (None, true) => write!(text, "\nall of it can be read and is as it was written"),
+            (None, false) => write!(
                 text,
-                "\n{count} damaged places; tidegate repair builds a new store from what can be read"
+                "\nit is damaged; tidegate repair builds a new store from what can be read, and so does a \
+                 start of the gateway"
             ),
             (Some(old), _) => {
                 write!(
@@ -105,15 +68,40 @@ impl Report {
 
     /// For programs.
     pub fn to_json(&self) -> String {
-        let Salvaged { groups, removed, chunks, bytes, damage } = &self.salvaged;
+        let Findings { groups, removed, chunks, bytes, expected, earlier, in_part, lost, .. } =
+            &self.findings;
+        let time = |at| humantime::format_rfc3339_nanos(at).to_string();
+        let lost = lost.iter().map(|LostGroup { number, key }| {
+            json!({ "number": number, "group": key.as_ref().map(ToString::to_string) })
+        });
+        let earlier = earlier.iter().map(|(key, at)| {
+            let at = at.map(|at| time(at.to_system_time()));
+            json!({ "group": key.to_string(), "last_push": at })
+        });
+        let in_part = in_part.iter().map(|PartOfGroup { key, lost, of }| {
+            json!({ "group": key.to_string(), "lost": lost, "of": of })
+        });
+        let expected = expected.map(|expected| {
+            json!({
+                "groups": expected.groups,
+                "departed": expected.removed,
+                "at": time(expected.at.to_system_time()),
+            })
+        });
         let value = json!({
             "path": self.path,
             "sound": self.is_sound(),
+            "summary": self.findings.summary(),
             "groups": groups,
             "departed": removed,
             "chunks": chunks,
             "bytes": bytes,
-            "damage": damage,
+            "expected": expected,
+            "missing": self.findings.missing(),
+            "lost": lost.collect::<Vec<Value>>(),
+            "earlier": earlier.collect::<Vec<Value>>(),
+            "in_part": in_part.collect::<Vec<Value>>(),
+            "damage": self.findings.lines(),
             "old": self.old,
         });
         format!("{value:#}")

@@ -3,7 +3,6 @@
 use super::{Ended, Failure, confirm, failed, settings};
 use crate::config::FlagSettings;
 use crate::maintenance;
-use crate::time::{Clock as _, SystemClock};
 
 pub(super) fn run(
     repair: bool,
@@ -12,15 +11,12 @@ pub(super) fn run(
     flags: &FlagSettings,
 ) -> Result<Ended, Failure> {
     let config = settings(flags)?;
-    // sled panics on damage, and the report says what is damaged.
-    std::panic::set_hook(Box::new(|_| {}));
     if repair && !yes {
         let path = config.store.path.display();
-        confirm(&format!("{path} will be built anew; its files are kept beside it."))?;
+        confirm(&format!("{path} will be built anew; its files are kept in a folder within it."))?;
     }
     let report = if repair {
-        maintenance::repair(&config.store, SystemClock::new().wall())
-            .map_err(failed("cannot repair"))?
+        maintenance::repair(&config.store).map_err(failed("cannot repair"))?
     } else {
         maintenance::verify(&config.store).map_err(failed("cannot verify"))?
     };

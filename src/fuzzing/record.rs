@@ -8,7 +8,7 @@ use tempfile::TempDir;
 
 use crate::gateway::{GroupContent, try_load};
 use crate::store::raw::piece::{self, Piece};
-use crate::store::raw::{Batch, ChunkKey, TOMBSTONE};
+use crate::store::raw::{Batch, ChunkKey, HEAD, TOMBSTONE, Totals};
 use crate::store::{Commit, OpenError, Options, Store};
 
 /// A store that serves many inputs: to create one takes longer than to use it.
@@ -56,15 +56,30 @@ pub fn record(data: &[u8]) {
             batch.put(*key, payload.clone(), None, None);
             undo.remove(*key, key.to_ref(payload));
         }
-        store.apply(&batch, (0, 0), &Commit::default()).expect("there is room");
+        store.apply(&batch, totals(&chunks), &Commit::default()).expect("there is room");
         let read: Result<Vec<_>, _> = read_all(store);
         let loaded = try_load(store);
         if let (Ok(loaded), Ok(read)) = (loaded, read) {
             assert_eq!(loaded.groups, read.len() as u64);
         }
-        store.apply(&undo, (0, 0), &Commit::default()).expect("there is room");
+        store.apply(&undo, Totals::default(), &Commit::default()).expect("there is room");
         assert_eq!(store.load().expect("it can be read").count(), 0);
     });
+}
+
+/// How much the chunks of a batch are.
+fn totals(chunks: &[(ChunkKey, Bytes)]) -> Totals {
+    let mut totals = Totals::default();
+    for (key, payload) in chunks.iter().filter(|(key, _)| [HEAD, TOMBSTONE].contains(&key.chunk)) {
+        if key.chunk == HEAD {
+            totals.groups += 1;
+        } else {
+            totals.groups = totals.groups.saturating_sub(1);
+            totals.removed += 1;
+        }
+        totals.sum += u64::from(key.to_ref(payload).checksum);
+    }
+    totals
 }
 
 fn read_all(store: &Store) -> Result<Vec<GroupContent>, OpenError> {

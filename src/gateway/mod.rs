@@ -74,11 +74,12 @@ use crate::model::{
 use crate::store::etcd::Feed;
 use crate::store::{
     CloseError, CommitError, ImportState, OpenError, Proposal, ReadError, SharedSettings, Store,
+    Writer,
 };
 use crate::telemetry::metrics::{Readings, SelfMetrics};
 use crate::telemetry::recent::Slice;
 use crate::telemetry::remembered::Remembered;
-use crate::time::{Clock, UnixMillis, UnixNanos};
+use crate::time::{Clock, Moment, UnixMillis, UnixNanos};
 
 /// A handle to the gateway. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -209,7 +210,7 @@ impl Gateway {
             self_types: metrics.types().collect(),
         };
         let store = Arc::new(store);
-        let (State { judge, mut view }, writer, loaded) = State::load(&store, state_options, at)?;
+        let (State { judge, mut view }, writer, loaded) = load(&store, state_options, at)?;
         let quoted_names = options.names == NameRules::Utf8 || loaded.quoted_names;
         let (sender, next_deadline) = watch::channel(view.next_deadline());
         let events = match store.shared() {
@@ -755,6 +756,22 @@ impl Watch {
 }
 
 /// Sets gateway time at a start. Returns whether it is that of a leader.
+/// Loads all groups of a store, and builds that anew if it is damaged.
+fn load(
+    store: &Arc<Store>,
+    options: StateOptions,
+    at: Moment,
+) -> Result<(State, Writer, Loaded), OpenError> {
+    match State::load(store, options.clone(), at) {
+        Err(error @ OpenError::Damaged { .. }) => {
+            tracing::error!(%error, "the store does not have what it says");
+            store.recover()?;
+            State::load(store, options, at)
+        }
+        loaded => loaded,
+    }
+}
+
 fn begin_time(
     store: &Store,
     clock: &dyn Clock,
@@ -806,7 +823,9 @@ fn resume_clock(
     let signed = |time: UnixMillis| i64::try_from(time.0).unwrap_or(i64::MAX);
     let offset = clock.offset_ms().saturating_add(signed(alive)).saturating_sub(signed(now));
     clock.restore_offset_ms(offset);
-    store.keep_clock_offset_ms(offset)?;
+    if store.read_only().is_none() {
+        store.keep_clock_offset_ms(offset)?;
+    }
     Ok(())
 }
 

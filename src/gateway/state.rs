@@ -97,7 +97,10 @@ impl State {
             match (state.put(group, at), store.shared()) {
                 (Ok(is_legacy), _) => loaded.quoted_names |= !is_legacy,
                 (Err(error), Some(shared)) => shared.set_aside(number, error.what()),
-                (Err(error), None) => return Err(store.damaged(error.to_string())),
+                (Err(error), None) => {
+                    // Its bytes are those that were written: to build the store anew would not mend it.
+                    tracing::error!(%error, "a stored group cannot be taken in, and is set aside");
+                }
             }
             Ok::<_, OpenError>(())
         })?;

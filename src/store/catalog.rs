@@ -16,8 +16,21 @@ pub(super) struct Catalog {
     entries: HashMap<u64, Entry>,
     /// How many of them were removed and can be restored.
     removed: u64,
+    /// Sum of the checksums of all heads and tombstones.
+    sum: u64,
     /// Hashes the names of families. Seeded: no client can make them collide.
     hasher: DefaultHashBuilder,
+}
+
+/// How much is stored, and a sum by which it is known again.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Totals {
+    /// Groups that are shown.
+    pub(crate) groups: u64,
+    /// Those that were removed and can be restored.
+    pub(crate) removed: u64,
+    /// Sum of the checksums of all heads and tombstones.
+    pub(crate) sum: u64,
 }
 
 /// Where a group lies.
@@ -40,9 +53,10 @@ struct Wide {
 }
 
 impl Catalog {
-    /// Groups that are shown, and those that were removed and can be restored.
-    pub(super) fn counts(&self) -> (u64, u64) {
-        (self.entries.len() as u64 - self.removed, self.removed)
+    /// How much is stored.
+    pub(super) fn totals(&self) -> Totals {
+        let groups = self.entries.len() as u64 - self.removed;
+        Totals { groups, removed: self.removed, sum: self.sum }
     }
 
     /// The group of a number.
@@ -63,14 +77,13 @@ impl Catalog {
     /// Forgets all.
     pub(super) fn clear(&mut self) {
         self.entries.clear();
-        self.removed = 0;
+        (self.removed, self.sum) = (0, 0);
     }
 
     /// Notes where a loaded group lies.
     pub(super) fn add(&mut self, assembled: &Assembled) {
         let Assembled { group, head, chunks, tombstone } = assembled;
         let (entry, hasher) = self.entry(group.number);
-        entry.set_head(*head);
         let mut families = group.families.iter();
         for (chunk, count) in chunks {
             entry.set_chunk(*chunk);
@@ -78,15 +91,26 @@ impl Catalog {
                 entry.put_place(hasher, family.name(), chunk.number);
             }
         }
+        self.set_head(group.number, *head);
         if let Some(tombstone) = tombstone {
             self.set_tombstone(group.number, *tombstone);
         }
+    }
+
+    /// Notes the head of a group. Returns the one before.
+    pub(super) fn set_head(&mut self, number: u64, head: ChunkRef) -> Option<ChunkRef> {
+        let before = self.entries.entry(number).or_default().head.replace(head);
+        self.sum += u64::from(head.checksum);
+        self.sum -= checksum(before);
+        before
     }
 
     /// Notes the tombstone of a group that is there. Returns the one before.
     pub(super) fn set_tombstone(&mut self, number: u64, tombstone: ChunkRef) -> Option<ChunkRef> {
         let before = self.entries.get_mut(&number)?.tombstone.replace(tombstone);
         self.removed += u64::from(before.is_none());
+        self.sum += u64::from(tombstone.checksum);
+        self.sum -= checksum(before);
         before
     }
 
@@ -94,6 +118,7 @@ impl Catalog {
     pub(super) fn remove(&mut self, number: u64) -> Option<Entry> {
         let entry = self.entries.remove(&number)?;
         self.removed -= u64::from(entry.tombstone.is_some());
+        self.sum -= checksum(entry.head) + checksum(entry.tombstone);
         Some(entry)
     }
 
@@ -107,6 +132,10 @@ impl Catalog {
         // The table itself compares a few bits of the hash.
         places.filter(move |place| place.0 == hash).map(|place| place.1).chain(inline)
     }
+}
+
+fn checksum(chunk: Option<ChunkRef>) -> u64 {
+    chunk.map_or(0, |chunk| chunk.checksum.into())
 }
 
 impl Entry {
@@ -128,11 +157,6 @@ impl Entry {
     /// Bytes of all that is stored of the group.
     pub(super) fn bytes(&self) -> u64 {
         self.all().map(|chunk| u64::from(chunk.bytes)).sum()
-    }
-
-    /// Notes a head. Returns the one before.
-    pub(super) fn set_head(&mut self, head: ChunkRef) -> Option<ChunkRef> {
-        self.head.replace(head)
     }
 
     /// Notes a chunk beside the head. Returns the one before.

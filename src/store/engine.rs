@@ -1,11 +1,12 @@
 //! The two engines of a store: sled, in a folder of this process alone; and etcd, which replicas share.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
 
 use super::batch::Batch;
+use super::catalog::Totals;
 use super::chunk::ChunkKey;
 use super::commit::Commit;
 use super::error::{CloseError, CommitError, OpenError, ReadError};
@@ -71,8 +72,41 @@ impl Store {
         &self,
     ) -> Result<Box<dyn Iterator<Item = Result<Assembled, OpenError>> + '_>, OpenError> {
         match self {
-            Self::Sled(store) => Ok(Box::new(store.assembled()?)),
+            Self::Sled(store) => store.assembled(),
             Self::Etcd(store) => Ok(Box::new(store.assembled())),
+        }
+    }
+
+    /// Compares the groups that were loaded with those that there were when the store was last written.
+    pub(super) fn check(&self, loaded: Totals) -> Result<(), OpenError> {
+        match self {
+            Self::Sled(store) => store.check(loaded),
+            Self::Etcd(_) => Ok(()),
+        }
+    }
+
+    /// Builds the store anew where what it has is not what it says it has. Where that fails, it can only
+    /// be read.
+    pub fn recover(&self) -> Result<(), OpenError> {
+        match self {
+            Self::Sled(store) => store.recover(),
+            Self::Etcd(_) => Ok(()),
+        }
+    }
+
+    /// Why the store can only be read, if that is so.
+    pub fn read_only(&self) -> Option<Arc<CommitError>> {
+        match self {
+            Self::Sled(store) => store.read_only(),
+            Self::Etcd(_) => None,
+        }
+    }
+
+    /// The findings of each time that the store was built anew, with the folder that has the old files.
+    pub fn reports(&self) -> Vec<(PathBuf, String)> {
+        match self {
+            Self::Sled(store) => store.reports(),
+            Self::Etcd(_) => Vec::new(),
         }
     }
 
@@ -92,16 +126,16 @@ impl Store {
         }
     }
 
-    /// Applies a batch, whole or not at all. Durable after the next [`Store::sync`]. `counts`: the
-    /// groups that there are with it, and those that can be restored.
+    /// Applies a batch, whole or not at all. Durable after the next [`Store::sync`]. `totals`: how much is
+    /// stored with it.
     pub(crate) fn apply(
         &self,
         batch: &Batch,
-        counts: (u64, u64),
+        totals: Totals,
         commit: &Commit,
     ) -> Result<(), CommitError> {
         match self {
-            Self::Sled(store) => store.apply(batch, counts, commit.at.wall),
+            Self::Sled(store) => store.apply(batch, totals, commit),
             Self::Etcd(store) => store.apply(batch, commit),
         }
     }

@@ -1,7 +1,7 @@
 //! The errors of a store, by operation.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
@@ -22,6 +22,12 @@ pub enum OpenError {
          to {known}; use the tidegate that wrote it, or a newer one", path.display()
     )]
     Newer { path: PathBuf, stored: u32, known: u32 },
+    /// To be looked at as it is, without a gateway.
+    #[error(
+        "the store in {} has schema version {stored}: it is read once a gateway of this build has brought \
+         it to version {known} (start one on it, or on a copy)", path.display()
+    )]
+    Older { path: PathBuf, stored: u32, known: u32 },
     #[error(
         "the store in {} is damaged: {what}; `tidegate verify` says what can be read of it, \
          `tidegate repair` builds a new store of that", path.display()
@@ -34,6 +40,17 @@ pub enum OpenError {
     NotTaken(String),
     #[error("cannot open the store in {}", path.display())]
     Sled { path: PathBuf, source: sled::Error },
+}
+
+/// Why a new store could not be built in place of one that is damaged. That one is as it was.
+#[derive(Debug, Error)]
+pub enum RepairError {
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    #[error("cannot write the new store")]
+    Commit(#[from] CommitError),
+    #[error(transparent)]
+    Close(#[from] CloseError),
 }
 
 /// Why a batch was not committed. It may or may not be on disk; no further commit is accepted until
@@ -52,6 +69,8 @@ pub enum CommitError {
     Sync(#[source] io::Error),
     #[error("the store is being opened again")]
     Closed,
+    #[error("the store cannot be opened to write, only be read")]
+    Unopened(#[source] Box<RepairError>),
     /// Not committed, and never will be.
     #[error("another replica leads")]
     NotLeading,
@@ -87,12 +106,49 @@ pub enum ReadError {
     Family { number: u64, source: DecodeError },
 }
 
+impl OpenError {
+    /// Whether there is no room on the disk.
+    pub fn is_full(&self) -> bool {
+        match self {
+            Self::Folder { source, .. } | Self::Sled { source: sled::Error::Io(source), .. } => {
+                source.kind() == io::ErrorKind::StorageFull
+            }
+            _ => false,
+        }
+    }
+}
+
+impl RepairError {
+    /// Whether there is no room on the disk.
+    pub fn is_full(&self) -> bool {
+        match self {
+            Self::Open(error) => error.is_full(),
+            Self::Commit(error) => error.is_full(),
+            Self::Close(CloseError::Seal(source)) => source.kind() == io::ErrorKind::StorageFull,
+            Self::Close(_) => false,
+        }
+    }
+
+    /// The same, of a store that could not be opened.
+    pub(super) fn into_open(self, path: &Path) -> OpenError {
+        match self {
+            Self::Open(error) => error,
+            error => {
+                let full = error.is_full().then_some(io::ErrorKind::StorageFull);
+                let source = io::Error::new(full.unwrap_or(io::ErrorKind::Other), error);
+                OpenError::Folder { path: path.to_owned(), source }
+            }
+        }
+    }
+}
+
 impl CommitError {
     /// Whether there is no room on the disk.
     pub fn is_full(&self) -> bool {
         match self {
             Self::StorageFull | Self::EtcdFull => true,
             Self::Sync(source) => source.kind() == io::ErrorKind::StorageFull,
+            Self::Unopened(source) => source.is_full(),
             Self::Apply(_)
             | Self::Flush(_)
             | Self::Closed

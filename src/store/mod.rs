@@ -30,15 +30,16 @@ mod layout;
 #[cfg(test)]
 pub(crate) mod map;
 mod record;
-pub mod salvage;
 mod sled;
 mod writer;
 
 pub use self::sled::schema::SCHEMA_VERSION;
-pub use self::sled::{ImportState, Lost, Options};
+pub use self::sled::{
+    Expected, Findings, ImportState, LostGroup, Options, PartOfGroup, repair, verify,
+};
 pub use commit::{Commit, Proposal, SharedSettings, StageError};
 pub use engine::Store;
-pub use error::{CloseError, CommitError, OpenError, ReadError};
+pub use error::{CloseError, CommitError, OpenError, ReadError, RepairError};
 pub use family::{DecodeError, EncodedFamily, FamilyHeader};
 pub use group::{Removal, StoredGroup, StoredPart};
 pub use record::encode_metrics;
@@ -48,7 +49,8 @@ pub use writer::{FamiliesChange, StagedGroups, Writer};
 #[cfg(any(test, fuzzing))]
 pub(crate) mod raw {
     pub(crate) use super::batch::Batch;
-    pub(crate) use super::chunk::{ChunkKey, TOMBSTONE};
+    pub(crate) use super::catalog::Totals;
+    pub(crate) use super::chunk::{ChunkKey, HEAD, TOMBSTONE};
     pub(crate) use super::sled::piece;
 }
 

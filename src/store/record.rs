@@ -126,6 +126,38 @@ pub(crate) struct TotalsRecord {
     /// Wall time, in nanoseconds since the Unix epoch.
     #[prost(sint64, tag = "4")]
     pub(crate) at_ns: i64,
+    /// Sum of the checksums of all heads and tombstones, which vouch for everything else.
+    #[prost(fixed64, tag = "5")]
+    pub(crate) sum: u64,
+    /// The write with which everything was written anew, as when all groups were deleted: what is of
+    /// an earlier one is no longer stored.
+    #[prost(uint64, tag = "6")]
+    pub(crate) begun: u64,
+    /// Whether the sum, and the numbers of the groups ([`NumbersRecord`]), are kept: not before the
+    /// first write of a build that does.
+    #[prost(bool, tag = "7")]
+    pub(crate) is_listed: bool,
+    /// Gateway time, in milliseconds, and by how much it is ahead of wall time.
+    #[prost(uint64, tag = "8")]
+    pub(crate) now_ms: u64,
+    #[prost(sint64, tag = "9")]
+    pub(crate) offset_ms: i64,
+}
+
+/// Which of a range of numbers are those of groups that are stored. A chunk of the group 0.
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct NumbersRecord {
+    /// A bit for each, the lowest of a byte first; what follows the last byte is zero.
+    #[prost(bytes = "bytes", tag = "1")]
+    pub(crate) bits: Bytes,
+}
+
+/// The runs of a store, by which writes that were never committed are known. A chunk of the group 0.
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct RunsRecord {
+    /// The last write of each run that has ended, rising.
+    #[prost(uint64, repeated, tag = "1")]
+    pub(crate) last: Vec<u64>,
 }
 
 /// The families of one chunk.

@@ -94,6 +94,7 @@ impl Writer {
             catalog.add(&assembled);
             each(assembled.group)?;
         }
+        store.check(catalog.totals())?;
         Ok(Self { store: Arc::clone(store), catalog, batch: Batch::default() })
     }
 
@@ -117,8 +118,7 @@ impl Writer {
     /// Applies all that is staged as one batch, whole or not at all; durable after the next
     /// [`Store::sync`]. After an error the store is to be opened again, and loaded anew.
     pub fn commit(&mut self, commit: &Commit) -> Result<(), CommitError> {
-        let (groups, removed) = self.catalog.counts();
-        self.store.apply(&mem::take(&mut self.batch), (groups, removed), commit)
+        self.store.apply(&mem::take(&mut self.batch), self.catalog.totals(), commit)
     }
 
     /// Commits what is staged, which is deletions of groups alone, to a store that has no room for anything
@@ -258,8 +258,8 @@ impl Writer {
         }
         let payload = payload(&head_record(key, state, entry.chunks()), inline);
         let head_key = ChunkKey { group: number, chunk: HEAD };
-        let before = entry.set_head(head_key.to_ref(&payload));
-        let bytes = entry.bytes();
+        let before = self.catalog.set_head(number, head_key.to_ref(&payload));
+        let bytes = self.catalog.get(number).map_or(0, catalog::Entry::bytes);
         let frame = self.frame(head_key, &payload);
         self.batch.put(head_key, payload, frame, before);
         bytes

@@ -1,50 +1,105 @@
-//! Bits that flip in a store at rest: never a wrong value, never a hang or a panic. Either all is right,
-//! or the start names what is damaged and stops; `verify` finds it, and `repair` keeps what can be read.
+//! Damage at rest: bits that flip, ranges that are cut out or written over, in stores of several shapes,
+//! closed or killed. The gateway comes up all the same; never with a wrong value, never with a loss that
+//! it does not tell of; and whatever is physically there it has, as `scan.py` says, which shares no code
+//! with it. `verify` finds the damage, `repair` does the same as the start.
 
-#![expect(clippy::unwrap_used, reason = "whatever a test does not expect fails it")]
+#![expect(clippy::print_stdout, reason = "tests/long keeps the results")]
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use support::serving::{self, Process, agent};
+use serde_json::Value;
+use support::random::Random;
+use support::serving::{Process, agent};
 
-const GROUPS: usize = 40;
-const FAMILIES: usize = 60;
-/// Of a store that was closed in order, and of one that was killed.
-const FLIPS: usize = 150;
-const FLIPS_VARIABLE: &str = "TIDEGATE_DAMAGE_FLIPS";
+/// So many trials of each kind of damage with each store; `tests/long damage` has more.
+const TRIALS: usize = 20;
+const TRIALS_VARIABLE: &str = "TIDEGATE_DAMAGE_TRIALS";
 
-/// The values of a group's families, by group.
-type Groups = BTreeMap<String, Vec<String>>;
+/// The values of a group's families by name, by group.
+type Groups = BTreeMap<String, BTreeMap<String, f64>>;
 
-/// Pushes groups of some kilobytes each, twice, so that there are old versions in the log, too.
-fn push(gateway: &Process) {
+/// A store that is pushed to.
+#[derive(Clone, Copy)]
+struct Shape {
+    groups: usize,
+    families: usize,
+}
+
+const SHAPES: [Shape; 3] = [
+    // Its families lie in many chunks.
+    Shape { groups: 1, families: 3000 },
+    Shape { groups: 40, families: 60 },
+    Shape { groups: 5000, families: 1 },
+];
+
+/// Damages a file, of which so many bytes are in use.
+type Damage = fn(&mut Vec<u8>, usize, &mut Random);
+
+const DAMAGES: [(&str, Damage); 3] = [
+    ("a flipped bit", |db, used, random| {
+        let at = random.below(used);
+        db[at] ^= 1 << random.below(8);
+    }),
+    ("a range that was written over", |db, used, random| {
+        let at = random.below(used);
+        let end = db.len().min(at + 1 + random.below(20_000));
+        db[at..end].fill_with(|| random.bits().to_le_bytes()[0]);
+    }),
+    ("an end that was cut off", |db, used, random| {
+        db.truncate(used - random.below(used / 4));
+    }),
+];
+
+/// Pushes all groups twice, so that there are old versions in the file, too.
+fn written(folder: &Path, shape: Shape, sealed: bool) -> Groups {
+    let gateway = Process::start(folder, &[]);
+    let agent = agent();
     for round in 1..=2 {
-        for group in 0..GROUPS {
+        for group in 0..shape.groups {
             let line = |family| format!("family_{family}{{pad=\"{}\"}} {round}\n", "x".repeat(80));
-            let body: String = (0..FAMILIES).map(line).collect();
+            let body: String = (0..shape.families).map(line).collect();
             let uri = format!("http://{}/metrics/job/damage/group/{group}", gateway.address());
-            assert_eq!(agent().put(uri).send(body).unwrap().status(), 200);
+            assert_eq!(agent.put(uri).send(body).unwrap().status(), 200);
         }
     }
+    let groups = groups(&gateway.scrape());
+    assert_eq!(groups.len(), shape.groups);
+    if sealed {
+        gateway.terminate();
+        gateway.wait();
+    } else {
+        gateway.kill();
+    }
+    groups
 }
 
 fn groups(exposition: &str) -> Groups {
     let mut groups = Groups::new();
     for line in exposition.lines().filter(|line| line.starts_with("family_")) {
-        let (_, rest) = line.split_once("group=\"").unwrap();
+        let (family, rest) = line.split_once('{').unwrap();
+        let (_, rest) = rest.split_once("group=\"").unwrap();
         let (group, rest) = rest.split_once('"').unwrap();
         let (_, value) = rest.rsplit_once(' ').unwrap();
-        groups.entry(group.to_owned()).or_default().push(value.to_owned());
+        let families = groups.entry(group.to_owned()).or_default();
+        families.insert(family.to_owned(), value.parse().unwrap());
     }
     groups
 }
 
-fn stop(gateway: &Process) {
-    gateway.terminate();
-    gateway.wait();
+/// The groups that are physically there.
+fn scanned(store: &Path) -> Groups {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/durability/scan.py");
+    let output = Command::new("python3").arg(script).arg(store).output().unwrap();
+    assert!(output.status.success(), "{}", text(&output));
+    let groups: BTreeMap<String, BTreeMap<String, Vec<f64>>> =
+        serde_json::from_slice(&output.stdout).unwrap();
+    let values = |families: BTreeMap<String, Vec<f64>>| {
+        families.into_iter().map(|(family, values)| (family, values[0])).collect()
+    };
+    groups.into_iter().map(|(group, families)| (group, values(families))).collect()
 }
 
 fn copy(from: &Path, to: &Path) {
@@ -57,13 +112,9 @@ fn copy(from: &Path, to: &Path) {
     }
 }
 
-fn tidegate(command: &str, store: &Path) -> Output {
+fn tidegate(command: &[&str], store: &Path) -> Output {
     let mut tidegate = Command::new(env!("CARGO_BIN_EXE_tidegate"));
-    tidegate.arg(command).arg(format!("--storage.path={}", store.display()));
-    if command == "repair" {
-        tidegate.arg("--yes");
-    }
-    tidegate.output().unwrap()
+    tidegate.args(command).arg(format!("--storage.path={}", store.display())).output().unwrap()
 }
 
 fn text(output: &Output) -> String {
@@ -75,155 +126,143 @@ fn text(output: &Output) -> String {
 }
 
 #[expect(clippy::disallowed_methods, reason = "it is no setting of the gateway")]
-fn flips() -> usize {
-    std::env::var(FLIPS_VARIABLE).ok().and_then(|text| text.parse().ok()).unwrap_or(FLIPS)
+fn trials() -> usize {
+    std::env::var(TRIALS_VARIABLE).ok().and_then(|text| text.parse().ok()).unwrap_or(TRIALS)
 }
 
-/// A store with all groups, closed in order or killed.
-fn written(folder: &Path, sealed: bool) -> Groups {
-    let gateway = Process::start(folder, &[]);
-    push(&gateway);
-    let groups = groups(&gateway.scrape());
-    if sealed {
-        stop(&gateway);
-    } else {
-        gateway.kill();
+/// Compares the groups of a damaged store that was opened with those that it had, and with those that are
+/// physically there. Returns how many are not as they were.
+fn judge(found: &Groups, all: &Groups, there: &Groups, log: &str, context: &str) -> usize {
+    let mut changed = 0;
+    for (group, families) in found {
+        assert!(all.contains_key(group), "{context}: group {group} was never there");
+        let is_pushed = |value: &f64| [1.0, 2.0].contains(value);
+        assert!(families.values().all(is_pushed), "{context}: {group}: {families:?}");
+        changed += usize::from(families != &all[group]);
+        let is_in_part = families.len() < all[group].len();
+        let in_part = format!("in part: {{group=\\\"{group}\\\", job=\\\"damage\\\"}}");
+        let is_said = log.contains(&in_part) || log.contains(&in_part.replace('\\', ""));
+        assert!(!is_in_part || is_said, "{context}: {group} is in part, without a word: {log}");
     }
-    groups
+    for (group, families) in there {
+        assert_eq!(found.get(group), Some(families), "{context}: {group} was left behind\n{log}");
+    }
+    changed + all.len() - found.len()
 }
 
-/// The places of a file at which a bit is flipped: all over what is in use.
-fn places(db: &[u8]) -> impl Iterator<Item = usize> {
-    let used = db.iter().rposition(|byte| *byte != 0).unwrap_or(0);
-    let step = (used / flips()).max(1);
-    // A different bit and offset each time, the same in every run.
-    (0..used).step_by(step).enumerate().map(move |(at, place)| (place + at * 37 % step).min(used))
-}
-
-#[test]
-fn a_flip_in_a_store_that_was_closed_stops_the_start_and_changes_nothing() {
+fn trials_of(shape: Shape, sealed: bool) {
     let folder = tempfile::tempdir().unwrap();
     let whole = folder.path().join("whole");
-    written(&whole, true);
-    let db = fs::read(whole.join("db")).unwrap();
-    for place in places(&db) {
-        let damaged = folder.path().join("damaged");
-        copy(&whole, &damaged);
-        let mut flipped = db.clone();
-        flipped[place] ^= 1 << (place % 8);
-        fs::write(damaged.join("db"), &flipped).unwrap();
-        let Err(log) =
-            Process::attempt(&mut serving::command(env!("CARGO_BIN_EXE_tidegate"), &damaged))
-        else {
-            panic!("byte {place}: it started");
-        };
-        assert!(
-            log.contains("is damaged") && log.contains("tidegate repair"),
-            "byte {place}: {log}"
-        );
-        assert!(
-            fs::read(damaged.join("db")).unwrap() == flipped,
-            "byte {place}: the file has changed"
-        );
-        fs::remove_dir_all(damaged).unwrap();
-    }
-    println!("flips in closed stores: {} and more, all refused at the start", flips());
-}
-
-#[test]
-fn what_a_flip_leaves_is_found_by_verify_and_kept_by_repair() {
-    let folder = tempfile::tempdir().unwrap();
-    let whole = folder.path().join("whole");
-    let all = written(&whole, true);
-    let sound = tidegate("verify", &whole);
+    let all = written(&whole, shape, sealed);
+    assert!(scanned(&whole) == all, "the scan finds all of a store that is whole");
+    let sound = tidegate(&["verify"], &whole);
     assert!(sound.status.success(), "{}", text(&sound));
-    assert!(text(&sound).contains(&format!("{GROUPS} groups")), "{}", text(&sound));
     let db = fs::read(whole.join("db")).unwrap();
-    let mut kept = 0;
-    for (at, place) in places(&db).enumerate().filter(|(at, _)| at % 15 == 0) {
-        let damaged = folder.path().join(format!("damaged-{at}"));
-        copy(&whole, &damaged);
-        let mut flipped = db.clone();
-        flipped[place] ^= 1 << (place % 8);
-        fs::write(damaged.join("db"), &flipped).unwrap();
-        let found = tidegate("verify", &damaged);
-        assert_eq!(found.status.code(), Some(1), "byte {place}: {}", text(&found));
-        assert!(text(&found).contains("damaged: "), "byte {place}: {}", text(&found));
-        assert!(fs::read(damaged.join("db")).unwrap() == flipped, "verify has changed the file");
-        let repaired = tidegate("repair", &damaged);
-        if !repaired.status.success() {
-            // Nothing of it can be read: then it says so, and leaves it.
-            assert!(text(&repaired).contains("cannot repair"), "byte {place}: {}", text(&repaired));
-            assert!(fs::read(damaged.join("db")).unwrap() == flipped);
-            continue;
+    let used = db.iter().rposition(|byte| *byte != 0).unwrap();
+    let mut random = Random::new(0x5EED ^ shape.groups as u64 ^ u64::from(sealed));
+    for (what, damage) in DAMAGES {
+        let (mut hit, mut lost) = (0, 0);
+        for trial in 0..trials() {
+            let context = format!("{} groups, sealed {sealed}, {what} {trial}", shape.groups);
+            let damaged = folder.path().join("damaged");
+            copy(&whole, &damaged);
+            let mut bytes = db.clone();
+            damage(&mut bytes, used, &mut random);
+            fs::write(damaged.join("db"), &bytes).unwrap();
+            let there = scanned(&damaged);
+            // One in two is repaired before, as an operator would who is careful.
+            let repaired = (trial % 2 == 0).then(|| repair(&damaged, &bytes, sealed, &context));
+            let gateway = Process::start(&damaged, &[]);
+            let found = groups(&gateway.scrape());
+            let log = repaired.clone().unwrap_or_else(|| gateway.started().to_owned());
+            let changed = judge(&found, &all, &there, &log, &context);
+            let is_said = repaired.is_some() || gateway.says_damaged();
+            assert!(changed == 0 || is_said, "{context}: {changed} groups without a word");
+            assert!(repaired.is_none() || !gateway.says_damaged(), "{context}: not mended");
+            // It takes pushes again.
+            let uri = format!("http://{}/metrics/job/after", gateway.address());
+            assert_eq!(agent().put(uri).send("m 1\n").unwrap().status(), 200, "{context}");
+            gateway.kill();
+            hit += usize::from(changed > 0);
+            lost += changed;
+            fs::remove_dir_all(&damaged).unwrap();
         }
-        let old = fs::read_dir(folder.path()).unwrap().find_map(|entry| {
-            let name = entry.unwrap().file_name().into_string().unwrap();
-            name.starts_with(&format!("damaged-{at}.damaged-")).then_some(name)
-        });
-        let old = folder.path().join(old.expect("the old files are kept"));
-        assert!(fs::read(old.join("db")).unwrap() == flipped);
-        let gateway = Process::start(&damaged, &[]);
-        let found = groups(&gateway.scrape());
-        gateway.kill();
-        for (group, values) in &found {
-            assert_eq!(values.len(), FAMILIES, "byte {place}: group {group} is in part");
-            let same = values.iter().all(|value| *value == values[0]);
-            assert!(same && ["1", "2"].contains(&values[0].as_str()), "byte {place}: {values:?}");
-        }
-        kept += found.len();
+        println!(
+            "{} groups, {}: {what}: {} stores, {hit} of them with {lost} groups not as they were, all of \
+             it told; none left behind, no wrong value",
+            shape.groups,
+            if sealed { "closed" } else { "killed" },
+            trials()
+        );
     }
-    println!("flips in closed stores: repair kept {kept} groups, none in part");
-    assert!(kept > all.len(), "repair keeps something");
+}
+
+/// Repairs a store, and looks at all that is said. Returns what `verify` said.
+fn repair(damaged: &Path, bytes: &[u8], sealed: bool, context: &str) -> String {
+    let verified = tidegate(&["verify", "--output=json"], damaged);
+    let report: Value = serde_json::from_slice(&verified.stdout).unwrap();
+    let is_sound = report["sound"] == true;
+    assert_eq!(verified.status.success(), is_sound, "{context}: {report}");
+    assert!(!(sealed && is_sound), "{context}: the file has changed since it was closed");
+    assert!(fs::read(damaged.join("db")).unwrap() == bytes, "{context}: verify changes the file");
+    let repaired = tidegate(&["repair", "--yes"], damaged);
+    assert!(repaired.status.success(), "{context}: {}", text(&repaired));
+    let old = damaged.join("damaged-1");
+    assert!(fs::read(old.join("db")).unwrap() == bytes, "{context}: the old files are kept");
+    let again = tidegate(&["verify"], damaged);
+    assert!(again.status.success(), "{context}: {}", text(&again));
+    let summary = report["summary"].as_str().unwrap();
+    let told = fs::read_to_string(old.join("report.txt")).unwrap();
+    assert!(told.starts_with(summary), "{context}: {told}");
+    text(&repaired)
 }
 
 #[test]
-fn a_flip_in_a_store_that_was_killed_yields_nothing_that_was_not_pushed() {
+fn one_wide_group() {
+    trials_of(SHAPES[0], true);
+    trials_of(SHAPES[0], false);
+}
+
+#[test]
+fn forty_groups() {
+    trials_of(SHAPES[1], true);
+    trials_of(SHAPES[1], false);
+}
+
+#[test]
+fn many_groups() {
+    trials_of(SHAPES[2], true);
+    trials_of(SHAPES[2], false);
+}
+
+/// A store of which the file `name` was damaged: it comes up, with all groups.
+#[test]
+fn files_beside_the_log_cost_no_group() {
     let folder = tempfile::tempdir().unwrap();
-    let whole = folder.path().join("whole");
-    written(&whole, false);
-    let db = fs::read(whole.join("db")).unwrap();
-    let (mut started, mut lost, mut refused) = (0, 0, 0);
-    for place in places(&db) {
-        let damaged = folder.path().join("damaged");
-        copy(&whole, &damaged);
-        let mut flipped = db.clone();
-        flipped[place] ^= 1 << (place % 8);
-        fs::write(damaged.join("db"), &flipped).unwrap();
-        match Process::attempt(&mut serving::command(env!("CARGO_BIN_EXE_tidegate"), &damaged)) {
-            Ok(gateway) => {
-                let found = groups(&gateway.scrape());
-                // Half of what was pushed has the value 1.
-                let is_latest = |values: &Vec<String>| values.iter().all(|value| value == "2");
-                if found.len() < GROUPS || !found.values().all(is_latest) {
-                    assert!(gateway.says_lost(), "byte {place}: groups are lost without a word");
-                    lost += 1;
+    let shape = Shape { groups: 3, families: 2 };
+    for sealed in [true, false] {
+        let whole = folder.path().join(format!("whole-{sealed}"));
+        let all = written(&whole, shape, sealed);
+        for name in ["conf", "mark", "schema_version", "seal"] {
+            let damages: [fn(&PathBuf); 3] = [
+                |file| fs::write(file, "").unwrap(),
+                |file| fs::write(file, [0xFF; 700]).unwrap(),
+                |file| fs::remove_file(file).unwrap(),
+            ];
+            for (at, damage) in damages.into_iter().enumerate() {
+                // Without its version a folder has no store.
+                let is_there = whole.join(name).try_exists().unwrap();
+                if !is_there || (name, at) == ("schema_version", 2) {
+                    continue;
                 }
-                for (group, values) in found {
-                    assert_eq!(values.len(), FAMILIES, "byte {place}: group {group} is in part");
-                    assert!(
-                        values.iter().all(|value| *value == values[0]),
-                        "byte {place}: {values:?}"
-                    );
-                }
+                let damaged = folder.path().join("damaged");
+                copy(&whole, &damaged);
+                damage(&damaged.join(name));
+                let gateway = Process::start(&damaged, &[]);
+                assert!(groups(&gateway.scrape()) == all, "{name}, {at}, sealed: {sealed}");
                 gateway.kill();
-                started += 1;
-            }
-            Err(log) => {
-                assert!(
-                    log.contains("damaged") || log.contains("cannot open"),
-                    "byte {place}: {log}"
-                );
-                // A panic of sled is caught, and says no more than that.
-                assert!(log.contains("tidegate: stopped: "), "byte {place}: {log}");
-                refused += 1;
+                fs::remove_dir_all(&damaged).unwrap();
             }
         }
-        fs::remove_dir_all(damaged).unwrap();
     }
-    println!(
-        "flips in killed stores: {started} started, {lost} of them with less than was pushed, which they said; \
-         {refused} were refused, nothing wrong was shown"
-    );
-    assert!(started + refused >= flips(), "each place was tried");
 }

@@ -199,6 +199,10 @@ impl Lane {
     /// Works until the queue is closed, and begins anew after each outage of the store. Where replicas
     /// share the store, follows while another leads.
     fn run(mut self) -> Result<(), LaneError> {
+        if let Some(error) = self.committer.store.read_only() {
+            self.queue.fail(&error);
+            outage::overcome(&mut self, error)?;
+        }
         loop {
             if !self.follow() {
                 return Ok(());

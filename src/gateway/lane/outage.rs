@@ -16,6 +16,8 @@ use crate::store::{CommitError, OpenError};
 /// up to [`RETRY_MAX`].
 const RETRY: Duration = Duration::from_millis(100);
 const RETRY_MAX: Duration = Duration::from_secs(2);
+/// Attempts take at most one part in so many of the time.
+const TRYING_SHARE: u32 = 10;
 /// As often as this it is said that the outage goes on.
 const REMINDER: Duration = Duration::from_mins(1);
 
@@ -41,9 +43,11 @@ pub(super) fn overcome(lane: &mut Lane, error: Arc<CommitError>) -> Result<(), L
         if lane.queue.closed_within(wait) {
             return Err(LaneError::Commit(error));
         }
-        retry = RETRY_MAX.min(retry * 2);
+        let tried = Instant::now();
         let failed = match begin_anew(lane, error.is_suspect()) {
             Ok(()) => break,
+            // As long as there is something to be read, it is served.
+            Err(failed) if lane.committer.store.read_only().is_some() => failed,
             Err(
                 failed @ (OpenError::Damaged { .. }
                 | OpenError::Newer { .. }
@@ -53,6 +57,8 @@ pub(super) fn overcome(lane: &mut Lane, error: Arc<CommitError>) -> Result<(), L
             }
             Err(failed) => failed,
         };
+        // An attempt may write a whole store: mostly nothing is tried.
+        retry = RETRY_MAX.min(retry * 2).max(tried.elapsed() * TRYING_SHARE);
         if reminded.elapsed() >= REMINDER {
             reminded = Instant::now();
             let cause = std::error::Error::source(&failed).map(ToString::to_string);

@@ -15,7 +15,7 @@ use super::mirror::Mirror;
 use super::record::BatchRecord;
 use super::{EtcdStore, Feed, Seat};
 use crate::model::{GroupingKey, TtlPolicy};
-use crate::store::catalog::Catalog;
+use crate::store::catalog::{Catalog, Entry};
 use crate::store::chunk::{ChunkKey, FAMILIES_END, HEAD};
 use crate::store::commit::Proposal;
 use crate::store::error::{OpenError, ReadError};
@@ -495,12 +495,13 @@ impl EtcdStore {
             }
         }
         let head = current(HEAD)?;
-        entry.set_head(ChunkKey { group: number, chunk: HEAD }.to_ref(&head));
+        let head_ref = ChunkKey { group: number, chunk: HEAD }.to_ref(&head);
         let (key, state) = head_of(head, entry.chunks())?;
         let stays: HashSet<&str> = families.iter().map(EncodedFamily::name).collect();
         left.retain(|name: &String| !stays.contains(name.as_str()));
         drop(stays);
-        let bytes = entry.bytes();
+        catalog.set_head(number, head_ref);
+        let bytes = catalog.get(number).map_or(0, Entry::bytes);
         Ok(StoredPart { number, key, state, families, left, bytes })
     }
 }

@@ -8,8 +8,10 @@ use std::path::Path;
 /// Of the folder of a store: for its owner alone.
 const PRIVATE: u32 = 0o700;
 const EVERYBODY: u32 = 0o007;
-/// The files in the folder of a store; beside them there are snapshots.
-const OWN: [&str; 12] = [
+/// Begins of the names of snapshots, and of folders of the old files of a store that was built anew.
+const OWN_BEGINS: [&str; 2] = ["snap.", "damaged-"];
+/// The other files in the folder of a store.
+const OWN: [&str; 13] = [
     "blobs",
     "conf",
     "creating",
@@ -18,6 +20,7 @@ const OWN: [&str; 12] = [
     "lock",
     "mark",
     "probe",
+    "repaired",
     "schema_version",
     "schema_version.new",
     "seal",
@@ -67,7 +70,9 @@ pub(super) fn make_private(folder: &Path) -> io::Result<bool> {
     for entry in fs::read_dir(folder)? {
         let name = entry?.file_name();
         let name = name.to_string_lossy();
-        if !OWN.contains(&&*name) && !name.starts_with("snap.") {
+        let is_own =
+            OWN.contains(&&*name) || OWN_BEGINS.iter().any(|begin| name.starts_with(begin));
+        if !is_own {
             return Ok(true);
         }
     }

@@ -27,17 +27,23 @@ const SLOT_BYTES: u64 = 512;
 pub(crate) struct MarkFile {
     file: File,
     next: u64,
+    said: Option<TotalsRecord>,
 }
 
 impl MarkFile {
-    /// Opens the file of a folder, and creates it if it is missing. Returns what it says.
-    pub(crate) fn open(folder: &Path) -> io::Result<(Self, Option<TotalsRecord>)> {
+    /// Opens the file of a folder, and creates it if it is missing.
+    pub(crate) fn open(folder: &Path) -> io::Result<Self> {
         let path = folder.join(MARK_FILE);
         let mut options = File::options();
         let file = options.create(true).truncate(false).write(true).open(&path)?;
         let read = read(folder)?;
         let (slot, mark) = read.map_or((SLOTS - 1, None), |(slot, mark)| (slot, Some(mark)));
-        Ok((Self { file, next: (slot + 1) % SLOTS }, mark))
+        Ok(Self { file, next: (slot + 1) % SLOTS, said: mark })
+    }
+
+    /// The latest that it said when it was opened.
+    pub(crate) fn said(&self) -> Option<TotalsRecord> {
+        self.said
     }
 
     /// Says that all up to this was synced.
@@ -82,7 +88,7 @@ mod tests {
     use super::*;
 
     fn mark(write: u64) -> TotalsRecord {
-        TotalsRecord { write, groups: 2 * write, removed: 3, at_ns: -5 }
+        TotalsRecord { write, groups: 2 * write, at_ns: -5, ..TotalsRecord::default() }
     }
 
     #[test]
@@ -90,8 +96,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         assert_eq!(read(folder.path()).unwrap(), None);
         for write in 1..=5 {
-            let (mut file, before) = MarkFile::open(folder.path()).unwrap();
-            assert_eq!(before, (write > 1).then(|| mark(write - 1)));
+            let mut file = MarkFile::open(folder.path()).unwrap();
+            assert_eq!(file.said(), (write > 1).then(|| mark(write - 1)));
             file.write(&mark(write)).unwrap();
             file.sync().unwrap();
         }

@@ -1,14 +1,22 @@
 //! sled: the trees in which chunks lie, the files, and what sled does not do for a power cut.
 //!
-//! The only place that knows sled, with `migrations/`.
+//! The only place that knows sled, with `migrations/`. A store that is damaged, or on a disk that takes
+//! no writes, is read past sled: by the pieces' own marks and checksums (`scan`, `found`).
 
+mod applied;
 mod creation;
 mod files;
+mod findings;
+mod found;
 mod mark;
+mod numbers;
 pub(crate) mod piece;
 mod probe;
+mod rebuild;
+mod salvage;
+mod scan;
 pub(super) mod schema;
-pub(super) mod seal;
+mod seal;
 
 use std::fs::{File, TryLockError};
 use std::io;
@@ -21,14 +29,23 @@ use bytes::Bytes;
 use prost::Message as _;
 
 use super::batch::Batch;
+use super::catalog::Totals;
 use super::chunk::{Chunk, ChunkKey, HEAD};
-use super::error::{CloseError, CommitError, OpenError, ReadError};
+use super::commit::Commit;
+use super::error::{CloseError, CommitError, OpenError, ReadError, RepairError};
 use super::group::{Assembled, StoredGroup, assemble};
-use super::record::TotalsRecord;
+use super::record::{RunsRecord, TotalsRecord};
 use crate::time::UnixNanos;
 
+use applied::{Applied, TOTALS, is_void};
+pub use findings::{Expected, Findings, LostGroup, PartOfGroup};
 use mark::MarkFile;
+use numbers::{Numbers, RUNS};
 use piece::{Chunks, Joined, Joiner};
+#[cfg(test)]
+pub(super) use salvage::scanned;
+use salvage::{Salvaged, Unopened};
+pub use salvage::{repair, verify};
 use schema::StoredVersion;
 
 /// Where and how to store.
@@ -47,21 +64,17 @@ pub struct SledStore {
     opened: RwLock<Option<Opened>>,
     /// Trees of groups that were wiped: to be dropped once the wipe is durable.
     left_over: Mutex<Vec<String>>,
-    /// Held to read or to replace it.
+    /// Held to read or to replace it, and while a batch is made.
     applied: Mutex<Applied>,
-    mark: Mutex<MarkFile>,
+    /// Absent where the store could not be opened.
+    mark: Mutex<Option<MarkFile>>,
+    /// Why the store could not be opened, and what is read meanwhile. Held to read or to replace it.
+    unopened: RwLock<Option<Arc<Unopened>>>,
+    /// The store as it was found before sled opened it, until all of it was loaded.
+    in_doubt: Mutex<Option<Salvaged>>,
     options: Options,
     /// Locked as long as the store is open, from before sled opens it until it is sealed.
     lock: File,
-}
-
-/// The batches that were applied since the store was opened.
-#[derive(Clone, Copy, Debug)]
-struct Applied {
-    /// The number of the last write, or that which the first follows.
-    write: u64,
-    /// As of the last batch; `None` before the first.
-    totals: Option<TotalsRecord>,
 }
 
 /// The parts of an open database.
@@ -78,28 +91,22 @@ pub(super) struct Opened {
 
 /// A loss: the store has less than was synced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Lost {
+struct Lost {
     /// The groups that were there, and those that could be restored, when it was last synced.
-    pub groups: u64,
-    pub removed: u64,
+    groups: u64,
+    removed: u64,
     /// Wall time of the last write that was synced, and of the last that is there; the latter may not be
     /// known.
-    pub synced: UnixNanos,
-    pub found: Option<UnixNanos>,
+    synced: UnixNanos,
+    found: Option<UnixNanos>,
 }
 
-pub(super) const CLOCK_OFFSET_KEY: &str = "clock_offset_ms";
-pub(super) const ALIVE_KEY: &str = "alive_ms";
+const CLOCK_OFFSET_KEY: &str = "clock_offset_ms";
+const ALIVE_KEY: &str = "alive_ms";
 const IMPORT_KEY: &str = "import";
 const GROUPS_TREE_KEY: &str = "groups_tree";
 /// The names of trees of groups begin with this.
 const GROUPS_TREE: &str = "groups";
-/// Where the totals lie among the groups.
-pub(super) const TOTALS: ChunkKey = ChunkKey { group: 0, chunk: HEAD };
-/// The first write of a run has a multiple of this as its number: above those of an earlier run that
-/// were never synced, and may still be found in the file.
-const WRITES_OF_A_RUN: u64 = 1 << 20;
-
 /// How far the import is of what another gateway has held, with which a store may begin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ImportState {
@@ -112,59 +119,57 @@ pub enum ImportState {
 }
 
 impl SledStore {
-    /// Opens the store in a folder, creates it where there is none, and migrates it where it is
-    /// older.
+    /// Opens the store in a folder, creates it where there is none, and migrates it where it is older.
+    ///
+    /// One that is damaged is built anew of all that can be read, and its old files are kept; see
+    /// [`SledStore::reports`]. One that cannot be written, as its disk is full or read-only, can be read:
+    /// see [`SledStore::read_only`].
     pub fn open(options: &Options) -> Result<Self, OpenError> {
-        let path = options.path.clone();
-        let folder_failed = |source| OpenError::Folder { path: path.clone(), source };
-        files::create_folders(&path).map_err(folder_failed)?;
-        let version = schema::peek(&path)?;
-        if let StoredVersion::Newer(stored) = version {
-            return Err(schema::newer(&path, stored));
+        let path = &options.path;
+        let failed = |source| OpenError::Folder { path: path.clone(), source };
+        let is_there = path.join("db").try_exists().map_err(failed)?;
+        match files::create_folders(path) {
+            // Nothing is to be created.
+            Err(_) if is_there => {}
+            created => created.map_err(failed)?,
         }
-        let lock = lock(&path)?;
-        if files::make_private(&path).map_err(folder_failed)? {
-            tracing::warn!(
-                path = %path.display(),
-                "every user of the host may look into the folder of the store (storage.path): it is not \
-                 closed, as it has other things in it or is somebody else's"
-            );
-        }
-        creation::resume(&path).map_err(folder_failed)?;
-        let version = schema::peek(&path)?;
-        let file_path = path.join("db");
-        let present = file_path.try_exists().map_err(folder_failed)?;
-        if version != StoredVersion::Fresh && !present {
-            return Err(OpenError::Damaged { path, what: "its file db is missing".into() });
-        }
-        seal::check(&path)?;
-        seal::lift(&path).map_err(folder_failed)?;
-        if !present {
-            creation::begin(&path).map_err(folder_failed)?;
-        }
-        let opened = Opened::new(options)?;
-        let (mark, synced) = MarkFile::open(&path).map_err(folder_failed)?;
-        if !present {
-            mark.sync().and_then(|()| files::sync_folder(&path)).map_err(folder_failed)?;
-        }
-        creation::finish(&path).map_err(folder_failed)?;
-        let found = opened.totals();
-        if let Some(lost) = synced.and_then(|synced| lost(synced, found)) {
-            tracing::error!(%lost, path = %path.display(), "the store has lost its latest writes");
-        }
-        let applied = Applied::next_run(synced.map_or(0, |it| it.write), found);
-        Ok(Self {
-            opened: RwLock::new(Some(opened)),
+        refuse_newer(path)?;
+        let lock = lock(path)?;
+        let in_doubt = if is_there { salvage::in_doubt(path)? } else { None };
+        let mut store = Self {
+            opened: RwLock::default(),
             left_over: Mutex::default(),
-            applied: Mutex::new(applied),
-            mark: Mutex::new(mark),
+            applied: Mutex::new(Applied::new(0, None, Numbers::default(), Vec::new())),
+            mark: Mutex::default(),
+            unopened: RwLock::default(),
+            in_doubt: Mutex::default(),
             options: options.clone(),
             lock,
-        })
+        };
+        match open_or_rebuild(options, in_doubt.as_ref()) {
+            Ok(opened) => {
+                store.take(opened);
+                *store.in_doubt.get_mut().unwrap_or_else(PoisonError::into_inner) = in_doubt;
+            }
+            Err(error) => {
+                let salvaged = match in_doubt {
+                    Some(salvaged) => salvaged,
+                    None if is_there => salvage::salvage(path).map_err(failed)?,
+                    None => return Err(error.into_open(path)),
+                };
+                if salvaged.groups.is_empty() {
+                    return Err(error.into_open(path));
+                }
+                *store.unopened.get_mut().unwrap_or_else(PoisonError::into_inner) =
+                    Some(Arc::new(Unopened::new(error, salvaged)));
+            }
+        }
+        Ok(store)
     }
 
-    /// Opens the store again after a commit has failed: until then sled refuses all others. Everything
-    /// that was synced is there, and of what was not, whole batches or nothing.
+    /// Opens the store again after a commit has failed, or where it could not be opened at the start:
+    /// until then all commits are refused. Everything that was synced is there, and of what was not,
+    /// whole batches or nothing.
     ///
     /// `suspect`: what the kernel has of the file may be more than what the disk has, as after a sync
     /// that has failed; the file is then written anew first. As long as there is no room, what is
@@ -174,20 +179,93 @@ impl SledStore {
         let path = self.path();
         let failed = |source| OpenError::Folder { path: path.to_owned(), source };
         probe::probe(path).map_err(failed)?;
-        // Not held while it is opened: scrapes ask for the size.
-        drop(self.opened.write().unwrap_or_else(PoisonError::into_inner).take());
-        let file_path = path.join("db");
-        files::released(&file_path).map_err(failed)?;
-        if suspect {
-            probe::rewrite(&file_path).map_err(failed)?;
+        if let Some(unopened) = self.unopened() {
+            let opened = open_or_rebuild(&self.options, Some(&unopened.salvaged));
+            self.take(opened.map_err(|error| error.into_open(path))?);
+            return Ok(());
         }
-        self.left_over.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        self.close_sled()?;
+        if suspect {
+            probe::rewrite(&path.join("db")).map_err(failed)?;
+        }
         let opened = Opened::new(&self.options)?;
         let mut applied = self.applied.lock().unwrap_or_else(PoisonError::into_inner);
-        *applied = Applied::next_run(applied.write, opened.totals());
+        *applied = opened.applied(applied.write)?;
         drop(applied);
         *self.opened.write().unwrap_or_else(PoisonError::into_inner) = Some(opened);
         Ok(())
+    }
+
+    /// Builds the store anew where what it has is not what it says it has. Where that fails, it can only
+    /// be read.
+    pub fn recover(&self) -> Result<(), OpenError> {
+        let path = self.path();
+        let failed = |source| OpenError::Folder { path: path.to_owned(), source };
+        self.close_sled()?;
+        let in_doubt = self.in_doubt.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let salvaged = match in_doubt {
+            Some(salvaged) => salvaged,
+            None => salvage::salvage(path).map_err(failed)?,
+        };
+        let built = salvage::rebuild(&self.options, &salvaged);
+        match built.and_then(|()| Ok(open_files(&self.options)?)) {
+            Ok(opened) => self.take(opened),
+            Err(error) => {
+                *self.unopened.write().unwrap_or_else(PoisonError::into_inner) =
+                    Some(Arc::new(Unopened::new(error, salvaged)));
+            }
+        }
+        Ok(())
+    }
+
+    fn take(&self, (opened, mark, applied): OpenedFiles) {
+        *self.applied.lock().unwrap_or_else(PoisonError::into_inner) = applied;
+        *self.mark.lock().unwrap_or_else(PoisonError::into_inner) = Some(mark);
+        *self.opened.write().unwrap_or_else(PoisonError::into_inner) = Some(opened);
+        *self.unopened.write().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    /// Has sled let go of its files.
+    fn close_sled(&self) -> Result<(), OpenError> {
+        // Not held while it is opened: scrapes ask for the size.
+        drop(self.opened.write().unwrap_or_else(PoisonError::into_inner).take());
+        self.left_over.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        let released = files::released(&self.path().join("db"));
+        released.map_err(|source| OpenError::Folder { path: self.path().to_owned(), source })
+    }
+
+    fn unopened(&self) -> Option<Arc<Unopened>> {
+        self.unopened.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Why the store can only be read, if that is so.
+    pub fn read_only(&self) -> Option<Arc<CommitError>> {
+        self.unopened().map(|unopened| Arc::clone(&unopened.error))
+    }
+
+    /// The findings of each time that the store was built anew, with the folder that has the old files:
+    /// for as long as these are kept.
+    pub fn reports(&self) -> Vec<(PathBuf, String)> {
+        rebuild::reports(self.path())
+    }
+
+    /// Compares the groups that were loaded with those that there were when the store was last written.
+    pub(super) fn check(&self, loaded: Totals) -> Result<(), OpenError> {
+        let stored = self.opened().and_then(|opened| opened.totals());
+        let stored = stored.filter(|stored| stored.is_listed);
+        let of = |stored| {
+            let TotalsRecord { groups, removed, sum, .. } = stored;
+            Totals { groups, removed, sum }
+        };
+        let Some(Totals { groups, removed, .. }) = stored.map(of).filter(|it| *it != loaded) else {
+            drop(self.in_doubt.lock().unwrap_or_else(PoisonError::into_inner).take());
+            return Ok(());
+        };
+        Err(self.damaged(format!(
+            "it has {} groups and {} that were removed, and says that there are {groups} and {removed}, or \
+             others",
+            loaded.groups, loaded.removed
+        )))
     }
 
     /// The folder.
@@ -211,10 +289,18 @@ impl SledStore {
     /// Every group, ordered by number; those that were removed, too.
     pub(super) fn assembled(
         &self,
-    ) -> Result<impl Iterator<Item = Result<Assembled, OpenError>> + '_, OpenError> {
+    ) -> Result<Box<dyn Iterator<Item = Result<Assembled, OpenError>> + '_>, OpenError> {
+        if let Some(unopened) = self.unopened() {
+            let numbers: Vec<u64> = unopened.salvaged.groups.keys().copied().collect();
+            return Ok(Box::new(numbers.into_iter().map(move |number| {
+                let chunks = unopened.salvaged.groups.get(&number).cloned().unwrap_or_default();
+                assemble(number, chunks)
+                    .map_err(|what| self.damaged(format!("group {number}: {what}")))
+            })));
+        }
         let pieces = self.at_start()?.groups.iter();
         let chunks = JoinedChunks { pieces, chunks: Chunks::default() }.peekable();
-        Ok(Groups { store: self, chunks })
+        Ok(Box::new(Groups { store: self, chunks }))
     }
 
     /// Reads a group; `None` if nothing of it is stored. A batch that is applied meanwhile may make its
@@ -222,6 +308,11 @@ impl SledStore {
     pub fn read(&self, number: u64) -> Result<Option<StoredGroup>, ReadError> {
         const ATTEMPTS: usize = 20;
         let mut attempts = 1..ATTEMPTS;
+        if let Some(unopened) = self.unopened() {
+            let Some(chunks) = unopened.salvaged.groups.get(&number) else { return Ok(None) };
+            let damaged = |what| ReadError::Damaged { number, what };
+            return assemble(number, chunks.clone()).map(|it| Some(it.group)).map_err(damaged);
+        }
         loop {
             let chunks = self.chunks_of(number)?;
             let group = match chunks {
@@ -255,6 +346,9 @@ impl SledStore {
     /// Reads a chunk; `None` if it is not stored.
     pub(super) fn chunk(&self, key: ChunkKey) -> Result<Option<Bytes>, ReadError> {
         let number = key.group;
+        if let Some(unopened) = self.unopened() {
+            return Ok(unopened.salvaged.chunk(key).map(|chunk| chunk.payload.clone()));
+        }
         let groups = self.opened().ok_or(ReadError::Closed)?.groups;
         let damaged = |what: String| ReadError::Damaged {
             number,
@@ -275,33 +369,29 @@ impl SledStore {
         joiner.finish().map(Some).map_err(damaged)
     }
 
-    /// Applies a batch, whole or not at all. Durable after the next [`SledStore::sync`]. `counts`: the
-    /// groups that there are with it, and those that can be restored; `at`: the wall time.
+    /// Applies a batch, whole or not at all. Durable after the next [`SledStore::sync`]. `totals`: how much
+    /// is stored with it.
     pub(crate) fn apply(
         &self,
         batch: &Batch,
-        counts: (u64, u64),
-        at: UnixNanos,
+        totals: Totals,
+        commit: &Commit,
     ) -> Result<(), CommitError> {
         let opened = self.to_commit()?;
-        let (groups, removed) = counts;
-        let write = self.applied.lock().unwrap_or_else(PoisonError::into_inner).write + 1;
-        let totals = TotalsRecord { write, groups, removed, at_ns: at.0 };
+        let mut applied = self.applied.lock().unwrap_or_else(PoisonError::into_inner);
+        let heads = batch.writes.iter().filter(|(key, _)| key.chunk == HEAD);
+        let heads = heads.map(|(key, change)| (key.group, change.payload.is_some()));
+        let (totals, beside) = applied.next(heads, batch.wipes, totals, commit);
+        drop(applied);
         let mut writes = sled::Batch::default();
         for (key, change) in &batch.writes {
-            let mut pieces = 0;
-            if let Some(payload) = &change.payload {
-                for piece in piece::cut(*key, write, payload) {
-                    writes.insert(&piece::key(*key, pieces), piece);
-                    pieces += 1;
-                }
-            }
+            let pieces = put_pieces(&mut writes, *key, totals.write, change.payload.as_deref());
             for place in pieces..change.bytes_before.map_or(0, piece::count) {
                 writes.remove(&piece::key(*key, place));
             }
         }
-        for piece in piece::cut(TOTALS, write, &totals.encode_to_vec()) {
-            writes.insert(&piece::key(TOTALS, 0), piece);
+        for (key, payload) in beside {
+            put_pieces(&mut writes, key, totals.write, Some(&payload));
         }
         let applied = if batch.wipes {
             self.begin_tree(opened, writes)
@@ -309,8 +399,7 @@ impl SledStore {
             opened.groups.apply_batch(writes)
         };
         applied.map_err(|source| commit_error(source, CommitError::Apply))?;
-        *self.applied.lock().unwrap_or_else(PoisonError::into_inner) =
-            Applied { write, totals: Some(totals) };
+        self.applied.lock().unwrap_or_else(PoisonError::into_inner).totals = Some(totals);
         Ok(())
     }
 
@@ -337,12 +426,12 @@ impl SledStore {
     /// file's size; `fdatasync` does.
     pub fn sync(&self) -> Result<(), CommitError> {
         let opened = self.to_commit()?;
-        let applied = *self.applied.lock().unwrap_or_else(PoisonError::into_inner);
+        let totals = self.applied.lock().unwrap_or_else(PoisonError::into_inner).totals;
         opened.db.flush().map_err(|source| commit_error(source, CommitError::Flush))?;
         opened.file.sync_data().map_err(CommitError::Sync)?;
-        if let Some(totals) = &applied.totals
-            && let Err(error) =
-                self.mark.lock().unwrap_or_else(PoisonError::into_inner).write(totals)
+        if let Some(totals) = &totals
+            && let Some(mark) = &mut *self.mark.lock().unwrap_or_else(PoisonError::into_inner)
+            && let Err(error) = mark.write(totals)
         {
             // All is durable; a mark that lags claims less.
             tracing::debug!(%error, "cannot write the mark of the store");
@@ -367,6 +456,9 @@ impl SledStore {
 
     /// Gateway time minus wall time, as of the last run; `None` where it was never kept.
     pub fn clock_offset_ms(&self) -> Result<Option<i64>, OpenError> {
+        if let Some(unopened) = self.unopened() {
+            return Ok(unopened.salvaged.totals.map(|totals| totals.offset_ms));
+        }
         Ok(self.number(CLOCK_OFFSET_KEY)?.map(i64::from_le_bytes))
     }
 
@@ -377,6 +469,9 @@ impl SledStore {
 
     /// Gateway time, in milliseconds, when the gateway was last known to run.
     pub fn alive_ms(&self) -> Result<Option<u64>, OpenError> {
+        if let Some(unopened) = self.unopened() {
+            return Ok(unopened.salvaged.totals.map(|totals| totals.now_ms));
+        }
         Ok(self.number(ALIVE_KEY)?.map(u64::from_le_bytes))
     }
 
@@ -387,6 +482,9 @@ impl SledStore {
 
     /// How far the import is.
     pub fn import_state(&self) -> Result<ImportState, OpenError> {
+        if self.unopened().is_some() {
+            return Ok(ImportState::Done);
+        }
         match self.meta(IMPORT_KEY)?.as_deref() {
             None => Ok(ImportState::None),
             Some(b"begun") => Ok(ImportState::Begun),
@@ -431,7 +529,7 @@ impl SledStore {
         drop((groups, meta, db));
         file.sync_all().map_err(CloseError::Seal)?;
         let mark = mark.into_inner().unwrap_or_else(PoisonError::into_inner);
-        mark.sync().map_err(CloseError::Seal)?;
+        mark.map_or(Ok(()), |mark| mark.sync()).map_err(CloseError::Seal)?;
         seal::write(&options.path).map_err(CloseError::Seal)?;
         drop(lock);
         Ok(())
@@ -455,7 +553,7 @@ impl SledStore {
     }
 
     pub(super) fn damaged(&self, what: String) -> OpenError {
-        OpenError::Damaged { path: self.path().to_owned(), what }
+        damaged(self.path(), what)
     }
 }
 
@@ -490,16 +588,139 @@ impl Opened {
 
     /// How much the store says that there is; `None` where it has no groups yet, or that is damaged.
     fn totals(&self) -> Option<TotalsRecord> {
-        let piece = self.groups.get(piece::key(TOTALS, 0)).ok()??;
-        let mut joiner = Joiner::new(TOTALS);
-        joiner.add(&piece).ok()?;
-        TotalsRecord::decode(joiner.finish().ok()?).ok()
+        TotalsRecord::decode(self.beside(TOTALS)?).ok()
     }
 
-    /// The loss that the mark in the folder tells of.
-    pub(super) fn lost(&self, folder: &Path) -> io::Result<Option<Lost>> {
-        Ok(mark::read(folder)?.and_then(|(_, mark)| lost(mark, self.totals())))
+    /// A chunk beside the groups, if it is there and whole.
+    fn beside(&self, key: ChunkKey) -> Option<Bytes> {
+        let mut chunks = Chunks::default();
+        for place in 0.. {
+            let Some(piece) = self.groups.get(piece::key(key, place)).ok()? else { break };
+            chunks.add(key, &piece);
+        }
+        chunks.finish()?.1.ok()
     }
+
+    /// How far it was written, for a run that follows the write `seen`.
+    fn applied(&self, seen: u64) -> Result<Applied, OpenError> {
+        let found = self.totals();
+        let runs = RUNS.iter().find_map(|key| RunsRecord::decode(self.beside(*key)?).ok());
+        let failed = |source| OpenError::Sled { path: PathBuf::new(), source };
+        let mut numbers = Numbers::default();
+        if found.is_some_and(|found| found.is_listed) {
+            for piece in self.groups.scan_prefix(TOTALS.group.to_be_bytes()) {
+                let (key, value) = piece.map_err(failed)?;
+                // Each has one piece.
+                if let (Some(key), Ok(piece)) = (piece::chunk_of(&key), piece::Piece::parse(&value))
+                {
+                    numbers.add(key, piece.part);
+                }
+            }
+        } else {
+            for key in self.groups.iter().keys() {
+                let key = piece::chunk_of(&key.map_err(failed)?);
+                let number = key.filter(|key| key.chunk == HEAD && key.group != TOTALS.group);
+                if let Some(key) = number {
+                    numbers.insert(key.group);
+                }
+            }
+        }
+        Ok(Applied::new(seen, found, numbers, runs.map_or_else(Vec::new, |runs| runs.last)))
+    }
+}
+
+/// Pieces of a chunk in a batch. Returns how many they are; none without a payload.
+fn put_pieces(writes: &mut sled::Batch, key: ChunkKey, write: u64, payload: Option<&[u8]>) -> u32 {
+    let pieces = payload.into_iter().flat_map(|payload| piece::cut(key, write, payload));
+    let mut count = 0;
+    for piece in pieces {
+        writes.insert(&piece::key(key, count), piece);
+        count += 1;
+    }
+    count
+}
+
+/// An open database, its mark, and how far it was written.
+type OpenedFiles = (Opened, MarkFile, Applied);
+
+/// Opens a store of which `in_doubt` was found beforehand, where sled may not find all of it; builds it
+/// anew where it does not.
+fn open_or_rebuild(
+    options: &Options,
+    in_doubt: Option<&Salvaged>,
+) -> Result<OpenedFiles, RepairError> {
+    let path = &options.path;
+    let failed = |source| OpenError::Folder { path: path.clone(), source };
+    if in_doubt.is_none_or(|salvaged| salvaged.findings.is_sound()) {
+        match open_files(options) {
+            Ok((opened, mark, applied)) => {
+                let Some(lost) = mark.said().and_then(|synced| lost(synced, opened.totals()))
+                else {
+                    return Ok((opened, mark, applied));
+                };
+                tracing::error!(%lost, path = %path.display(), "sled has lost the latest writes");
+                if in_doubt.is_none() {
+                    return Ok((opened, mark, applied));
+                }
+                drop((opened, mark));
+                files::released(&path.join("db")).map_err(failed)?;
+            }
+            Err(error @ OpenError::Damaged { .. }) if path.join("db").is_file() => {
+                tracing::error!(%error, "sled cannot open the store");
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+    match in_doubt {
+        Some(salvaged) => salvage::rebuild(options, salvaged)?,
+        None => salvage::rebuild(options, &salvage::salvage(path).map_err(failed)?)?,
+    }
+    Ok(open_files(options)?)
+}
+
+/// Opens the files of a folder whose lock is held, and creates them where there are none.
+fn open_files(options: &Options) -> Result<OpenedFiles, OpenError> {
+    let path = &options.path;
+    let failed = |source| OpenError::Folder { path: path.clone(), source };
+    if files::make_private(path).map_err(failed)? {
+        tracing::warn!(
+            path = %path.display(),
+            "every user of the host may look into the folder of the store (storage.path): it is not \
+             closed, as it has other things in it or is somebody else's"
+        );
+    }
+    rebuild::resume(path).and_then(|()| creation::resume(path)).map_err(failed)?;
+    let version = schema::peek(path)?;
+    let is_there = path.join("db").try_exists().map_err(failed)?;
+    if version != StoredVersion::Fresh && !is_there {
+        return Err(damaged(path, "its file db is missing".into()));
+    }
+    seal::lift(path).map_err(failed)?;
+    if !is_there {
+        creation::begin(path).map_err(failed)?;
+    }
+    let opened = Opened::new(options)?;
+    let mark = MarkFile::open(path).map_err(failed)?;
+    if !is_there {
+        mark.sync().and_then(|()| files::sync_folder(path)).map_err(failed)?;
+    }
+    creation::finish(path).map_err(failed)?;
+    let applied = opened.applied(mark.said().map_or(0, |said| said.write))?;
+    Ok((opened, mark, applied))
+}
+
+/// Refuses a store of a newer version: it is never opened, migrated or changed.
+fn refuse_newer(path: &Path) -> Result<(), OpenError> {
+    match schema::peek(path) {
+        Ok(StoredVersion::Newer(stored)) => Err(schema::newer(path, stored)),
+        // One that cannot be read is damage, which is dealt with.
+        Ok(_) | Err(OpenError::Damaged { .. }) => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+fn damaged(path: &Path, what: String) -> OpenError {
+    OpenError::Damaged { path: path.to_owned(), what }
 }
 
 /// The loss of a store that says `found` where `synced` was synced.
@@ -511,14 +732,6 @@ fn lost(synced: TotalsRecord, found: Option<TotalsRecord>) -> Option<Lost> {
         synced: UnixNanos(synced.at_ns),
         found: found.map(|found| UnixNanos(found.at_ns)),
     })
-}
-
-impl Applied {
-    /// Nothing yet, by a run that begins above the writes that were seen and found.
-    fn next_run(seen: u64, found: Option<TotalsRecord>) -> Self {
-        let last = seen.max(found.map_or(0, |found| found.write));
-        Self { write: (last / WRITES_OF_A_RUN + 1) * WRITES_OF_A_RUN, totals: None }
-    }
 }
 
 impl std::fmt::Display for Lost {
@@ -582,8 +795,8 @@ impl Groups<'_> {
         loop {
             let Some(first) = self.chunks.next() else { return Ok(None) };
             let first = self.whole(first)?;
-            // The totals lie beside the groups.
-            if first.key == TOTALS {
+            if first.key.group == TOTALS.group {
+                // It lies beside the groups.
                 continue;
             }
             let number = first.key.group;
@@ -609,7 +822,7 @@ impl Iterator for Groups<'_> {
 }
 
 /// Takes the lock of a folder, which another gateway may have.
-pub(super) fn lock(path: &Path) -> Result<File, OpenError> {
+fn lock(path: &Path) -> Result<File, OpenError> {
     let failed = |source| OpenError::Folder { path: path.to_owned(), source };
     let file = File::options()
         .create(true)

@@ -30,7 +30,7 @@ pub(crate) const PIECE_BYTES_MAX: usize = 4 * 1024;
 pub(crate) const HEADER_BYTES: usize = 40;
 const PAYLOAD_BYTES_MAX: usize = PIECE_BYTES_MAX - HEADER_BYTES;
 /// Bytes that no text has, and the format.
-const MARK: [u8; 4] = [0xF1, b'T', b'g', 2];
+pub(super) const MARK: [u8; 4] = [0xF1, b'T', b'g', 2];
 const KEY_BYTES: usize = 16;
 
 /// The key of a piece in sled: pieces of a chunk, and chunks of a group, lie together and in order.
@@ -95,35 +95,57 @@ pub(crate) struct Piece<'a> {
     pub(crate) part: &'a [u8],
 }
 
-impl<'a> Piece<'a> {
-    /// Reads and checks a piece.
-    pub(crate) fn parse(bytes: &'a [u8]) -> Result<Self, &'static str> {
-        const CUT: &str = "it is cut";
-        let rest = bytes.strip_prefix(&MARK).ok_or("it does not begin as a piece does")?;
-        let (group, rest) = rest.split_first_chunk::<8>().ok_or(CUT)?;
-        let (chunk, rest) = rest.split_first_chunk::<4>().ok_or(CUT)?;
-        let (place, rest) = rest.split_first_chunk::<4>().ok_or(CUT)?;
-        let (pieces, rest) = rest.split_first_chunk::<4>().ok_or(CUT)?;
-        let (write, rest) = rest.split_first_chunk::<8>().ok_or(CUT)?;
-        let (len, rest) = rest.split_first_chunk::<4>().ok_or(CUT)?;
-        let (checksum, part) = rest.split_first_chunk::<4>().ok_or(CUT)?;
-        if usize::try_from(u32::from_le_bytes(*len)) != Ok(part.len()) {
-            return Err("its length is not the one that it says");
-        }
-        let mut hasher = crc32fast::Hasher::new();
-        hasher.update(bytes.get(..HEADER_BYTES - checksum.len()).unwrap_or_default());
-        hasher.update(part);
-        if hasher.finalize() != u32::from_le_bytes(*checksum) {
-            return Err("its checksum is wrong");
-        }
+/// All that a piece says in front of its part of the payload.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Header {
+    pub(super) chunk: ChunkKey,
+    pub(super) place: u32,
+    pub(super) pieces: u32,
+    pub(super) write: u64,
+    /// Of the part.
+    pub(super) len: u32,
+    pub(super) checksum: u32,
+}
+
+impl Header {
+    /// Reads the header with which these bytes begin. Returns the bytes behind it.
+    pub(super) fn read(bytes: &[u8]) -> Option<(Self, &[u8])> {
+        let rest = bytes.strip_prefix(&MARK)?;
+        let (group, rest) = rest.split_first_chunk::<8>()?;
+        let (chunk, rest) = rest.split_first_chunk::<4>()?;
+        let (place, rest) = rest.split_first_chunk::<4>()?;
+        let (pieces, rest) = rest.split_first_chunk::<4>()?;
+        let (write, rest) = rest.split_first_chunk::<8>()?;
+        let (len, rest) = rest.split_first_chunk::<4>()?;
+        let (checksum, rest) = rest.split_first_chunk::<4>()?;
         let group = u64::from_le_bytes(*group);
-        Ok(Self {
+        let header = Self {
             chunk: ChunkKey { group, chunk: u32::from_le_bytes(*chunk) },
             place: u32::from_le_bytes(*place),
             pieces: u32::from_le_bytes(*pieces),
             write: u64::from_le_bytes(*write),
-            part,
-        })
+            len: u32::from_le_bytes(*len),
+            checksum: u32::from_le_bytes(*checksum),
+        };
+        Some((header, rest))
+    }
+}
+
+impl<'a> Piece<'a> {
+    /// Reads and checks a piece.
+    pub(crate) fn parse(bytes: &'a [u8]) -> Result<Self, &'static str> {
+        let (header, part) = Header::read(bytes).ok_or("it does not begin as a piece does")?;
+        let Header { chunk, place, pieces, write, len, checksum } = header;
+        if usize::try_from(len) != Ok(part.len()) {
+            return Err("its length is not the one that it says");
+        }
+        let mut hasher = crc32fast::Hasher::new();
+        hasher.update(bytes.get(..HEADER_BYTES - size_of_val(&checksum)).unwrap_or_default());
+        hasher.update(part);
+        if hasher.finalize() != checksum {
+            return Err("its checksum is wrong");
+        }
+        Ok(Self { chunk, place, pieces, write, part })
     }
 }
 

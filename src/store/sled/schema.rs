@@ -39,11 +39,14 @@ impl StoredVersion {
 
 /// Reads the version beside the database. Changes nothing.
 pub(in crate::store) fn peek(folder: &Path) -> Result<StoredVersion, OpenError> {
-    match fs::read_to_string(folder.join(VERSION_FILE)) {
-        Ok(text) => text.trim().parse().map(StoredVersion::of).map_err(|_| OpenError::Damaged {
-            path: folder.to_owned(),
-            what: format!("its file {VERSION_FILE} holds no number"),
-        }),
+    match fs::read(folder.join(VERSION_FILE)) {
+        Ok(bytes) => {
+            let number = std::str::from_utf8(&bytes).ok().and_then(|text| text.trim().parse().ok());
+            number.map(StoredVersion::of).ok_or_else(|| OpenError::Damaged {
+                path: folder.to_owned(),
+                what: format!("its file {VERSION_FILE} holds no number"),
+            })
+        }
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(StoredVersion::Fresh),
         Err(source) => Err(OpenError::Folder { path: folder.to_owned(), source }),
     }

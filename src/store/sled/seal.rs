@@ -11,13 +11,11 @@ use std::path::Path;
 
 use xxhash_rust::xxh3::Xxh3;
 
-use crate::store::error::OpenError;
-
-const SEAL_FILE: &str = "seal";
+pub(super) const SEAL_FILE: &str = "seal";
 const SEALED_FILES: [&str; 2] = ["conf", "db"];
 
 /// Seals the files of a closed store.
-pub(in crate::store) fn write(folder: &Path) -> io::Result<()> {
+pub(super) fn write(folder: &Path) -> io::Result<()> {
     let temporary = folder.join(format!("{SEAL_FILE}.new"));
     let mut file = File::create(&temporary)?;
     for name in SEALED_FILES {
@@ -28,29 +26,39 @@ pub(in crate::store) fn write(folder: &Path) -> io::Result<()> {
     File::open(folder)?.sync_all()
 }
 
+/// The files of a store, compared with their seal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Sealed {
+    /// It was not closed in order.
+    No,
+    AsItWas,
+    /// The file of this name has changed since.
+    Changed(&'static str),
+}
+
 /// Compares the files with their seal, if there is one.
-pub(in crate::store) fn check(folder: &Path) -> Result<(), OpenError> {
-    let failed = |source| OpenError::Folder { path: folder.to_owned(), source };
-    let seal = match fs::read_to_string(folder.join(SEAL_FILE)) {
+pub(super) fn check(folder: &Path) -> io::Result<Sealed> {
+    let seal = match fs::read(folder.join(SEAL_FILE)) {
         Ok(seal) => seal,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        Err(error) => return Err(failed(error)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Sealed::No),
+        Err(error) => return Err(error),
     };
-    let mut sealed = seal.lines();
+    let mut sealed = seal.split(|byte| *byte == b'\n');
     for name in SEALED_FILES {
-        if sealed.next() != Some(line(folder, name).map_err(failed)?.as_str()) {
-            let what = format!(
-                "its file {name} is not as it was when the store was closed; to open it all the \
-                 same, and lose what cannot be read, delete its file {SEAL_FILE}"
-            );
-            return Err(OpenError::Damaged { path: folder.to_owned(), what });
+        let is_as_it_was = match line(folder, name) {
+            Ok(line) => sealed.next() == Some(line.as_bytes()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => false,
+            Err(error) => return Err(error),
+        };
+        if !is_as_it_was {
+            return Ok(Sealed::Changed(name));
         }
     }
-    Ok(())
+    Ok(Sealed::AsItWas)
 }
 
 /// Removes the seal: from now on the files change.
-pub(in crate::store) fn lift(folder: &Path) -> io::Result<()> {
+pub(super) fn lift(folder: &Path) -> io::Result<()> {
     match fs::remove_file(folder.join(SEAL_FILE)) {
         Ok(()) => File::open(folder)?.sync_all(),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),

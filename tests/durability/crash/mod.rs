@@ -58,7 +58,7 @@ fn what_was_answered_survives_a_kill_and_no_push_is_applied_in_part() {
     let rounds = variable(ROUNDS_VARIABLE).unwrap_or(ROUNDS);
     for round in 0..rounds {
         let gateway = Process::start(folder.path(), &[]);
-        assert!(!gateway.says_lost(), "nothing that was synced is lost by a kill");
+        assert!(!gateway.says_damaged(), "nothing that was synced is lost by a kill");
         let states = states(&gateway.scrape());
         for journal in &mut journals {
             journal.check_and_settle(&states, round);

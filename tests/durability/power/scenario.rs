@@ -115,7 +115,7 @@ impl Scenario {
     /// The groups that a gateway finds on a disk, or why it does not start.
     pub(crate) fn find(&self, root: &Path) -> Result<Found, String> {
         let process = Process::attempt(&mut self.command(root))?;
-        let (found, says_lost) = (Found::of(&process), process.says_lost());
+        let (found, says_lost) = (Found::of(&process), process.says_damaged());
         process.kill();
         // The mark is never ahead of what is synced.
         if says_lost { Err("it says that the store has lost something".into()) } else { Ok(found) }

@@ -58,9 +58,14 @@ impl Process {
         }
     }
 
-    /// Whether it said at its start that the store has less than was synced.
-    pub fn says_lost(&self) -> bool {
-        self.started.contains("the store has lost its latest writes")
+    /// Whether it said at its start that the store is damaged, or that sled has lost something of it.
+    pub fn says_damaged(&self) -> bool {
+        ["the store is damaged", "sled has lost"].iter().any(|text| self.started.contains(text))
+    }
+
+    /// Its log until it was ready.
+    pub fn started(&self) -> &str {
+        &self.started
     }
 
     pub fn address(&self) -> SocketAddr {
