@@ -199,6 +199,9 @@ fn a_value_that_makes_no_sense_is_wrong_usage_and_nobody_is_asked() {
         &["groups", "{job=~\"(\"}"],
         &["ttl", "preview", "--at=yesterday"],
         &["ttl", "preview", "--at=+never"],
+        &["ttl", "preview", "--at=1h"],
+        &["ttl", "preview", "--at=+1M"],
+        &["ttl", "set", "--yes", "1M", all],
         &["ttl", "preview", "--limit=0"],
         &["ttl", "set", "--yes", "10", all],
         &["ttl", "set", "--yes", "1h"],
@@ -206,6 +209,7 @@ fn a_value_that_makes_no_sense_is_wrong_usage_and_nobody_is_asked() {
         &["delete", "--yes", "--pushed-before=foo", all],
         &["delete", "--yes", "--pushed-before=", all],
         &["delete", "--yes", "--pushed-before=+1h", all],
+        &["delete", "--yes", "--pushed-before=1h", all],
         &["delete", "--yes", "--dry-run", all],
         &["expired", "--why=bored"],
         &["expired", "restore"],
@@ -336,6 +340,31 @@ fn errors_are_reported_with_an_exit_code() {
     let nobody = command(&["groups"], &Client::new(address));
     assert_eq!(nobody.code, 1);
     assert!(nobody.error.contains(&address.to_string()), "{}", nobody.error);
+}
+
+#[test]
+fn times_are_written_in_one_form_everywhere() {
+    let folder = tempfile::TempDir::new().unwrap();
+    // On the host's clock, from which these commands count, too.
+    let gateway = Tidegate::serve(folder.path(), &[]);
+    gateway.put("/metrics/job/a?ttl=2h", "m 1\n").expect(200);
+    let all = r#"{job="a"}"#;
+    for (before, matches) in [("-1h", false), ("now", true), ("2001-01-01T00:00:00Z", false)] {
+        for flag in [&[&*format!("--pushed-before={before}")][..], &["--pushed-before", before]] {
+            let args = [&["delete", "--dry-run", all], flag].concat();
+            let found = done(&args, &gateway);
+            assert_eq!(found.starts_with("1 group would be deleted"), matches, "{before}: {found}");
+        }
+    }
+    for (at, gone) in [("-1h", 0), ("now", 0), ("+1h", 0), ("+3h", 1), ("+ 3h", 1)] {
+        for flag in [&[&*format!("--at={at}")][..], &["--at", at]] {
+            let found = done_json(&[&["ttl", "preview"], flag].concat(), &gateway);
+            assert_eq!(found["gone"], gone, "{at}: {found}");
+        }
+    }
+    let wrong = command(&["ttl", "preview", "--at=+1M"], &gateway);
+    assert!(wrong.error.contains("30d") && wrong.error.contains("-1h"), "{}", wrong.error);
+    gateway.stop();
 }
 
 /// The text of a server is shown, and does nothing to the terminal.

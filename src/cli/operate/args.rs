@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::builder::{PossibleValuesParser, TypedValueParser as _};
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 
+use super::time;
 use crate::http::{sort_names, state_names};
 use crate::model::{Selector, Ttl};
 
@@ -173,23 +174,6 @@ fn limit(default: &'static str, least: u64) -> Arg {
         .default_value(default)
 }
 
-/// A time as the API takes it.
-fn time(text: &str) -> Result<String, String> {
-    let seconds = text.parse::<f64>().is_ok_and(f64::is_finite);
-    if seconds || text.parse::<jiff::Timestamp>().is_ok() {
-        return Ok(text.to_owned());
-    }
-    Err("expected a time such as 2026-01-02T03:04:05Z, or seconds since 1970".into())
-}
-
-/// A time, or a duration from now.
-fn time_or_from_now(text: &str) -> Result<String, String> {
-    match text.strip_prefix('+').map(Ttl::parse) {
-        Some(Ok(Ttl::After(_))) => Ok(text.to_owned()),
-        _ => time(text).map_err(|error| format!("{error}, or from now, as in +24h")),
-    }
-}
-
 fn sort(text: &str) -> Result<String, String> {
     let by = text.strip_prefix('-').unwrap_or(text);
     if sort_names().any(|name| name == by) {
@@ -247,8 +231,8 @@ fn delete() -> Command {
         )
         .after_help(
             "Examples:\n  tidegate delete --dry-run '{instance=\"old-host\"}'\n      List the groups that would be \
-             deleted.\n  tidegate delete --yes --pushed-before=2026-01-01T00:00:00Z '{job=\"ci\"}'\n      \
-             Delete the groups that nobody has pushed since.",
+             deleted.\n  tidegate delete --yes --pushed-before=-7d '{job=\"ci\"}'\n      \
+             Delete the groups that nobody has pushed for a week.",
         )
         .args(common())
         .arg(selectors().required(true))
@@ -256,8 +240,12 @@ fn delete() -> Command {
             Arg::new("pushed-before")
                 .long("pushed-before")
                 .value_name("TIME")
-                .value_parser(time)
-                .help("Only groups whose last push was before, as in 2026-01-02T03:04:05Z"),
+                .value_parser(time::past)
+                .allow_hyphen_values(true)
+                .help(
+                    "Only groups whose last push was before: 2026-01-02T03:04:05Z, now, or -1h, which \
+                     is an hour ago",
+                ),
         )
         .arg(
             Arg::new("dry-run")
@@ -314,10 +302,10 @@ fn ttl() -> Command {
             Arg::new("at")
                 .long("at")
                 .value_name("TIME")
-                .default_value("+0s")
-                .value_parser(time_or_from_now)
+                .default_value("now")
+                .value_parser(time::any)
                 .allow_hyphen_values(true)
-                .help("A time such as 2026-01-02T03:04:05Z, or from now, as in +24h"),
+                .help("A time: 2026-01-02T03:04:05Z, now, or +24h, which is in a day"),
         )
         .arg(
             Arg::new("config.file")

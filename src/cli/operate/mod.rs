@@ -6,6 +6,7 @@
 mod answer;
 pub(super) mod args;
 mod table;
+mod time;
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
