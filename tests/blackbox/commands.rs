@@ -367,6 +367,29 @@ fn times_are_written_in_one_form_everywhere() {
     gateway.stop();
 }
 
+#[test]
+fn a_variable_that_no_setting_has_is_pointed_out() {
+    let folder = tempfile::TempDir::new().unwrap();
+    let mut command = Tidegate::command(&["--web.listen-address=127.0.0.1:0"]);
+    command.arg(format!("--storage.path={}", folder.path().display()));
+    command.env("TIDEGATE_TTL_DEFALT", "1h").env("TIDEGATE_LOG_LEVEL", "info");
+    // Those of commands, and those that Kubernetes sets for a service of this name.
+    command.env("TIDEGATE_GATEWAY", "http://x").env("TIDEGATE_TOKEN", "secret");
+    command.env("TIDEGATE_CA_FILE", "x").env("TIDEGATE_PORT_9091_TCP", "tcp://10.0.0.1:9091");
+    command.env("TIDEGATE_SERVICE_HOST", "10.0.0.1").env("TIDEGATE_PORT", "tcp://10.0.0.1:9091");
+    let mut gateway = Tidegate::spawn(&mut command);
+    gateway.process().signal("TERM");
+    let (status, log) = gateway.ended();
+    assert!(status.success(), "{log}");
+    let warnings: Vec<_> = log.lines().filter(|line| line.contains("TIDEGATE_")).collect();
+    let [warning] = &warnings[..] else { panic!("{warnings:?}") };
+    assert!(
+        warning
+            .contains("TIDEGATE_TTL_DEFALT: unknown variable; did you mean TIDEGATE_TTL_DEFAULT?"),
+        "{warning}"
+    );
+}
+
 /// The text of a server is shown, and does nothing to the terminal.
 #[test]
 fn the_words_of_a_server_control_no_terminal() {
