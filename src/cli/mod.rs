@@ -37,6 +37,8 @@ struct Failure {
     what: &'static str,
     error: Box<dyn Error>,
     code: u8,
+    /// Whether it goes to the log, in the form that the settings say.
+    logged: bool,
 }
 
 impl Ended {
@@ -57,13 +59,13 @@ enum Unconfirmed {
 impl From<Unconfirmed> for Failure {
     fn from(error: Unconfirmed) -> Self {
         let code = if matches!(error, Unconfirmed::NobodyToAsk) { USAGE } else { 1 };
-        Self { what: "not done", error: Box::new(error), code }
+        Self { code, ..failed("not done")(error) }
     }
 }
 
 /// Makes a failure of an error: `what` could not be done.
 fn failed<E: Error + 'static>(what: &'static str) -> impl FnOnce(E) -> Failure {
-    move |error| Failure { what, error: Box::new(error), code: 1 }
+    move |error| Failure { what, error: Box::new(error), code: 1, logged: false }
 }
 
 /// Runs the command that the arguments name. `restart` is called before serving.
@@ -100,17 +102,27 @@ pub fn run(args: impl IntoIterator<Item = OsString>, restart: fn()) -> ExitCode 
 }
 
 impl Failure {
+    /// The same, to be reported in the log.
+    fn logged(self) -> Self {
+        Self { logged: true, ..self }
+    }
+
     /// Reports it with its causes on standard error.
     fn report(&self) -> ExitCode {
-        let mut text = format!("tidegate: {}: {}", self.what, self.error);
+        let mut text = self.error.to_string();
         let mut source = self.error.source();
         while let Some(error) = source {
             text.push_str(": ");
             text.push_str(&error.to_string());
             source = error.source();
         }
-        // If standard error is closed nobody can be told.
-        let _ = writeln!(std::io::stderr(), "{}", printable(&text));
+        if self.logged {
+            tracing::error!(error = text, "{}", self.what);
+        } else {
+            let text = format!("tidegate: {}: {text}", self.what);
+            // If standard error is closed nobody can be told.
+            let _ = writeln!(std::io::stderr(), "{}", printable(&text));
+        }
         ExitCode::from(self.code)
     }
 }

@@ -367,6 +367,33 @@ fn times_are_written_in_one_form_everywhere() {
     gateway.stop();
 }
 
+/// Wherever the settings are right, the log has the reason why a gateway does not start.
+#[test]
+fn a_gateway_that_cannot_start_says_so_in_the_form_of_its_log() {
+    let folder = tempfile::TempDir::new().unwrap();
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = format!("--web.listen-address={}", taken.local_addr().unwrap());
+    let store = format!("--storage.path={}", folder.path().display());
+    let start = |format: &str| {
+        let output = finished(&mut Tidegate::command(&[
+            &address,
+            &store,
+            &format!("--log.format={format}"),
+        ]));
+        assert_eq!(output.status.code(), Some(1));
+        String::from_utf8(output.stderr).unwrap()
+    };
+    let log = start("json");
+    let lines: Vec<Value> =
+        log.lines().map(|line| serde_json::from_str(line).expect(line)).collect();
+    let last = lines.last().unwrap();
+    assert_eq!((&last["level"], &last["message"]), (&json!("ERROR"), &json!("cannot start")));
+    assert!(last["error"].as_str().unwrap().contains("web.listen-address"), "{last}");
+    let log = start("logfmt");
+    let last = log.lines().last().unwrap();
+    assert!(last.starts_with("ts=") && last.contains(" level=error msg=\"cannot start\""), "{log}");
+}
+
 #[test]
 fn a_variable_that_no_setting_has_is_pointed_out() {
     let folder = tempfile::TempDir::new().unwrap();

@@ -215,7 +215,7 @@ fn a_flip_in_a_store_that_was_killed_yields_nothing_that_was_not_pushed() {
                     "byte {place}: {log}"
                 );
                 // A panic of sled is caught, and says no more than that.
-                assert!(log.contains("tidegate: stopped: "), "byte {place}: {log}");
+                assert!(log.contains("level=error msg=stopped"), "byte {place}: {log}");
                 refused += 1;
             }
         }
