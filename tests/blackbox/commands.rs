@@ -214,6 +214,10 @@ fn a_value_that_makes_no_sense_is_wrong_usage_and_nobody_is_asked() {
         &["expired", "--why=bored"],
         &["expired", "restore"],
         &["expired", "restore", "--id=x"],
+        &["man", "nonsense"],
+        &["man", "ttl", "nonsense"],
+        &["completions"],
+        &["completions", "tcsh"],
     ] {
         let printed = command(args, &nobody);
         assert_eq!(printed.code, 2, "{args:?}: {}{}", printed.output, printed.error);
@@ -365,6 +369,96 @@ fn times_are_written_in_one_form_everywhere() {
     let wrong = command(&["ttl", "preview", "--at=+1M"], &gateway);
     assert!(wrong.error.contains("30d") && wrong.error.contains("-1h"), "{}", wrong.error);
     gateway.stop();
+}
+
+/// The names of all commands, as in `ttl set`.
+fn all_commands() -> Vec<Vec<String>> {
+    fn below(command: &[String]) -> Vec<Vec<String>> {
+        let words = command.iter().map(String::as_str);
+        let args: Vec<_> = words.chain(["--help"]).collect();
+        let output = finished(&mut Tidegate::command(&args));
+        assert!(output.status.success(), "{args:?}");
+        let help = String::from_utf8(output.stdout).unwrap();
+        assert!(help.contains("Exit code: 0 if"), "{args:?}: {help}");
+        let listed = help.split("Commands:\n").nth(1).unwrap_or_default();
+        let listed = listed.lines().take_while(|line| !line.is_empty());
+        let names = listed.filter_map(|line| line.split_whitespace().next());
+        let deeper = names.filter(|name| *name != "help").flat_map(|name| {
+            let command = [command, &[name.to_owned()]].concat();
+            [below(&command), vec![command]].concat()
+        });
+        deeper.collect()
+    }
+    let commands = below(&[]);
+    assert!(commands.len() > 15 && commands.iter().any(|it| it.join(" ") == "ttl set"));
+    commands
+}
+
+#[test]
+fn every_command_has_help_a_manual_page_and_completions() {
+    let folder = tempfile::TempDir::new().unwrap();
+    for command in all_commands() {
+        let words = command.iter().map(String::as_str);
+        let output = finished(&mut Tidegate::command(
+            &std::iter::once("man").chain(words).collect::<Vec<_>>(),
+        ));
+        let page = String::from_utf8(output.stdout).unwrap();
+        assert!(output.status.success(), "{command:?}");
+        let title = format!(".TH tidegate-{} 1 ", command.join("-"));
+        let synopsis = format!("\\fBtidegate {}\\fR", command.join(" ").replace('-', "\\-"));
+        assert!(page.contains(&title) && page.contains(&synopsis), "{command:?}: {page}");
+    }
+    for shell in ["bash", "zsh", "fish"] {
+        // More than fits into a pipe.
+        let output = Tidegate::command(&["completions", shell]).output().unwrap();
+        let script = String::from_utf8(output.stdout).unwrap();
+        assert!(output.status.success() && script.contains("pushed-before"), "{shell}");
+        for name in all_commands().concat() {
+            assert!(script.contains(&name), "{shell}: {name}");
+        }
+        std::fs::write(folder.path().join(shell), script).unwrap();
+    }
+    // Bash offers all commands, and the flags of one.
+    let ask = |words: &str, at: usize| {
+        let script = format!(
+            "source ./bash && COMP_WORDS=({words}) COMP_CWORD={at} \
+             && _tidegate tidegate \"${{COMP_WORDS[{at}]}}\" \"${{COMP_WORDS[{at} - 1]}}\" \
+             && echo \"${{COMPREPLY[@]}}\""
+        );
+        let mut bash = Command::new("bash");
+        let output = finished(bash.args(["-uc", &script]).current_dir(folder.path()));
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let offered = ask("tidegate ''", 1);
+    let offered: Vec<_> = offered.split_whitespace().collect();
+    for command in all_commands().iter().filter(|command| command.len() == 1) {
+        assert!(offered.contains(&&*command[0]), "{command:?}: {offered:?}");
+    }
+    assert!(ask("tidegate delete --pushed", 2).contains("--pushed-before"));
+    assert!(ask("tidegate ttl s", 2).contains("set"));
+}
+
+#[test]
+fn settings_are_listed_under_headings() {
+    let help = String::from_utf8(finished(&mut Tidegate::command(&["--help"])).stdout).unwrap();
+    for (heading, flag) in [
+        ("Settings file", "--config.file"),
+        ("Web", "--web.listen-address"),
+        ("Pushes", "--push.enable-utf8-names"),
+        ("Storage", "--storage.path"),
+        ("Storage", "--persistence.file"),
+        ("TTLs", "--ttl.default"),
+        ("Removed groups", "--history.groups"),
+        ("Cluster", "--cluster.endpoints"),
+        ("Webhook", "--notify.url"),
+        ("Access", "--access.anonymous"),
+        ("Limits", "--limits.queue"),
+        ("Log", "--log.format"),
+    ] {
+        let part = help.split("\n\n").find(|part| part.starts_with(&format!("{heading}:\n")));
+        assert!(part.is_some_and(|part| part.contains(flag)), "{heading}: {flag}");
+    }
 }
 
 /// Wherever the settings are right, the log has the reason why a gateway does not start.
