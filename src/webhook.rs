@@ -25,6 +25,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use ureq::Agent;
 
+use crate::client::system_tls;
 use crate::gateway::{EventKind, Gateway, RemovedGroup};
 use crate::http::query::json as api;
 use crate::model::RemovalReason;
@@ -301,8 +302,12 @@ fn alert(removed: &RemovedGroup) -> Value {
 /// Sends requests. It follows no redirection: the batch and its signature are for nobody else,
 /// and a POST that is followed loses its body.
 fn agent() -> Agent {
-    let config = Agent::config_builder().timeout_global(Some(TIMEOUT)).max_redirects(0);
-    config.build().new_agent()
+    Agent::config_builder()
+        .timeout_global(Some(TIMEOUT))
+        .max_redirects(0)
+        .tls_config(system_tls())
+        .build()
+        .new_agent()
 }
 
 /// One request. Blocks.

@@ -9,12 +9,14 @@ use clap::error::ErrorKind;
 use clap::{Arg, ArgAction, ArgMatches, Command};
 use clap_complete::Shell;
 
+use super::gateway;
 use super::operate::args::{self as operate_args, Operate};
+use crate::client::Target;
 use crate::config::{FlagSettings, all_flags, store_flags};
 use crate::http::access::Permission;
 use crate::model::Selector;
 use crate::telemetry::build::{BUILD, Build};
-use crate::transfer::Destination;
+use crate::transfer::{Destination, Source};
 
 /// A parsed command line.
 #[derive(Debug)]
@@ -24,9 +26,9 @@ pub(super) enum Args {
     /// Check a settings file.
     CheckConfig(PathBuf),
     /// Read what another gateway holds into a store.
-    Import { source: String, dry_run: bool, flags: FlagSettings },
+    Import { source: Source, dry_run: bool, flags: FlagSettings },
     /// Write what a store or a gateway holds as push requests, or push it to another gateway.
-    Export { source: Option<String>, destination: Destination, flags: FlagSettings },
+    Export { source: Option<Target>, destination: Destination, flags: FlagSettings },
     /// Ask a running gateway.
     Operate(Operate),
     /// Look at a store, or build it anew from what can be read.
@@ -79,15 +81,36 @@ impl Args {
         Ok(match name.as_str() {
             "check-config" => Self::CheckConfig(file(&found)),
             "import" => {
-                let source = found.remove_one("SOURCE").unwrap_or_default();
+                let source = found.remove_one::<String>("SOURCE").unwrap_or_default();
                 let dry_run = found.get_flag("dry-run");
+                let source = if source.contains("://") {
+                    let [gateway] = gateway::targets([&source], &mut found).map_err(wrong)?;
+                    Source::Gateway(gateway)
+                } else {
+                    Source::File(source.into())
+                };
                 Self::Import { source, dry_run, flags: FlagSettings::new(found) }
             }
             "export" => {
-                let source = found.remove_one("SOURCE");
-                let (output, to) = (found.remove_one("output"), found.remove_one("to"));
-                let destination =
-                    to.map_or_else(|| Destination::Output(output), Destination::Gateway);
+                let source = found.remove_one::<String>("SOURCE");
+                let to = found.remove_one::<String>("to");
+                let output = Destination::Output(found.remove_one("output"));
+                let (source, destination) = match (source, to) {
+                    (None, None) => (None, output),
+                    (Some(source), None) => {
+                        let [source] = gateway::targets([&source], &mut found).map_err(wrong)?;
+                        (Some(source), output)
+                    }
+                    (None, Some(to)) => {
+                        let [to] = gateway::targets([&to], &mut found).map_err(wrong)?;
+                        (None, Destination::Gateway(to))
+                    }
+                    (Some(source), Some(to)) => {
+                        let both = gateway::targets([&source, &to], &mut found);
+                        let [source, to] = both.map_err(wrong)?;
+                        (Some(source), Destination::Gateway(to))
+                    }
+                };
                 Self::Export { source, destination, flags: FlagSettings::new(found) }
             }
             "completions" => {
@@ -110,7 +133,7 @@ impl Args {
                 may: found.remove_many("may").into_iter().flatten().collect(),
                 groups: found.remove_one("match"),
             },
-            name => Self::Operate(Operate::new(name, found)),
+            name => Self::Operate(Operate::new(name, found).map_err(wrong)?),
         })
     }
 }
@@ -249,6 +272,7 @@ fn import() -> Command {
                 .action(ArgAction::SetTrue)
                 .help("Read everything, count the groups, and change nothing"),
         )
+        .args(gateway::args())
         .args(store_flags())
 }
 
@@ -264,6 +288,7 @@ fn export() -> Command {
         )
         .arg(
             Arg::new("SOURCE")
+                .value_parser(gateway::url)
                 .help("The URL of a running gateway; without it the store, whose gateway must be stopped"),
         )
         .arg(
@@ -277,9 +302,11 @@ fn export() -> Command {
             Arg::new("to")
                 .long("to")
                 .value_name("URL")
+                .value_parser(gateway::url)
                 .conflicts_with("output")
                 .help("Gateway to push to, such as http://old-gateway:9091"),
         )
+        .args(gateway::args())
         .args(store_flags())
 }
 

@@ -2,6 +2,7 @@
 //! exit codes are here.
 
 mod args;
+mod gateway;
 mod operate;
 mod serve;
 mod store;
@@ -11,7 +12,7 @@ mod transfer;
 use std::error::Error;
 use std::ffi::OsString;
 use std::io::{IsTerminal as _, Write as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use args::Args;
@@ -85,9 +86,9 @@ pub fn run(args: impl IntoIterator<Item = OsString>, restart: fn()) -> ExitCode 
         Args::Maintain { repair, yes, json, flags } => store::run(repair, yes, json, &flags),
         Args::Token { name, may, groups } => token::run(&name, &may, groups.as_deref()),
         Args::Print(text) => Ok(Ended::well(text.trim_end())),
-        Args::Import { source, dry_run, flags } => transfer::import(&source, dry_run, &flags),
+        Args::Import { source, dry_run, flags } => transfer::import(source, dry_run, &flags),
         Args::Export { source, destination, flags } => {
-            transfer::export(source.as_deref(), destination, &flags)
+            transfer::export(source.as_ref(), destination, &flags)
         }
         Args::CheckConfig(file) => check_config(&file),
     };
@@ -132,6 +133,11 @@ fn settings(flags: &FlagSettings) -> Result<Config, Failure> {
     let config = Config::load(flags).map_err(failed("invalid settings"))?;
     log::init(config.log);
     Ok(config)
+}
+
+/// A path for people, who need not know in which folder the program runs.
+fn absolute(path: &Path) -> PathBuf {
+    std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
 }
 
 fn check_config(file: &Path) -> Result<Ended, Failure> {

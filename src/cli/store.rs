@@ -1,6 +1,6 @@
 //! `tidegate verify` and `tidegate repair`.
 
-use super::{Ended, Failure, confirm, failed, settings};
+use super::{Ended, Failure, absolute, confirm, failed, settings};
 use crate::config::FlagSettings;
 use crate::maintenance;
 use crate::time::{Clock as _, SystemClock};
@@ -15,8 +15,8 @@ pub(super) fn run(
     // sled panics on damage, and the report says what is damaged.
     std::panic::set_hook(Box::new(|_| {}));
     if repair && !yes {
-        let path = config.store.path.display();
-        confirm(&format!("{path} will be built anew; its files are kept beside it."))?;
+        let path = absolute(&config.store.path);
+        confirm(&format!("{} will be built anew; its files are kept beside it.", path.display()))?;
     }
     let report = if repair {
         maintenance::repair(&config.store, SystemClock::new().wall())

@@ -6,14 +6,15 @@ use clap::builder::{PossibleValuesParser, TypedValueParser as _};
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 
 use super::time;
+use crate::cli::gateway;
+use crate::client::Target;
 use crate::http::{sort_names, state_names};
 use crate::model::{Selector, Ttl};
 
 /// A command for a running gateway.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::cli) struct Operate {
-    /// URL of the gateway.
-    pub gateway: String,
+    pub gateway: Target,
     pub output: Output,
     /// `PromQL` selectors of which a group has to match one.
     pub selectors: Vec<String>,
@@ -68,7 +69,7 @@ pub(in crate::cli) enum Action {
 
 impl Operate {
     /// From what was found of a command of [`commands`].
-    pub(in crate::cli) fn new(name: &str, mut found: ArgMatches) -> Self {
+    pub(in crate::cli) fn new(name: &str, mut found: ArgMatches) -> Result<Self, String> {
         let action = match (name, found.remove_subcommand()) {
             ("delete", _) => Action::Delete {
                 pushed_before: found.remove_one("pushed-before"),
@@ -106,8 +107,10 @@ impl Operate {
             },
         };
         let json = found.get_one::<String>("output").is_some_and(|output| output == "json");
-        Self {
-            gateway: found.remove_one("gateway").unwrap_or_default(),
+        let url = found.remove_one::<String>("gateway").unwrap_or_default();
+        let [gateway] = gateway::targets([&url], &mut found)?;
+        Ok(Self {
+            gateway,
             output: if json { Output::Json } else { Output::Table },
             selectors: match found.try_remove_many("SELECTOR") {
                 Ok(selectors) => selectors.into_iter().flatten().collect(),
@@ -115,7 +118,7 @@ impl Operate {
                 Err(_) => Vec::new(),
             },
             action,
-        }
+        })
     }
 }
 
@@ -125,30 +128,24 @@ pub(in crate::cli) fn commands() -> [Command; 5] {
 }
 
 /// The arguments that all of them have.
-fn common() -> [Arg; 2] {
-    [
-        Arg::new("gateway")
-            .long("gateway")
-            .value_name("URL")
-            .default_value("http://localhost:9091")
-            .env("TIDEGATE_GATEWAY")
-            .value_parser(gateway_url)
-            .help("URL of the gateway, with its route prefix; user and password may be in it"),
-        Arg::new("output")
-            .long("output")
-            .value_name("FORMAT")
-            .value_parser(["table", "json"])
-            .default_value("table")
-            .help("A table for people, or JSON for programs"),
-    ]
-}
-
-fn gateway_url(text: &str) -> Result<String, String> {
-    match text.split_once("://") {
-        Some(("http" | "https", rest)) if !rest.is_empty() => Ok(text.to_owned()),
-        None if !text.is_empty() => Ok(text.to_owned()),
-        _ => Err("expected a URL such as http://localhost:9091".into()),
-    }
+fn common() -> Vec<Arg> {
+    let url = Arg::new("gateway")
+        .long("gateway")
+        .value_name("URL")
+        .default_value("http://localhost:9091")
+        .env("TIDEGATE_GATEWAY")
+        // There may be a password in it.
+        .hide_env_values(true)
+        .value_parser(gateway::url)
+        .help_heading(gateway::HEADING)
+        .help("URL of the gateway, with its route prefix; user and password may be in it");
+    let output = Arg::new("output")
+        .long("output")
+        .value_name("FORMAT")
+        .value_parser(["table", "json"])
+        .default_value("table")
+        .help("A table for people, or JSON for programs");
+    [url].into_iter().chain(gateway::args()).chain([output]).collect()
 }
 
 fn selectors() -> Arg {
