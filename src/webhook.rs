@@ -29,6 +29,7 @@ use crate::client::system_tls;
 use crate::gateway::{EventKind, Gateway, RemovedGroup};
 use crate::http::query::json as api;
 use crate::model::RemovalReason;
+use crate::model::duration::Exact;
 use crate::store::etcd::Standing;
 
 /// Who is told, and how.
@@ -216,7 +217,7 @@ pub fn run(
                             tracing::error!(group, %error, "the webhook rejects a removed group; dropping it");
                         }
                         Err(Failure::Unsent(error)) => {
-                            tracing::warn!(%error, retry_in = ?back_off, "cannot deliver removed groups to the webhook; will retry");
+                            tracing::warn!(%error, retry_in = %Exact(back_off), "cannot deliver removed groups to the webhook; will retry");
                             pause = Some(Box::pin(tokio::time::sleep(back_off)));
                             back_off = (back_off * 2).min(BACK_OFF_MAX);
                         }

@@ -84,6 +84,7 @@ impl Args {
                 let source = found.remove_one::<String>("SOURCE").unwrap_or_default();
                 let dry_run = found.get_flag("dry-run");
                 let source = if source.contains("://") {
+                    gateway::url(&source).map_err(|error| wrong(format!("SOURCE: {error}")))?;
                     let [gateway] = gateway::targets([&source], &mut found).map_err(wrong)?;
                     Source::Gateway(gateway)
                 } else {

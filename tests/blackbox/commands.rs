@@ -214,6 +214,8 @@ fn a_value_that_makes_no_sense_is_wrong_usage_and_nobody_is_asked() {
         &["expired", "--why=bored"],
         &["expired", "restore"],
         &["expired", "restore", "--id=x"],
+        &["import", "ftp://x"],
+        &["export", "ftp://x"],
         &["man", "nonsense"],
         &["man", "ttl", "nonsense"],
         &["completions"],
