@@ -25,9 +25,11 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use ureq::Agent;
 
+use crate::client::system_tls;
 use crate::gateway::{EventKind, Gateway, RemovedGroup};
 use crate::http::query::json as api;
 use crate::model::RemovalReason;
+use crate::model::duration::Exact;
 use crate::store::etcd::Standing;
 
 /// Who is told, and how.
@@ -215,7 +217,7 @@ pub fn run(
                             tracing::error!(group, %error, "the webhook rejects a removed group; dropping it");
                         }
                         Err(Failure::Unsent(error)) => {
-                            tracing::warn!(%error, retry_in = ?back_off, "cannot deliver removed groups to the webhook; will retry");
+                            tracing::warn!(%error, retry_in = %Exact(back_off), "cannot deliver removed groups to the webhook; will retry");
                             pause = Some(Box::pin(tokio::time::sleep(back_off)));
                             back_off = (back_off * 2).min(BACK_OFF_MAX);
                         }
@@ -301,8 +303,12 @@ fn alert(removed: &RemovedGroup) -> Value {
 /// Sends requests. It follows no redirection: the batch and its signature are for nobody else,
 /// and a POST that is followed loses its body.
 fn agent() -> Agent {
-    let config = Agent::config_builder().timeout_global(Some(TIMEOUT)).max_redirects(0);
-    config.build().new_agent()
+    Agent::config_builder()
+        .timeout_global(Some(TIMEOUT))
+        .max_redirects(0)
+        .tls_config(system_tls())
+        .build()
+        .new_agent()
 }
 
 /// One request. Blocks.

@@ -1,16 +1,22 @@
 //! The command line.
 
 use std::ffi::OsString;
+use std::fmt;
 use std::path::PathBuf;
 
+use clap::builder::{PossibleValuesParser, TypedValueParser as _};
+use clap::error::ErrorKind;
 use clap::{Arg, ArgAction, ArgMatches, Command};
+use clap_complete::Shell;
 
+use super::gateway;
 use super::operate::args::{self as operate_args, Operate};
+use crate::client::Target;
 use crate::config::{FlagSettings, all_flags, store_flags};
 use crate::http::access::Permission;
 use crate::model::Selector;
 use crate::telemetry::build::{BUILD, Build};
-use crate::transfer::Destination;
+use crate::transfer::{Destination, Source};
 
 /// A parsed command line.
 #[derive(Debug)]
@@ -20,9 +26,9 @@ pub(super) enum Args {
     /// Check a settings file.
     CheckConfig(PathBuf),
     /// Read what another gateway holds into a store.
-    Import { source: String, dry_run: bool, flags: FlagSettings },
+    Import { source: Source, dry_run: bool, flags: FlagSettings },
     /// Write what a store or a gateway holds as push requests, or push it to another gateway.
-    Export { source: Option<String>, destination: Destination, flags: FlagSettings },
+    Export { source: Option<Target>, destination: Destination, flags: FlagSettings },
     /// Ask a running gateway.
     Operate(Operate),
     /// Look at a store, or build it anew from what can be read.
@@ -54,15 +60,18 @@ Examples:
 Every setting can also be given in the environment: --ttl.default is TIDEGATE_TTL_DEFAULT.
 A flag counts over the environment, the environment over the file, the file over the default.";
 
+const EXIT_CODES: &str =
+    "Exit code: 0 if it is done and all is well, 1 if not, 2 if the command line is wrong.";
+
 impl Args {
     /// Parses the command line. An error says what to print and how to exit: `--help` is one here.
     pub(super) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Self, clap::Error> {
         let mut matches = command().try_get_matches_from(expand_files(args)?)?;
         if matches.get_flag("version") {
-            return Ok(Self::Print(version()));
+            return Ok(Self::Print(version(&BUILD)));
         }
         if matches.get_flag("help-man") {
-            return manual().map(Self::Print).map_err(|error| failed(&error.to_string()));
+            return manual(&[]).map(Self::Print);
         }
         let Some((name, mut found)) = matches.remove_subcommand() else {
             return Ok(Self::Serve(FlagSettings::new(matches)));
@@ -72,16 +81,47 @@ impl Args {
         Ok(match name.as_str() {
             "check-config" => Self::CheckConfig(file(&found)),
             "import" => {
-                let source = found.remove_one("SOURCE").unwrap_or_default();
+                let source = found.remove_one::<String>("SOURCE").unwrap_or_default();
                 let dry_run = found.get_flag("dry-run");
+                let source = if source.contains("://") {
+                    gateway::url(&source).map_err(|error| wrong(format!("SOURCE: {error}")))?;
+                    let [gateway] = gateway::targets([&source], &mut found).map_err(wrong)?;
+                    Source::Gateway(gateway)
+                } else {
+                    Source::File(source.into())
+                };
                 Self::Import { source, dry_run, flags: FlagSettings::new(found) }
             }
             "export" => {
-                let source = found.remove_one("SOURCE");
-                let (output, to) = (found.remove_one("output"), found.remove_one("to"));
-                let destination =
-                    to.map_or_else(|| Destination::Output(output), Destination::Gateway);
+                let source = found.remove_one::<String>("SOURCE");
+                let to = found.remove_one::<String>("to");
+                let output = Destination::Output(found.remove_one("output"));
+                let (source, destination) = match (source, to) {
+                    (None, None) => (None, output),
+                    (Some(source), None) => {
+                        let [source] = gateway::targets([&source], &mut found).map_err(wrong)?;
+                        (Some(source), output)
+                    }
+                    (None, Some(to)) => {
+                        let [to] = gateway::targets([&to], &mut found).map_err(wrong)?;
+                        (None, Destination::Gateway(to))
+                    }
+                    (Some(source), Some(to)) => {
+                        let both = gateway::targets([&source, &to], &mut found);
+                        let [source, to] = both.map_err(wrong)?;
+                        (Some(source), Destination::Gateway(to))
+                    }
+                };
                 Self::Export { source, destination, flags: FlagSettings::new(found) }
+            }
+            "completions" => {
+                let shell = found.remove_one::<Shell>("SHELL").unwrap_or(Shell::Bash);
+                Self::Print(completions(shell))
+            }
+            "man" => {
+                let words: Vec<String> =
+                    found.remove_many("COMMAND").into_iter().flatten().collect();
+                Self::Print(manual(&words)?)
             }
             "verify" | "repair" => Self::Maintain {
                 repair: name == "repair",
@@ -94,7 +134,7 @@ impl Args {
                 may: found.remove_many("may").into_iter().flatten().collect(),
                 groups: found.remove_one("match"),
             },
-            name => Self::Operate(Operate::new(name, found)),
+            name => Self::Operate(Operate::new(name, found).map_err(wrong)?),
         })
     }
 }
@@ -109,7 +149,7 @@ fn expand_files(args: impl IntoIterator<Item = OsString>) -> Result<Vec<OsString
             continue;
         };
         let text = std::fs::read_to_string(path)
-            .map_err(|error| failed(&format!("cannot read arguments from {path}: {error}\n")))?;
+            .map_err(|error| wrong(format!("cannot read arguments from {path}: {error}")))?;
         let lines = text.lines().map(str::trim);
         let lines = lines.filter(|line| !line.is_empty() && !line.starts_with('#'));
         expanded.extend(lines.map(OsString::from));
@@ -117,24 +157,57 @@ fn expand_files(args: impl IntoIterator<Item = OsString>) -> Result<Vec<OsString
     Ok(expanded)
 }
 
-fn failed(message: &str) -> clap::Error {
-    command().error(clap::error::ErrorKind::Io, message)
+/// A command line that cannot be understood, or reads what is not there.
+fn wrong(message: impl fmt::Display) -> clap::Error {
+    clap::Error::raw(ErrorKind::Io, format!("{message}\n"))
 }
 
-/// The output of `--version`, in the manner of Prometheus's programs.
-fn version() -> String {
-    let Build { version, revision, branch, user, date, compiler, os, arch } = BUILD;
-    format!(
-        "tidegate, version {version} (branch: {branch}, revision: {revision})\n  \
-           build user:       {user}\n  build date:       {date}\n  \
-           rust version:     {compiler}\n  platform:         {os}/{arch}\n"
-    )
+/// The output of `--version`, in the manner of Prometheus's programs: as much as is known.
+fn version(build: &Build) -> String {
+    let Build { version, revision, branch, user, date, compiler, os, arch } = build;
+    let is_known = |value: &&str| *value != Build::UNKNOWN;
+    let known = |name: &str, value: &'static str| {
+        Some(value).filter(is_known).map(|value| format!("{name}: {value}"))
+    };
+    let source = [known("branch", branch), known("revision", revision)];
+    let source = source.into_iter().flatten().collect::<Vec<_>>().join(", ");
+    let source = if source.is_empty() { source } else { format!(" ({source})") };
+    let others = [("build user", user), ("build date", date), ("rust version", compiler)];
+    let others = others.into_iter().filter(|(_, value)| is_known(value));
+    let line = |(name, value)| format!("  {:<17} {value}\n", format!("{name}:"));
+    let others: String = others.map(line).collect();
+    format!("tidegate, version {version}{source}\n{others}  platform:         {os}/{arch}\n")
 }
 
-fn manual() -> std::io::Result<String> {
+/// The manual page of the program, or of a command: `["ttl", "set"]`.
+fn manual(words: &[String]) -> Result<String, clap::Error> {
+    let mut command = command();
+    // Which gives the commands their whole names.
+    command.build();
+    for word in words {
+        let found = command.find_subcommand(word).cloned();
+        command = found.ok_or_else(|| {
+            let asked = words.join(" ");
+            wrong(format!("there is no command {asked:?} to print the manual page of"))
+        })?;
+    }
     let mut page = Vec::new();
-    clap_mangen::Man::new(command()).render(&mut page)?;
+    let source = format!("tidegate {}", BUILD.version);
+    let rendered = clap_mangen::Man::new(command).source(source).render(&mut page);
+    rendered.map_err(wrong)?;
     Ok(String::from_utf8_lossy(&page).into_owned())
+}
+
+fn completions(shell: Shell) -> String {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut command(), "tidegate", &mut script);
+    String::from_utf8_lossy(&script).into_owned()
+}
+
+/// With the exit codes in the help of each command.
+fn with_exit_codes(command: Command) -> Command {
+    let help = command.get_after_help().map(|help| format!("{help}\n\n")).unwrap_or_default();
+    command.after_help(help + EXIT_CODES).mut_subcommands(with_exit_codes)
 }
 
 fn command() -> Command {
@@ -147,7 +220,7 @@ fn command() -> Command {
         .action(ArgAction::SetTrue)
         .help("Print a manual page and exit");
     let long_help = Arg::new("help-long").long("help-long").action(ArgAction::HelpLong).hide(true);
-    Command::new("tidegate")
+    let command = Command::new("tidegate")
         .disable_version_flag(true)
         .about(
             "A push gateway for Prometheus that keeps what was pushed across restarts and forgets \
@@ -156,9 +229,12 @@ fn command() -> Command {
         .after_help(EXAMPLES)
         .args([version, long_help, manual])
         .args(all_flags())
-        .subcommands([check_config(), token(), import(), export(), verify(), repair()])
+        // Those for a gateway that runs, for a store, and for whoever sets one up.
         .subcommands(operate_args::commands())
-        .args_conflicts_with_subcommands(true)
+        .subcommands([export(), import(), verify(), repair()])
+        .subcommands([check_config(), token(), completion_script(), man()])
+        .args_conflicts_with_subcommands(true);
+    with_exit_codes(command)
 }
 
 fn check_config() -> Command {
@@ -166,7 +242,7 @@ fn check_config() -> Command {
         .about("Check a settings file")
         .long_about(
             "Reads a settings file as `tidegate --config.file` would and reports every mistake in \
-             it. Exits 0 if there is none, else 1.",
+             it.",
         )
         .arg(
             Arg::new("FILE")
@@ -197,6 +273,7 @@ fn import() -> Command {
                 .action(ArgAction::SetTrue)
                 .help("Read everything, count the groups, and change nothing"),
         )
+        .args(gateway::args())
         .args(store_flags())
 }
 
@@ -212,6 +289,7 @@ fn export() -> Command {
         )
         .arg(
             Arg::new("SOURCE")
+                .value_parser(gateway::url)
                 .help("The URL of a running gateway; without it the store, whose gateway must be stopped"),
         )
         .arg(
@@ -225,9 +303,11 @@ fn export() -> Command {
             Arg::new("to")
                 .long("to")
                 .value_name("URL")
+                .value_parser(gateway::url)
                 .conflicts_with("output")
                 .help("Gateway to push to, such as http://old-gateway:9091"),
         )
+        .args(gateway::args())
         .args(store_flags())
 }
 
@@ -266,6 +346,37 @@ fn token() -> Command {
         )
 }
 
+fn completion_script() -> Command {
+    let shells = PossibleValuesParser::new(["bash", "zsh", "fish"]);
+    let shell = shells.map(|name| match name.as_str() {
+        "zsh" => Shell::Zsh,
+        "fish" => Shell::Fish,
+        _ => Shell::Bash,
+    });
+    Command::new("completions")
+        .about("Print the script by which a shell completes commands")
+        .after_help(
+            "Examples:\n  source <(tidegate completions bash)\n      For this shell; in ~/.bashrc for all.\n  \
+             tidegate completions fish > ~/.config/fish/completions/tidegate.fish\n  \
+             tidegate completions zsh > \"${fpath[1]}/_tidegate\"",
+        )
+        .arg(Arg::new("SHELL").required(true).value_parser(shell).help("The shell"))
+}
+
+fn man() -> Command {
+    Command::new("man")
+        .about("Print a manual page")
+        .after_help(
+            "Examples:\n  tidegate man ttl set | man -l -\n      Read that of a command.\n  \
+             tidegate man > /usr/local/share/man/man1/tidegate.1\n      Install that of the program.",
+        )
+        .arg(
+            Arg::new("COMMAND")
+                .num_args(0..)
+                .help("The command, as in ttl set [default: the program itself]"),
+        )
+}
+
 fn output() -> Arg {
     Arg::new("output")
         .long("output")
@@ -280,7 +391,7 @@ fn verify() -> Command {
         .about("Check every group of a store, and change nothing")
         .long_about(
             "Reads everything in a store whose gateway is stopped and reports all that cannot be read or has \
-             changed since it was written. Exits 0 if all is well, else 1. It works on a copy in the folder for \
+             changed since it was written. It works on a copy in the folder for \
              temporary files (TMPDIR), which needs as much room as the store.",
         )
         .arg(output())
@@ -313,5 +424,37 @@ mod tests {
     #[test]
     fn the_command_line_is_well_formed() {
         command().debug_assert();
+    }
+
+    #[test]
+    fn the_version_says_what_is_known() {
+        let unknown = Build::UNKNOWN;
+        let build = Build {
+            version: "1.2.3",
+            revision: unknown,
+            branch: unknown,
+            user: unknown,
+            date: unknown,
+            compiler: unknown,
+            os: "linux",
+            arch: "x86_64",
+        };
+        let bare = "tidegate, version 1.2.3\n  platform:         linux/x86_64\n";
+        assert_eq!(version(&build), bare);
+        let build = Build { revision: "abc", date: "today", ..build };
+        let more = "tidegate, version 1.2.3 (revision: abc)\n  build date:       today\n  \
+                    platform:         linux/x86_64\n";
+        assert_eq!(version(&build), more);
+        let build = Build { branch: "main", ..build };
+        assert!(
+            version(&build).starts_with("tidegate, version 1.2.3 (branch: main, revision: abc)\n")
+        );
+    }
+
+    #[test]
+    fn each_setting_is_under_a_heading() {
+        for arg in all_flags().iter().filter(|arg| !arg.is_hide_set()) {
+            assert!(arg.get_help_heading().is_some(), "{}", arg.get_id());
+        }
     }
 }

@@ -2,6 +2,7 @@
 //! exit codes are here.
 
 mod args;
+mod gateway;
 mod operate;
 mod serve;
 mod store;
@@ -11,7 +12,7 @@ mod transfer;
 use std::error::Error;
 use std::ffi::OsString;
 use std::io::{IsTerminal as _, Write as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use args::Args;
@@ -37,6 +38,8 @@ struct Failure {
     what: &'static str,
     error: Box<dyn Error>,
     code: u8,
+    /// Whether it goes to the log, in the form that the settings say.
+    logged: bool,
 }
 
 impl Ended {
@@ -57,13 +60,13 @@ enum Unconfirmed {
 impl From<Unconfirmed> for Failure {
     fn from(error: Unconfirmed) -> Self {
         let code = if matches!(error, Unconfirmed::NobodyToAsk) { USAGE } else { 1 };
-        Self { what: "not done", error: Box::new(error), code }
+        Self { code, ..failed("not done")(error) }
     }
 }
 
 /// Makes a failure of an error: `what` could not be done.
 fn failed<E: Error + 'static>(what: &'static str) -> impl FnOnce(E) -> Failure {
-    move |error| Failure { what, error: Box::new(error), code: 1 }
+    move |error| Failure { what, error: Box::new(error), code: 1, logged: false }
 }
 
 /// Runs the command that the arguments name. `restart` is called before serving.
@@ -83,9 +86,9 @@ pub fn run(args: impl IntoIterator<Item = OsString>, restart: fn()) -> ExitCode 
         Args::Maintain { repair, yes, json, flags } => store::run(repair, yes, json, &flags),
         Args::Token { name, may, groups } => token::run(&name, &may, groups.as_deref()),
         Args::Print(text) => Ok(Ended::well(text.trim_end())),
-        Args::Import { source, dry_run, flags } => transfer::import(&source, dry_run, &flags),
+        Args::Import { source, dry_run, flags } => transfer::import(source, dry_run, &flags),
         Args::Export { source, destination, flags } => {
-            transfer::export(source.as_deref(), destination, &flags)
+            transfer::export(source.as_ref(), destination, &flags)
         }
         Args::CheckConfig(file) => check_config(&file),
     };
@@ -100,17 +103,27 @@ pub fn run(args: impl IntoIterator<Item = OsString>, restart: fn()) -> ExitCode 
 }
 
 impl Failure {
+    /// The same, to be reported in the log.
+    fn logged(self) -> Self {
+        Self { logged: true, ..self }
+    }
+
     /// Reports it with its causes on standard error.
     fn report(&self) -> ExitCode {
-        let mut text = format!("tidegate: {}: {}", self.what, self.error);
+        let mut text = self.error.to_string();
         let mut source = self.error.source();
         while let Some(error) = source {
             text.push_str(": ");
             text.push_str(&error.to_string());
             source = error.source();
         }
-        // If standard error is closed nobody can be told.
-        let _ = writeln!(std::io::stderr(), "{}", printable(&text));
+        if self.logged {
+            tracing::error!(error = text, "{}", self.what);
+        } else {
+            let text = format!("tidegate: {}: {text}", self.what);
+            // If standard error is closed nobody can be told.
+            let _ = writeln!(std::io::stderr(), "{}", printable(&text));
+        }
         ExitCode::from(self.code)
     }
 }
@@ -120,6 +133,11 @@ fn settings(flags: &FlagSettings) -> Result<Config, Failure> {
     let config = Config::load(flags).map_err(failed("invalid settings"))?;
     log::init(config.log);
     Ok(config)
+}
+
+/// A path for people, who need not know in which folder the program runs.
+fn absolute(path: &Path) -> PathBuf {
+    std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
 }
 
 fn check_config(file: &Path) -> Result<Ended, Failure> {

@@ -17,6 +17,11 @@ pub(super) fn run(flags: FlagSettings, restart: fn()) -> Result<Ended, Failure> 
     let config = Config::load(&flags).map_err(failed("invalid settings"))?;
     restart();
     log::init(config.log);
+    // From now on all goes to the log.
+    start(config, flags).map_err(Failure::logged)
+}
+
+fn start(config: Config, flags: FlagSettings) -> Result<Ended, Failure> {
     tracing::info!(version = env!("CARGO_PKG_VERSION"), "starting tidegate");
     raise_file_limit();
     let runtime =

@@ -1,6 +1,6 @@
 //! `tidegate verify` and `tidegate repair`.
 
-use super::{Ended, Failure, confirm, failed, settings};
+use super::{Ended, Failure, absolute, confirm, failed, settings};
 use crate::config::FlagSettings;
 use crate::maintenance;
 
@@ -12,8 +12,11 @@ pub(super) fn run(
 ) -> Result<Ended, Failure> {
     let config = settings(flags)?;
     if repair && !yes {
-        let path = config.store.path.display();
-        confirm(&format!("{path} will be built anew; its files are kept in a folder within it."))?;
+        let path = absolute(&config.store.path);
+        confirm(&format!(
+            "{} will be built anew; its files are kept in a folder within it.",
+            path.display()
+        ))?;
     }
     let report = if repair {
         maintenance::repair(&config.store).map_err(failed("cannot repair"))?

@@ -54,9 +54,29 @@ fn negated(setting: &Row) -> String {
     format!("no-{}", setting.name)
 }
 
+/// The heading in `--help` under which a setting is, by the first word of its name.
+fn heading(name: &str) -> &'static str {
+    match name.split('.').next().unwrap_or_default() {
+        "access" => "Access",
+        "cluster" => "Cluster",
+        "config" => "Settings file",
+        "history" => "Removed groups",
+        "limits" => "Limits",
+        "log" => "Log",
+        "notify" => "Webhook",
+        "persistence" | "storage" => "Storage",
+        "push" => "Pushes",
+        "ttl" => "TTLs",
+        _ => "Web",
+    }
+}
+
 /// The flags of a setting.
 fn flags(setting: &'static Row) -> Vec<Arg> {
-    let flag = Arg::new(setting.name).long(setting.name).visible_aliases(setting.alias);
+    let flag = Arg::new(setting.name)
+        .long(setting.name)
+        .visible_aliases(setting.alias)
+        .help_heading(heading(setting.name));
     if setting.kind == Kind::Switch {
         let negated = negated(setting);
         return vec![
@@ -80,6 +100,7 @@ fn config_file() -> Arg {
         .long("config.file")
         .value_name("FILE")
         .value_parser(clap::value_parser!(PathBuf))
+        .help_heading(heading("config.file"))
         .help("TOML file to read settings from [env: TIDEGATE_CONFIG_FILE]")
 }
 

@@ -20,13 +20,13 @@ use std::time::Duration;
 pub use cluster::Cluster;
 pub use flags::{FlagSettings, all_flags, store_flags};
 pub use problems::Problems;
-pub use sources::InForce;
+pub use sources::{InForce, TOKEN_VARIABLE};
 
 use crate::store::SharedSettings;
 use crate::telemetry::log;
 use crate::webhook;
 use crate::{gateway, http, store};
-use sources::Sources;
+use sources::{Sources, unknown_variables};
 use validate::validate;
 
 /// All settings, valid.
@@ -77,6 +77,7 @@ impl Config {
         flags.apply(&mut sources);
         sources.cluster(in_force);
         let mut config = validate(&sources, problems)?;
+        config.warnings.extend(unknown_variables(variables()));
         if config.watch && file.is_none() {
             let warning = "config.watch is set, but there is no config.file to watch";
             config.warnings.push(warning.into());
@@ -121,9 +122,15 @@ impl Config {
     }
 }
 
+/// A variable of the environment, if it is there and text.
 #[expect(clippy::disallowed_methods, reason = "settings may be in the environment")]
-fn variable(name: &str) -> Option<String> {
+pub fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok()
+}
+
+/// The names of all variables of the environment that are text.
+fn variables() -> impl Iterator<Item = String> {
+    std::env::vars_os().filter_map(|(name, _)| name.into_string().ok())
 }
 
 fn read(file: &Path, sources: &mut Sources, problems: &mut Problems) {

@@ -11,6 +11,17 @@ use super::problems::Problems;
 use super::table::{Kind, Row, SETTINGS, Secret};
 use crate::store::SharedSettings;
 
+/// The variable of the environment with the token that commands show to a gateway.
+pub const TOKEN_VARIABLE: &str = "TIDEGATE_TOKEN";
+
+/// Variables that are no settings: those of commands, and of whoever builds and tests.
+const OTHER_VARIABLES: [&str; 4] =
+    ["TIDEGATE_CONFIG_FILE", "TIDEGATE_GATEWAY", "TIDEGATE_CA_FILE", TOKEN_VARIABLE];
+
+/// Of the same prefix, and set by others: Kubernetes, for a service of this name, and our tests.
+const FOREIGN_VARIABLES: [&str; 4] =
+    ["TIDEGATE_SERVICE_", "TIDEGATE_PORT", "TIDEGATE_TEST_", "TIDEGATE_BUILD_"];
+
 /// Settings as they were written, each with the place that counts.
 #[derive(Debug, Default)]
 pub(super) struct Sources {
@@ -305,19 +316,52 @@ impl RawRule {
     }
 }
 
+/// Warnings of variables that look like settings, and are none.
+pub(super) fn unknown_variables(names: impl Iterator<Item = String>) -> Vec<String> {
+    let known: Vec<_> = SETTINGS.iter().map(|setting| setting.variable()).collect();
+    let known: Vec<_> = known.iter().map(String::as_str).chain(OTHER_VARIABLES).collect();
+    let is_ours = |name: &String| {
+        name.starts_with("TIDEGATE_")
+            && !FOREIGN_VARIABLES.iter().any(|prefix| name.starts_with(prefix))
+    };
+    let unknown = names.filter(|name| is_ours(name) && !known.contains(&name.as_str()));
+    let mut warnings: Vec<_> = unknown
+        .map(|name| {
+            let similar = similar(&name, known.iter().copied());
+            let meant = did_you_mean(&similar);
+            let meant = meant.unwrap_or_else(|| "config.example.toml lists all settings".into());
+            format!("environment: {name}: unknown variable; {meant}")
+        })
+        .collect();
+    warnings.sort();
+    warnings
+}
+
 /// The problem with a name that no setting has.
 fn unknown(name: &str) -> String {
-    let last = name.rsplit('.').next().unwrap_or(name);
-    let similar = SETTINGS.iter().map(|setting| setting.name).filter(|known| {
-        let known_last = known.rsplit('.').next().unwrap_or(known);
-        known_last == last || known.replace('-', "_") == name.replace('-', "_")
-    });
-    let similar: Vec<_> = similar.collect();
-    if similar.is_empty() {
-        "unknown key; config.example.toml lists all of them".to_owned()
-    } else {
-        format!("unknown key; did you mean {}?", similar.join(" or "))
+    let names = || SETTINGS.iter().map(|setting| setting.name);
+    let last = |name: &str| name.rsplit('.').next().unwrap_or_default().replace('_', "-");
+    // The right key in a wrong table, or else a slip.
+    let mut meant: Vec<_> = names().filter(|known| last(known) == last(name)).collect();
+    if meant.is_empty() {
+        meant = similar(name, names());
     }
+    let meant = did_you_mean(&meant);
+    let meant = meant.unwrap_or_else(|| "config.example.toml lists all of them".into());
+    format!("unknown key; {meant}")
+}
+
+/// The known names that come nearest to one, if any is near.
+fn similar<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
+    const NEAR: f64 = 0.8;
+    let nearness = |known| strsim::normalized_damerau_levenshtein(name, known);
+    let near: Vec<_> = known.map(|known| (nearness(known), known)).collect();
+    let nearest = near.iter().map(|(nearness, _)| *nearness).fold(NEAR, f64::max);
+    near.into_iter().filter(|(nearness, _)| *nearness >= nearest).map(|(_, known)| known).collect()
+}
+
+fn did_you_mean(names: &[&str]) -> Option<String> {
+    (!names.is_empty()).then(|| format!("did you mean {}?", names.join(" or ")))
 }
 
 fn scalars(setting: &Row, value: Value) -> Result<Vec<String>, &'static str> {

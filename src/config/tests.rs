@@ -59,6 +59,27 @@ fn every_problem_is_reported_at_once_with_its_place() {
 }
 
 #[test]
+fn a_slip_in_a_name_is_pointed_out() {
+    for (toml, meant) in [
+        ("[ttl]\ndefalt = '1h'", "did you mean ttl.default?"),
+        ("[ttls]\ndefault = '1h'", "did you mean ttl.default?"),
+        ("[web]\nlisten-adress = ':1'", "did you mean web.listen-address?"),
+        ("[log]\nnonsense = 'x'", "config.example.toml lists all of them"),
+    ] {
+        assert!(problems(toml).contains(meant), "{}", problems(toml));
+    }
+    let names = ["TIDEGATE_LIMIT_QUEUE", "TIDEGATE_NONSENSE", "TIDEGATE_PORT", "PATH"];
+    let warnings = unknown_variables(names.into_iter().map(str::to_owned));
+    assert_eq!(
+        warnings,
+        [
+            "environment: TIDEGATE_LIMIT_QUEUE: unknown variable; did you mean TIDEGATE_LIMITS_QUEUE?",
+            "environment: TIDEGATE_NONSENSE: unknown variable; config.example.toml lists all settings",
+        ]
+    );
+}
+
+#[test]
 fn text_that_is_no_toml_is_reported_with_its_line() {
     let text = problems("[ttl]\ndefault = \n");
     assert!(text.contains("line 2"), "{text}");

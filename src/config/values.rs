@@ -46,7 +46,7 @@ pub(super) fn switch(text: &str) -> Result<bool, String> {
 pub(super) fn duration(text: &str) -> Result<Duration, String> {
     match Ttl::parse(text) {
         Ok(Ttl::After(duration)) => Ok(duration.min(DURATION_MAX)),
-        _ => Err(expected(text, "a duration such as 30s or 1h30m")),
+        _ => Err(expected(text, "a duration such as 30s, 1h30m or 30d")),
     }
 }
 

@@ -14,6 +14,19 @@ pub struct Exact(pub Duration);
 #[derive(Clone, Copy, Debug)]
 pub struct Rough(pub Duration);
 
+/// Reads a duration as humantime writes it (`1h 30m`, `7d`) or Go (`1h30m`, `1.5h`). The error is the
+/// reason.
+pub fn parse(text: &str) -> Result<Duration, String> {
+    let text = text.trim();
+    if text == "0" {
+        return Ok(Duration::ZERO);
+    }
+    if text.split(|c: char| !c.is_alphabetic()).any(|unit| unit == "M") {
+        return Err("M is a month to some and a minute to others: write 30d or 1m".into());
+    }
+    humantime::parse_duration(text).map_err(|error| error.to_string())
+}
+
 impl fmt::Display for Exact {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let days = self.0.as_secs() / DAY_SECONDS;
@@ -52,6 +65,15 @@ impl fmt::Display for Rough {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_unit_that_may_be_a_month_or_a_minute_is_refused() {
+        for text in ["1M", "1h 30M", "1h30M", "2M5s"] {
+            let error = parse(text).expect_err(text);
+            assert!(error.contains("30d"), "{error}");
+        }
+        assert_eq!(parse("1month"), Ok(Duration::from_secs(2_630_016)));
+    }
 
     #[test]
     fn durations_have_one_form() {

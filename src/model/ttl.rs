@@ -115,10 +115,9 @@ impl Ttl {
     pub fn parse(text: &str) -> Result<Self, TtlError> {
         match text.trim() {
             "never" => Ok(Self::Never),
-            "0" => Ok(Self::After(Duration::ZERO)),
-            duration => humantime::parse_duration(duration).map(Self::After).map_err(|error| {
-                TtlError { text: text.chars().take(64).collect(), reason: error.to_string() }
-            }),
+            duration => duration::parse(duration)
+                .map(Self::After)
+                .map_err(|reason| TtlError { text: text.chars().take(64).collect(), reason }),
         }
     }
 

@@ -27,9 +27,14 @@ pub const BUILD: Build = Build {
     arch: std::env::consts::ARCH,
 };
 
+impl Build {
+    /// In place of what the builder did not say.
+    pub const UNKNOWN: &str = "unknown";
+}
+
 const fn known(value: Option<&'static str>) -> &'static str {
     match value {
         Some(value) => value,
-        None => "unknown",
+        None => Build::UNKNOWN,
     }
 }

@@ -7,7 +7,7 @@ use super::TransferError;
 use super::progress::Progress;
 use super::remote;
 use super::requests::PUSHED;
-use crate::client::Client;
+use crate::client::{Client, Target};
 use crate::config::Config;
 use crate::exposition::persistence::ForeignGroup;
 use crate::exposition::protobuf::encode;
@@ -24,7 +24,7 @@ pub enum Destination {
     /// Standard output, or a file.
     Output(Option<PathBuf>),
     /// A gateway.
-    Gateway(String),
+    Gateway(Target),
 }
 
 /// How much was exported.
@@ -47,11 +47,11 @@ const CONTENT_TYPE: &str = "application/vnd.google.protobuf; \
 /// Exports the groups of a running gateway, or those of the store of the settings. Blocks.
 pub fn export(
     config: &Config,
-    source: Option<&str>,
+    source: Option<&Target>,
     destination: Destination,
 ) -> Result<Exported, TransferError> {
-    let pushes: Vec<Push> = if let Some(url) = source {
-        consistent(url)?.iter().map(foreign).collect()
+    let pushes: Vec<Push> = if let Some(gateway) = source {
+        consistent(gateway)?.iter().map(foreign).collect()
     } else if config.cluster.is_some() {
         return Err(TransferError::Shared);
     } else {
@@ -68,8 +68,8 @@ pub fn export(
     };
     let mut progress = Progress::new("exporting", pushes.len());
     match destination {
-        Destination::Gateway(url) => {
-            let client = Client::new(&url);
+        Destination::Gateway(gateway) => {
+            let client = Client::new(gateway)?;
             for push in &pushes {
                 client.put(&push.path, CONTENT_TYPE, &push.body)?;
                 progress.step();
@@ -94,17 +94,17 @@ pub fn export(
 
 /// The groups of a running gateway as they were at one moment: what it says at two is read again
 /// where groups came or went in between.
-fn consistent(url: &str) -> Result<Vec<ForeignGroup>, TransferError> {
+fn consistent(gateway: &Target) -> Result<Vec<ForeignGroup>, TransferError> {
     const ATTEMPTS: usize = 20;
     let mut missed = 0;
     for _ in 0..ATTEMPTS {
-        let remote = remote::read(url)?;
+        let remote = remote::read(gateway)?;
         if remote.missed == 0 {
             return Ok(remote.groups);
         }
         missed = remote.missed;
     }
-    Err(TransferError::Restless { from: url.to_owned(), count: missed })
+    Err(TransferError::Restless { from: gateway.to_string(), count: missed })
 }
 
 impl Push {

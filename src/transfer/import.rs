@@ -3,18 +3,28 @@
 use std::fmt;
 use std::fs;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::TransferError;
 use super::progress::Progress;
 use super::{remote, requests};
+use crate::client::Target;
 use crate::config::Config;
 use crate::exposition::persistence::{self, ForeignGroup};
 use crate::gateway::{Error, Gateway};
 use crate::store::{ImportState, Store};
 use crate::telemetry::metrics::SelfMetrics;
 use crate::time::SystemClock;
+
+/// Where an import comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// A persistence file, or requests as an export writes them.
+    File(PathBuf),
+    /// A gateway that runs.
+    Gateway(Target),
+}
 
 /// The counts of an import.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -29,22 +39,15 @@ pub struct Imported {
     pub missed: usize,
 }
 
-/// Imports from a persistence file or the URL of a running gateway into the store of the settings.
-/// A dry run reads everything, and changes nothing.
+/// Imports into the store of the settings. A dry run reads everything, and changes nothing.
 pub async fn import(
     config: &Config,
-    source: &str,
+    source: Source,
     dry_run: bool,
 ) -> Result<Imported, TransferError> {
-    let from = source.to_owned();
-    let is_url = source.contains("://");
-    let read = move || {
-        if is_url {
-            remote::read(&from)
-        } else {
-            let groups = read_file(Path::new(&from))?;
-            Ok(remote::Remote { groups, missed: 0 })
-        }
+    let read = move || match source {
+        Source::Gateway(gateway) => remote::read(&gateway),
+        Source::File(file) => Ok(remote::Remote { groups: read_file(&file)?, missed: 0 }),
     };
     let remote = tokio::task::spawn_blocking(read).await??;
     if dry_run {
@@ -160,6 +163,15 @@ async fn push(gateway: &Gateway, group: ForeignGroup) -> Result<Imported, Transf
         Err(Error::Refused(reason)) => {
             tracing::warn!(group = %key, %reason, "a group is left out");
             Ok(Imported { left_out: 1, ..Imported::default() })
+        }
+    }
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File(file) => file.display().fmt(f),
+            Self::Gateway(gateway) => gateway.fmt(f),
         }
     }
 }

@@ -16,7 +16,7 @@ use std::path::PathBuf;
 use thiserror::Error;
 
 pub use export::{Destination, Exported, export};
-pub use import::{Imported, import, import_once};
+pub use import::{Imported, Source, import, import_once};
 
 use crate::client::ClientError;
 use crate::gateway::{Fault, LaneError, StartError, StoreCloseError};

@@ -9,7 +9,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::TransferError;
-use crate::client::{Client, ClientError};
+use crate::client::{Client, ClientError, Target};
 use crate::exposition::persistence::ForeignGroup;
 use crate::exposition::protobuf;
 use crate::model::{GroupingKey, Label, Metric, MetricFamily, NameRules};
@@ -35,8 +35,8 @@ const PROTOBUF: &str = "application/vnd.google.protobuf;proto=io.prometheus.clie
                         encoding=delimited;escaping=allow-utf-8";
 
 /// Reads all groups.
-pub(super) fn read(url: &str) -> Result<Remote, TransferError> {
-    let client = Client::new(url);
+pub(super) fn read(gateway: &Target) -> Result<Remote, TransferError> {
+    let client = Client::new(gateway.clone())?;
     let failed = |path: &str, reason| ClientError { url: client.url(path), reason };
     let answer = client.get("/api/v1/metrics", "application/json")?;
     let answer: Answer = serde_json::from_reader(std::io::BufReader::new(answer))

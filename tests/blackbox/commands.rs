@@ -199,6 +199,9 @@ fn a_value_that_makes_no_sense_is_wrong_usage_and_nobody_is_asked() {
         &["groups", "{job=~\"(\"}"],
         &["ttl", "preview", "--at=yesterday"],
         &["ttl", "preview", "--at=+never"],
+        &["ttl", "preview", "--at=1h"],
+        &["ttl", "preview", "--at=+1M"],
+        &["ttl", "set", "--yes", "1M", all],
         &["ttl", "preview", "--limit=0"],
         &["ttl", "set", "--yes", "10", all],
         &["ttl", "set", "--yes", "1h"],
@@ -206,10 +209,17 @@ fn a_value_that_makes_no_sense_is_wrong_usage_and_nobody_is_asked() {
         &["delete", "--yes", "--pushed-before=foo", all],
         &["delete", "--yes", "--pushed-before=", all],
         &["delete", "--yes", "--pushed-before=+1h", all],
+        &["delete", "--yes", "--pushed-before=1h", all],
         &["delete", "--yes", "--dry-run", all],
         &["expired", "--why=bored"],
         &["expired", "restore"],
         &["expired", "restore", "--id=x"],
+        &["import", "ftp://x"],
+        &["export", "ftp://x"],
+        &["man", "nonsense"],
+        &["man", "ttl", "nonsense"],
+        &["completions"],
+        &["completions", "tcsh"],
     ] {
         let printed = command(args, &nobody);
         assert_eq!(printed.code, 2, "{args:?}: {}{}", printed.output, printed.error);
@@ -336,6 +346,171 @@ fn errors_are_reported_with_an_exit_code() {
     let nobody = command(&["groups"], &Client::new(address));
     assert_eq!(nobody.code, 1);
     assert!(nobody.error.contains(&address.to_string()), "{}", nobody.error);
+}
+
+#[test]
+fn times_are_written_in_one_form_everywhere() {
+    let folder = tempfile::TempDir::new().unwrap();
+    // On the host's clock, from which these commands count, too.
+    let gateway = Tidegate::serve(folder.path(), &[]);
+    gateway.put("/metrics/job/a?ttl=2h", "m 1\n").expect(200);
+    let all = r#"{job="a"}"#;
+    for (before, matches) in [("-1h", false), ("now", true), ("2001-01-01T00:00:00Z", false)] {
+        for flag in [&[&*format!("--pushed-before={before}")][..], &["--pushed-before", before]] {
+            let args = [&["delete", "--dry-run", all], flag].concat();
+            let found = done(&args, &gateway);
+            assert_eq!(found.starts_with("1 group would be deleted"), matches, "{before}: {found}");
+        }
+    }
+    for (at, gone) in [("-1h", 0), ("now", 0), ("+1h", 0), ("+3h", 1), ("+ 3h", 1)] {
+        for flag in [&[&*format!("--at={at}")][..], &["--at", at]] {
+            let found = done_json(&[&["ttl", "preview"], flag].concat(), &gateway);
+            assert_eq!(found["gone"], gone, "{at}: {found}");
+        }
+    }
+    let wrong = command(&["ttl", "preview", "--at=+1M"], &gateway);
+    assert!(wrong.error.contains("30d") && wrong.error.contains("-1h"), "{}", wrong.error);
+    gateway.stop();
+}
+
+/// The names of all commands, as in `ttl set`.
+fn all_commands() -> Vec<Vec<String>> {
+    fn below(command: &[String]) -> Vec<Vec<String>> {
+        let words = command.iter().map(String::as_str);
+        let args: Vec<_> = words.chain(["--help"]).collect();
+        let output = finished(&mut Tidegate::command(&args));
+        assert!(output.status.success(), "{args:?}");
+        let help = String::from_utf8(output.stdout).unwrap();
+        assert!(help.contains("Exit code: 0 if"), "{args:?}: {help}");
+        let listed = help.split("Commands:\n").nth(1).unwrap_or_default();
+        let listed = listed.lines().take_while(|line| !line.is_empty());
+        let names = listed.filter_map(|line| line.split_whitespace().next());
+        let deeper = names.filter(|name| *name != "help").flat_map(|name| {
+            let command = [command, &[name.to_owned()]].concat();
+            [below(&command), vec![command]].concat()
+        });
+        deeper.collect()
+    }
+    let commands = below(&[]);
+    assert!(commands.len() > 15 && commands.iter().any(|it| it.join(" ") == "ttl set"));
+    commands
+}
+
+#[test]
+fn every_command_has_help_a_manual_page_and_completions() {
+    let folder = tempfile::TempDir::new().unwrap();
+    for command in all_commands() {
+        let words = command.iter().map(String::as_str);
+        let output = finished(&mut Tidegate::command(
+            &std::iter::once("man").chain(words).collect::<Vec<_>>(),
+        ));
+        let page = String::from_utf8(output.stdout).unwrap();
+        assert!(output.status.success(), "{command:?}");
+        let title = format!(".TH tidegate-{} 1 ", command.join("-"));
+        let synopsis = format!("\\fBtidegate {}\\fR", command.join(" ").replace('-', "\\-"));
+        assert!(page.contains(&title) && page.contains(&synopsis), "{command:?}: {page}");
+    }
+    for shell in ["bash", "zsh", "fish"] {
+        // More than fits into a pipe.
+        let output = Tidegate::command(&["completions", shell]).output().unwrap();
+        let script = String::from_utf8(output.stdout).unwrap();
+        assert!(output.status.success() && script.contains("pushed-before"), "{shell}");
+        for name in all_commands().concat() {
+            assert!(script.contains(&name), "{shell}: {name}");
+        }
+        std::fs::write(folder.path().join(shell), script).unwrap();
+    }
+    // Bash offers all commands, and the flags of one.
+    let ask = |words: &str, at: usize| {
+        let script = format!(
+            "source ./bash && COMP_WORDS=({words}) COMP_CWORD={at} \
+             && _tidegate tidegate \"${{COMP_WORDS[{at}]}}\" \"${{COMP_WORDS[{at} - 1]}}\" \
+             && echo \"${{COMPREPLY[@]}}\""
+        );
+        let mut bash = Command::new("bash");
+        let output = finished(bash.args(["-uc", &script]).current_dir(folder.path()));
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let offered = ask("tidegate ''", 1);
+    let offered: Vec<_> = offered.split_whitespace().collect();
+    for command in all_commands().iter().filter(|command| command.len() == 1) {
+        assert!(offered.contains(&&*command[0]), "{command:?}: {offered:?}");
+    }
+    assert!(ask("tidegate delete --pushed", 2).contains("--pushed-before"));
+    assert!(ask("tidegate ttl s", 2).contains("set"));
+}
+
+#[test]
+fn settings_are_listed_under_headings() {
+    let help = String::from_utf8(finished(&mut Tidegate::command(&["--help"])).stdout).unwrap();
+    for (heading, flag) in [
+        ("Settings file", "--config.file"),
+        ("Web", "--web.listen-address"),
+        ("Pushes", "--push.enable-utf8-names"),
+        ("Storage", "--storage.path"),
+        ("Storage", "--persistence.file"),
+        ("TTLs", "--ttl.default"),
+        ("Removed groups", "--history.groups"),
+        ("Cluster", "--cluster.endpoints"),
+        ("Webhook", "--notify.url"),
+        ("Access", "--access.anonymous"),
+        ("Limits", "--limits.queue"),
+        ("Log", "--log.format"),
+    ] {
+        let part = help.split("\n\n").find(|part| part.starts_with(&format!("{heading}:\n")));
+        assert!(part.is_some_and(|part| part.contains(flag)), "{heading}: {flag}");
+    }
+}
+
+/// Wherever the settings are right, the log has the reason why a gateway does not start.
+#[test]
+fn a_gateway_that_cannot_start_says_so_in_the_form_of_its_log() {
+    let folder = tempfile::TempDir::new().unwrap();
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = format!("--web.listen-address={}", taken.local_addr().unwrap());
+    let store = format!("--storage.path={}", folder.path().display());
+    let start = |format: &str| {
+        let output = finished(&mut Tidegate::command(&[
+            &address,
+            &store,
+            &format!("--log.format={format}"),
+        ]));
+        assert_eq!(output.status.code(), Some(1));
+        String::from_utf8(output.stderr).unwrap()
+    };
+    let log = start("json");
+    let lines: Vec<Value> =
+        log.lines().map(|line| serde_json::from_str(line).expect(line)).collect();
+    let last = lines.last().unwrap();
+    assert_eq!((&last["level"], &last["message"]), (&json!("ERROR"), &json!("cannot start")));
+    assert!(last["error"].as_str().unwrap().contains("web.listen-address"), "{last}");
+    let log = start("logfmt");
+    let last = log.lines().last().unwrap();
+    assert!(last.starts_with("ts=") && last.contains(" level=error msg=\"cannot start\""), "{log}");
+}
+
+#[test]
+fn a_variable_that_no_setting_has_is_pointed_out() {
+    let folder = tempfile::TempDir::new().unwrap();
+    let mut command = Tidegate::command(&["--web.listen-address=127.0.0.1:0"]);
+    command.arg(format!("--storage.path={}", folder.path().display()));
+    command.env("TIDEGATE_TTL_DEFALT", "1h").env("TIDEGATE_LOG_LEVEL", "info");
+    // Those of commands, and those that Kubernetes sets for a service of this name.
+    command.env("TIDEGATE_GATEWAY", "http://x").env("TIDEGATE_TOKEN", "secret");
+    command.env("TIDEGATE_CA_FILE", "x").env("TIDEGATE_PORT_9091_TCP", "tcp://10.0.0.1:9091");
+    command.env("TIDEGATE_SERVICE_HOST", "10.0.0.1").env("TIDEGATE_PORT", "tcp://10.0.0.1:9091");
+    let mut gateway = Tidegate::spawn(&mut command);
+    gateway.process().signal("TERM");
+    let (status, log) = gateway.ended();
+    assert!(status.success(), "{log}");
+    let warnings: Vec<_> = log.lines().filter(|line| line.contains("TIDEGATE_")).collect();
+    let [warning] = &warnings[..] else { panic!("{warnings:?}") };
+    assert!(
+        warning
+            .contains("TIDEGATE_TTL_DEFALT: unknown variable; did you mean TIDEGATE_TTL_DEFAULT?"),
+        "{warning}"
+    );
 }
 
 /// The text of a server is shown, and does nothing to the terminal.

@@ -283,6 +283,7 @@ try_out! {
     examples_of_the_readme_run: "README.md";
     examples_of_access_run: "docs/access.md";
     examples_of_the_benchmarks_run: "docs/benchmarks.md";
+    examples_of_the_commands_run: "docs/commands.md";
     examples_of_the_design_run: "docs/design.md";
     examples_of_limits_run: "docs/limits.md";
     examples_of_migrating_run: "docs/migrating.md";

@@ -30,6 +30,7 @@ mod paths;
 mod probes;
 mod prometheus;
 mod push;
+mod reach;
 mod refusals;
 mod restart;
 mod scrape;

@@ -40,8 +40,9 @@ fn help_and_version_go_to_standard_output() {
         assert!(out.contains(part), "{part} is not in\n{out}");
     }
     let (code, out, _) = run(&mut Tidegate::command(&["--version"]));
-    let version = concat!("tidegate, version ", env!("CARGO_PKG_VERSION"), " (branch: ");
-    assert!(code == Some(0) && out.starts_with(version), "{out}");
+    let version = concat!("tidegate, version ", env!("CARGO_PKG_VERSION"));
+    assert!(code == Some(0) && out.starts_with(version) && out.contains("platform: "), "{out}");
+    assert!(!out.contains("unknown"), "{out}");
     let (code, out, _) = run(&mut Tidegate::command(&["check-config", "--help"]));
     assert!(code == Some(0) && out.contains("FILE"), "{out}");
 }

@@ -5,14 +5,16 @@ use std::path::PathBuf;
 use clap::builder::{PossibleValuesParser, TypedValueParser as _};
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 
+use super::time;
+use crate::cli::gateway;
+use crate::client::Target;
 use crate::http::{sort_names, state_names};
 use crate::model::{Selector, Ttl};
 
 /// A command for a running gateway.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::cli) struct Operate {
-    /// URL of the gateway.
-    pub gateway: String,
+    pub gateway: Target,
     pub output: Output,
     /// `PromQL` selectors of which a group has to match one.
     pub selectors: Vec<String>,
@@ -67,7 +69,7 @@ pub(in crate::cli) enum Action {
 
 impl Operate {
     /// From what was found of a command of [`commands`].
-    pub(in crate::cli) fn new(name: &str, mut found: ArgMatches) -> Self {
+    pub(in crate::cli) fn new(name: &str, mut found: ArgMatches) -> Result<Self, String> {
         let action = match (name, found.remove_subcommand()) {
             ("delete", _) => Action::Delete {
                 pushed_before: found.remove_one("pushed-before"),
@@ -105,8 +107,10 @@ impl Operate {
             },
         };
         let json = found.get_one::<String>("output").is_some_and(|output| output == "json");
-        Self {
-            gateway: found.remove_one("gateway").unwrap_or_default(),
+        let url = found.remove_one::<String>("gateway").unwrap_or_default();
+        let [gateway] = gateway::targets([&url], &mut found)?;
+        Ok(Self {
+            gateway,
             output: if json { Output::Json } else { Output::Table },
             selectors: match found.try_remove_many("SELECTOR") {
                 Ok(selectors) => selectors.into_iter().flatten().collect(),
@@ -114,7 +118,7 @@ impl Operate {
                 Err(_) => Vec::new(),
             },
             action,
-        }
+        })
     }
 }
 
@@ -124,30 +128,24 @@ pub(in crate::cli) fn commands() -> [Command; 5] {
 }
 
 /// The arguments that all of them have.
-fn common() -> [Arg; 2] {
-    [
-        Arg::new("gateway")
-            .long("gateway")
-            .value_name("URL")
-            .default_value("http://localhost:9091")
-            .env("TIDEGATE_GATEWAY")
-            .value_parser(gateway_url)
-            .help("URL of the gateway, with its route prefix; user and password may be in it"),
-        Arg::new("output")
-            .long("output")
-            .value_name("FORMAT")
-            .value_parser(["table", "json"])
-            .default_value("table")
-            .help("A table for people, or JSON for programs"),
-    ]
-}
-
-fn gateway_url(text: &str) -> Result<String, String> {
-    match text.split_once("://") {
-        Some(("http" | "https", rest)) if !rest.is_empty() => Ok(text.to_owned()),
-        None if !text.is_empty() => Ok(text.to_owned()),
-        _ => Err("expected a URL such as http://localhost:9091".into()),
-    }
+fn common() -> Vec<Arg> {
+    let url = Arg::new("gateway")
+        .long("gateway")
+        .value_name("URL")
+        .default_value("http://localhost:9091")
+        .env("TIDEGATE_GATEWAY")
+        // There may be a password in it.
+        .hide_env_values(true)
+        .value_parser(gateway::url)
+        .help_heading(gateway::HEADING)
+        .help("URL of the gateway, with its route prefix; user and password may be in it");
+    let output = Arg::new("output")
+        .long("output")
+        .value_name("FORMAT")
+        .value_parser(["table", "json"])
+        .default_value("table")
+        .help("A table for people, or JSON for programs");
+    [url].into_iter().chain(gateway::args()).chain([output]).collect()
 }
 
 fn selectors() -> Arg {
@@ -171,23 +169,6 @@ fn limit(default: &'static str, least: u64) -> Arg {
                 .map(|limit| usize::try_from(limit).unwrap_or(usize::MAX)),
         )
         .default_value(default)
-}
-
-/// A time as the API takes it.
-fn time(text: &str) -> Result<String, String> {
-    let seconds = text.parse::<f64>().is_ok_and(f64::is_finite);
-    if seconds || text.parse::<jiff::Timestamp>().is_ok() {
-        return Ok(text.to_owned());
-    }
-    Err("expected a time such as 2026-01-02T03:04:05Z, or seconds since 1970".into())
-}
-
-/// A time, or a duration from now.
-fn time_or_from_now(text: &str) -> Result<String, String> {
-    match text.strip_prefix('+').map(Ttl::parse) {
-        Some(Ok(Ttl::After(_))) => Ok(text.to_owned()),
-        _ => time(text).map_err(|error| format!("{error}, or from now, as in +24h")),
-    }
 }
 
 fn sort(text: &str) -> Result<String, String> {
@@ -247,8 +228,8 @@ fn delete() -> Command {
         )
         .after_help(
             "Examples:\n  tidegate delete --dry-run '{instance=\"old-host\"}'\n      List the groups that would be \
-             deleted.\n  tidegate delete --yes --pushed-before=2026-01-01T00:00:00Z '{job=\"ci\"}'\n      \
-             Delete the groups that nobody has pushed since.",
+             deleted.\n  tidegate delete --yes --pushed-before=-7d '{job=\"ci\"}'\n      \
+             Delete the groups that nobody has pushed for a week.",
         )
         .args(common())
         .arg(selectors().required(true))
@@ -256,8 +237,12 @@ fn delete() -> Command {
             Arg::new("pushed-before")
                 .long("pushed-before")
                 .value_name("TIME")
-                .value_parser(time)
-                .help("Only groups whose last push was before, as in 2026-01-02T03:04:05Z"),
+                .value_parser(time::past)
+                .allow_hyphen_values(true)
+                .help(
+                    "Only groups whose last push was before: 2026-01-02T03:04:05Z, now, or -1h, which \
+                     is an hour ago",
+                ),
         )
         .arg(
             Arg::new("dry-run")
@@ -314,10 +299,10 @@ fn ttl() -> Command {
             Arg::new("at")
                 .long("at")
                 .value_name("TIME")
-                .default_value("+0s")
-                .value_parser(time_or_from_now)
+                .default_value("now")
+                .value_parser(time::any)
                 .allow_hyphen_values(true)
-                .help("A time such as 2026-01-02T03:04:05Z, or from now, as in +24h"),
+                .help("A time: 2026-01-02T03:04:05Z, now, or +24h, which is in a day"),
         )
         .arg(
             Arg::new("config.file")

@@ -6,6 +6,7 @@
 mod answer;
 pub(super) mod args;
 mod table;
+mod time;
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -63,7 +64,7 @@ pub(super) fn ask(operate: &Operate) -> Result<Ended, Failure> {
 /// `now` is what times are said from.
 fn run(operate: &Operate, now: UnixNanos) -> Result<String, OperateError> {
     let agreed = |yes: bool, what: &str| if yes { Ok(()) } else { confirm(what) };
-    let api = Api { client: Client::new(&operate.gateway), selectors: &operate.selectors };
+    let api = Api { client: Client::new(operate.gateway.clone())?, selectors: &operate.selectors };
     let table = operate.output == Output::Table;
     let print = |value: &Value, render: fn(&Value, UnixNanos) -> Result<String, OperateError>| {
         if table { render(value, now) } else { Ok(serde_json::to_string_pretty(value)?) }

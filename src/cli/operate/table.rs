@@ -40,8 +40,9 @@ pub(super) fn replicas(cluster: &Cluster, now: UnixNanos) -> String {
         ]);
     }
     let Cluster { name, revision, staleness_seconds, warnings, .. } = cluster;
+    let old = Rough(Duration::try_from_secs_f64(*staleness_seconds).unwrap_or_default());
     let mut lines: Vec<_> = warnings.iter().map(|text| format!("warning: {text}")).collect();
-    lines.push(format!("cluster {name}, revision {revision}, {staleness_seconds:.1} s old"));
+    lines.push(format!("cluster {name}, revision {revision}, {old} old"));
     lines.push(table.trim_fmt());
     lines.join("\n")
 }

@@ -312,5 +312,5 @@ fn a_store_that_is_stuck_ends_the_process() {
     process.wait();
     let log = fs::read_to_string(log).expect("it is text");
     assert!(log.contains("the write lane is stuck (storage.commit-timeout)"), "{log}");
-    assert!(log.contains("tidegate: stopped: the task watchdog ended"), "{log}");
+    assert!(log.contains("msg=stopped error=\"the task watchdog ended"), "{log}");
 }
