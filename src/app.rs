@@ -147,7 +147,7 @@ impl App {
         let reloading =
             Reloading { load, settings, access, web_config, watched, requests: reloads };
         let mut tasks = background(&config, &gateway, &clock, reloading, shared);
-        gateway.reloaded(true);
+        gateway.reloaded(None);
         readiness.ready(gateway.clone());
         supervisor::ready();
         tracing::info!("ready");

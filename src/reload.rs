@@ -270,7 +270,7 @@ async fn reload(parts: &Parts, trigger: Trigger) -> Result<String, String> {
     supervisor::reloading();
     let reloaded = replace(parts, trigger).await;
     supervisor::ready();
-    parts.gateway.reloaded(reloaded.is_ok());
+    parts.gateway.reloaded(reloaded.as_ref().err().map(String::as_str));
     match &reloaded {
         Ok(outcome) => {
             let (replaced, needs_restart) =

@@ -140,6 +140,11 @@ impl Command {
         }
     }
 
+    /// Whether it brings nothing that is to be stored beside what is known of groups that are there.
+    pub fn only_changes(&self) -> bool {
+        matches!(self, Self::Delete(..) | Self::Wipe(_) | Self::Change(..) | Self::Reap(_))
+    }
+
     /// The group that it is about; `None` where that may be any.
     pub(super) fn key(&self) -> Option<&GroupingKey> {
         match self {

@@ -33,6 +33,7 @@ pub mod state;
 pub mod status;
 pub mod view;
 
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
 use std::thread::available_parallelism;
@@ -105,6 +106,10 @@ struct Shared {
     pulses: [Arc<Pulse>; 2],
     /// Why the lane is stuck, where it is. Held to read or to replace it.
     stuck: Mutex<Option<Fault>>,
+    /// Why the settings that were read last are not in force. Held to read or to replace it.
+    settings_problems: Mutex<Option<Arc<str>>>,
+    /// As the disk says.
+    repairs: Remembered<Arc<[(PathBuf, String)]>>,
     hasher: SeriesHasher,
     options: Options,
     /// The policy with which pushes are prepared. Held to replace or clone it. The lane has its own.
@@ -230,6 +235,8 @@ impl Gateway {
             metrics,
             pulses,
             stuck: Mutex::default(),
+            settings_problems: Mutex::default(),
+            repairs: Remembered::default(),
             hasher,
             options,
             policy: Arc::new(RwLock::new(policy)),
@@ -539,6 +546,11 @@ impl Gateway {
         failing.map(Fault::Commit).or_else(stuck)
     }
 
+    /// Fails once the files of the store are no longer those that are written to. Looks at the disk.
+    pub fn is_in_place(&self) -> Result<(), CommitError> {
+        self.shared.store.is_in_place()
+    }
+
     /// Notes that the lane is stuck, and with which work; `None`: it is not.
     pub fn note_stuck(&self, busy: Option<(Duration, String)>) {
         let stuck =
@@ -553,8 +565,21 @@ impl Gateway {
     }
 
     /// The settings were read again, or could not be.
-    pub fn reloaded(&self, succeeded: bool) {
-        self.shared.metrics.reloaded(succeeded, self.shared.clock.wall());
+    pub fn reloaded(&self, problems: Option<&str>) {
+        self.shared.metrics.reloaded(problems.is_none(), self.shared.clock.wall());
+        *self.shared.settings_problems.lock().unwrap_or_else(PoisonError::into_inner) =
+            problems.map(Into::into);
+    }
+
+    /// Why the settings that were read last are not in force, if that is so.
+    pub fn settings_problems(&self) -> Option<Arc<str>> {
+        self.shared.settings_problems.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The findings of each time that the store was built anew as it was damaged, with the folder of its
+    /// old files, for as long as these are kept.
+    pub fn repairs(&self) -> Arc<[(PathBuf, String)]> {
+        self.shared.repairs.get(|| self.shared.store.reports().into())
     }
 
     fn view(&self) -> RwLockReadGuard<'_, View> {

@@ -12,6 +12,7 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use super::endpoint::Request;
+use super::query::{self, Concern};
 use super::readiness::Stage;
 use super::rejection::{Refused, Rejection};
 use super::replicas::presence::{INSTANCE, SAID_EACH};
@@ -36,21 +37,25 @@ pub(super) fn ready(request: &Request<'_>) -> Response {
     let unavailable = StatusCode::SERVICE_UNAVAILABLE;
     match request.site.readiness.stage() {
         Stage::Starting => text(unavailable, "starting: loading the store\n"),
-        Stage::Ready(gateway) => match gateway.trouble() {
-            None => match gateway.replica().map(|replica| replica.staleness()) {
+        Stage::Ready(gateway) => {
+            let concerns = query::concerns(&gateway);
+            let refuses = concerns.iter().any(|concern| concern.refuses);
+            let line = |concern: &Concern| format!("{}\n{}\n", concern.what, concern.remedy);
+            let lines: String = concerns.iter().map(line).collect();
+            if refuses {
+                return text(unavailable, lines);
+            }
+            match gateway.replica().map(|replica| replica.staleness()) {
                 // Scrapes are served by others meanwhile, if there are any.
                 Some(staleness) if staleness > READY_STALENESS => {
                     let seconds = staleness.as_secs();
                     let reason = format!("nothing was heard of the leader for {seconds} s\n");
                     text(unavailable, reason)
                 }
-                _ => text(StatusCode::OK, "OK"),
-            },
-            Some(trouble) => {
-                let reason = Rejection::from(trouble).public_text();
-                text(unavailable, format!("pushes are refused: {reason}\n"))
+                _ if lines.is_empty() => text(StatusCode::OK, "OK"),
+                _ => text(StatusCode::OK, format!("OK, but:\n{lines}")),
             }
-        },
+        }
         Stage::Stopping(_) => text(unavailable, "stopping\n"),
         Stage::Failed(_, reason) => text(unavailable, format!("failed: {reason}\n")),
     }

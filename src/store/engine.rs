@@ -28,6 +28,12 @@ impl Store {
         SledStore::open(options).map(Box::new).map(Self::Sled)
     }
 
+    /// Opens the store in a folder that has one: nothing is created.
+    pub fn open_existing(options: &sled::Options) -> Result<Self, OpenError> {
+        sled::exists(&options.path)?;
+        Self::open(options)
+    }
+
     /// The part that replicas have beside a store, if it is one that they share.
     pub fn shared(&self) -> Option<&Arc<EtcdStore>> {
         match self {
@@ -50,6 +56,32 @@ impl Store {
         match self {
             Self::Sled(store) => store.reopen(suspect),
             Self::Etcd(store) => store.reopen(),
+        }
+    }
+
+    /// The same, whether or not there is room for more than changes of groups that are there.
+    pub fn open_again(&self, suspect: bool) -> Result<(), OpenError> {
+        match self {
+            Self::Sled(store) => store.open_again(suspect),
+            Self::Etcd(store) => store.reopen(),
+        }
+    }
+
+    /// Gives up the room that was kept for changes of groups that are there, once the disk is full.
+    /// Returns whether there was any.
+    pub fn give_up_ballast(&self) -> bool {
+        match self {
+            Self::Sled(store) => store.give_up_ballast(),
+            Self::Etcd(_) => false,
+        }
+    }
+
+    /// Fails once the files of the store are no longer those that are written to, as where somebody has
+    /// removed the folder.
+    pub fn is_in_place(&self) -> Result<(), CommitError> {
+        match self {
+            Self::Sled(store) => store.is_in_place(),
+            Self::Etcd(_) => Ok(()),
         }
     }
 

@@ -69,7 +69,11 @@ pub enum CommitError {
     Sync(#[source] io::Error),
     #[error("the store is being opened again")]
     Closed,
-    #[error("the store cannot be opened to write, only be read")]
+    #[error(
+        "the folder of the store, {}, was removed or replaced while it was in use", .0.display()
+    )]
+    Displaced(PathBuf),
+    #[error("the store can only be read: {}", root(&**.0))]
     Unopened(#[source] Box<RepairError>),
     /// Not committed, and never will be.
     #[error("another replica leads")]
@@ -104,6 +108,11 @@ pub enum ReadError {
     Damaged { number: u64, what: String },
     #[error("group {number} is damaged")]
     Family { number: u64, source: DecodeError },
+}
+
+/// The first cause of an error.
+fn root(error: &dyn std::error::Error) -> String {
+    error.source().map_or_else(|| error.to_string(), root)
 }
 
 impl OpenError {
@@ -152,6 +161,7 @@ impl CommitError {
             Self::Apply(_)
             | Self::Flush(_)
             | Self::Closed
+            | Self::Displaced(_)
             | Self::NotLeading
             | Self::Unclear
             | Self::Etcd(_) => false,

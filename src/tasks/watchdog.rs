@@ -15,8 +15,8 @@ const LOOK: Duration = Duration::from_secs(1);
 /// After this time the gateway is not ready.
 const UNREADY: Duration = Duration::from_secs(10);
 
-/// Looks at the lane every second. Ends, and with it the process, once one command or commit has taken
-/// longer than this.
+/// Looks at the lane and at the folder of the store every second. Ends, and with it the process, once one
+/// command or commit has taken longer than this, or the folder is another.
 pub async fn run(gateway: Gateway, commit_timeout: Duration, stop: CancellationToken) {
     let timeout = supervisor::watchdog_timeout();
     // systemd advises to be heard twice within the time.
@@ -29,6 +29,10 @@ pub async fn run(gateway: Gateway, commit_timeout: Duration, stop: CancellationT
         tokio::select! {
             () = stop.cancelled() => return,
             _ = looks.tick() => {}
+        }
+        if let Err(error) = gateway.is_in_place() {
+            tracing::error!(%error, "nothing that is pushed could be found again: the gateway ends");
+            return;
         }
         let look = watch.look();
         let stuck = interval.saturating_mul(look.looks);

@@ -55,7 +55,7 @@ pub fn export(
     } else if config.cluster.is_some() {
         return Err(TransferError::Shared);
     } else {
-        let store = Store::open(&config.store)?;
+        let store = Store::open_existing(&config.store)?;
         let mut pushes = Vec::new();
         for group in store.load()? {
             let group = group?;

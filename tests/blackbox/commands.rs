@@ -569,3 +569,17 @@ fn the_words_of_a_server_control_no_terminal() {
     }
     serve.join().unwrap();
 }
+
+#[test]
+fn a_folder_without_a_store_is_not_exported_verified_or_repaired() {
+    let folder = tempfile::tempdir().unwrap();
+    let typo = folder.path().join("typo");
+    let storage = format!("--storage.path={}", typo.display());
+    for args in [&["export"][..], &["verify"], &["repair", "--yes"]] {
+        let output = finished(Tidegate::command(args).arg(&storage));
+        let shown = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
+        assert!(shown.contains("there is no store in it"), "{args:?}: {shown:?}");
+        assert_eq!(output.status.code(), Some(1), "{args:?}");
+        assert!(!typo.try_exists().unwrap(), "{args:?}: it was created");
+    }
+}

@@ -293,4 +293,5 @@ try_out! {
     examples_of_replicas_run: "docs/replicas.md";
     examples_of_running_run: "docs/running.md";
     examples_of_ttls_run: "docs/ttls.md";
+    examples_of_the_worst_hour_run: "docs/worst-hour.md";
 }

@@ -8,5 +8,7 @@
 
 mod crash;
 mod damage;
+mod disk;
 mod migrations;
 mod power;
+mod worst;

@@ -126,6 +126,8 @@ pub enum LaneError {
     Commit(#[source] Arc<CommitError>),
     #[error("the store cannot be opened again after a commit had failed")]
     Reopen(#[source] OpenError),
+    #[error(transparent)]
+    Displaced(Arc<CommitError>),
     #[error("the write lane panicked")]
     Panicked,
     #[error("cannot start the thread of the write lane")]
@@ -292,21 +294,33 @@ impl Lane {
 }
 
 impl Lane {
-    /// Carries out deletions for so long, while nothing else can be committed.
-    fn delete_for(&mut self, time: Duration) -> Result<(), Arc<CommitError>> {
+    /// Carries out the commands that the queue takes for so long, while no others can be committed.
+    fn work_for(&mut self, time: Duration) -> Result<(), Arc<CommitError>> {
         let until = Instant::now() + time;
         loop {
             let wait = until.saturating_duration_since(Instant::now());
-            let next = if wait.is_zero() { None } else { self.queue.next_deletion(wait) };
+            let next = if wait.is_zero() { None } else { self.queue.next_taken(wait) };
             // However many come, whoever called looks whether there is room again.
             let Some(next) = next else { return Ok(()) };
             let Self { judge, writer, committer, pulse, clock_offset_ms, .. } = self;
             let mut staged = Staged::default();
-            let later = staged.judge(judge, writer, *clock_offset_ms, true, pulse, &mut vec![next]);
-            debug_assert!(later.is_empty(), "a deletion is judged at once");
+            let shared = writer.is_shared();
+            let mut later = vec![next];
+            while !later.is_empty() {
+                let slow = staged.judge(judge, writer, *clock_offset_ms, shared, pulse, &mut later);
+                debug_assert!(!shared || slow.is_empty(), "a deletion is judged at once");
+                later = slow.into_commands();
+            }
             judge.finish(&mut staged.stage);
-            let busy = pulse.busy("deleting groups", None);
-            let committed = if writer.is_empty() { Ok(()) } else { writer.commit_deletions() };
+            let busy = pulse.busy("writing changes of groups", None);
+            let committed = match (writer.is_empty(), shared) {
+                (true, _) => Ok(()),
+                (false, true) => writer.commit_deletions(),
+                (false, false) => staged
+                    .commit(judge, writer, *clock_offset_ms)
+                    .and_then(|()| committer.store.sync())
+                    .and_then(|()| committer.store.reclaim()),
+            };
             drop(busy);
             if let Err(error) = committed {
                 let error = Arc::new(error);
@@ -423,18 +437,27 @@ impl Staged {
         judge.finish(&mut self.stage);
         // Of a store that is shared, a batch that changes nothing shows that its answers still hold.
         let wrote = !writer.is_empty() || writer.is_shared();
-        let at = self.at.unwrap_or_default();
         if wrote {
-            let policy = self.policy.as_ref();
-            writer.commit(&Commit {
-                at,
-                offset_ms,
-                next: judge.index.next(),
-                requests: mem::take(&mut self.requests),
-                policy: policy.map(|(policy, proposal)| ((**policy).clone(), proposal.clone())),
-            })?;
+            self.commit(judge, writer, offset_ms)?;
         }
         Ok(mem::take(self).into_applied(wrote))
+    }
+
+    /// Commits what the writer has staged.
+    fn commit(
+        &mut self,
+        judge: &Judge,
+        writer: &mut Writer,
+        offset_ms: i64,
+    ) -> Result<(), CommitError> {
+        let policy = self.policy.as_ref();
+        writer.commit(&Commit {
+            at: self.at.unwrap_or_default(),
+            offset_ms,
+            next: judge.index.next(),
+            requests: mem::take(&mut self.requests),
+            policy: policy.map(|(policy, proposal)| ((**policy).clone(), proposal.clone())),
+        })
     }
 
     /// The same once it is in the store. `wrote`: whether there is anything to sync.

@@ -24,6 +24,10 @@ const REMINDER: Duration = Duration::from_mins(1);
 /// Waits until the store can be written again. Gives up if the gateway is stopped meanwhile, or if
 /// the store turns out to be damaged.
 pub(super) fn overcome(lane: &mut Lane, error: Arc<CommitError>) -> Result<(), LaneError> {
+    if matches!(*error, CommitError::Displaced(_)) {
+        // Nothing is where it could be found again.
+        return Err(LaneError::Displaced(error));
+    }
     let began = Instant::now();
     let cause = std::error::Error::source(&*error).map(ToString::to_string).unwrap_or_default();
     tracing::error!(
@@ -32,14 +36,17 @@ pub(super) fn overcome(lane: &mut Lane, error: Arc<CommitError>) -> Result<(), L
         "the store cannot be written: pushes are refused until it can, scrapes go on"
     );
     let (mut reminded, mut retry) = (began, RETRY);
-    let deletes = begin_to_delete(lane, &error)?;
+    let mut works = begin_to_change(lane, &error)?;
     loop {
-        if deletes && let Err(error) = lane.delete_for(retry) {
+        if works && let Err(error) = lane.work_for(retry) {
             lane.queue.fail(&error);
-            // Another leads, or what is in memory is not what is stored any more.
-            return lane.step_down(&error);
+            if lane.following.is_some() {
+                // Another leads, or what is in memory is not what is stored any more.
+                return lane.step_down(&error);
+            }
+            works = false;
         }
-        let wait = if deletes { Duration::ZERO } else { retry };
+        let wait = if works { Duration::ZERO } else { retry };
         if lane.queue.closed_within(wait) {
             return Err(LaneError::Commit(error));
         }
@@ -73,12 +80,26 @@ pub(super) fn overcome(lane: &mut Lane, error: Arc<CommitError>) -> Result<(), L
     Ok(())
 }
 
-/// Goes on with deletions alone, where etcd has no room for anything else. Returns whether it does.
-fn begin_to_delete(lane: &mut Lane, error: &CommitError) -> Result<bool, LaneError> {
+/// Goes on with deletions alone, where etcd has no room for anything else; with changes of groups that are
+/// there, where there is a ballast to give up for them. Returns whether it does.
+fn begin_to_change(lane: &mut Lane, error: &CommitError) -> Result<bool, LaneError> {
     let store = Arc::clone(&lane.committer.store);
-    let Some(shared) = store.shared().filter(|_| matches!(error, CommitError::EtcdFull)) else {
-        return Ok(false);
+    let Some(shared) = store.shared() else {
+        if !error.is_full() || !store.give_up_ballast() {
+            return Ok(false);
+        }
+        if let Err(error) = store.open_again(error.is_suspect()) {
+            tracing::error!(%error, "the store cannot be opened, though it was given its ballast");
+            return Ok(false);
+        }
+        load_anew(lane).map_err(LaneError::Reopen)?;
+        lane.queue.take_changes();
+        tracing::warn!("until there is room, groups can be deleted and their TTLs be changed");
+        return Ok(true);
     };
+    if !matches!(error, CommitError::EtcdFull) {
+        return Ok(false);
+    }
     shared.forget_pending();
     load_anew(lane).map_err(LaneError::Reopen)?;
     // There is no room for groups that can be restored.

@@ -38,12 +38,32 @@ struct State {
     closed: bool,
     /// Why nothing can be committed at present.
     failing: Option<Arc<CommitError>>,
-    /// Whether deletions can be committed all the same.
-    takes_deletions: bool,
+    /// The commands that can be committed all the same.
+    takes: Takes,
     /// The time for which this replica leads, where replicas share the store.
     term: i64,
     /// Whether the committer has nothing to sync.
     committer_idle: bool,
+}
+
+/// The commands that are taken while others cannot be committed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::gateway) enum Takes {
+    Nothing,
+    /// Those that do nothing but to remove groups one by one.
+    Deletions,
+    /// Those that change groups which are there, or remove them.
+    Changes,
+}
+
+impl Takes {
+    fn takes(self, command: &Command) -> bool {
+        match self {
+            Self::Nothing => false,
+            Self::Deletions => command.only_deletes(),
+            Self::Changes => command.only_changes(),
+        }
+    }
 }
 
 /// The next thing for the lane to do.
@@ -84,6 +104,11 @@ impl Slow {
     pub(in crate::gateway) fn push(&mut self, accepted: Moment, command: Command) {
         self.count(&command);
         self.commands.push_back((accepted, command));
+    }
+
+    /// The commands, in order.
+    pub(in crate::gateway) fn into_commands(self) -> Vec<(Moment, Command)> {
+        self.commands.into()
     }
 
     fn put_back(&mut self, accepted: Moment, command: Command) {
@@ -151,7 +176,7 @@ impl Queue {
             slow: Slow::default(),
             closed: false,
             failing: None,
-            takes_deletions: false,
+            takes: Takes::Nothing,
             term: 0,
             committer_idle: true,
         };
@@ -176,7 +201,7 @@ impl Queue {
             return Err(Fault::Stopping);
         }
         if let Some(error) = &state.failing
-            && !(state.takes_deletions && command.only_deletes())
+            && !state.takes.takes(&command)
         {
             return Err(Fault::Commit(Arc::clone(error)));
         }
@@ -256,12 +281,13 @@ impl Queue {
     pub(in crate::gateway) fn fail(&self, error: &Arc<CommitError>) {
         let mut state = self.lock();
         state.failing.get_or_insert_with(|| Arc::clone(error));
-        state.takes_deletions = matches!(**error, CommitError::EtcdFull);
-        let mut commands = state.take_all();
-        if state.takes_deletions {
-            let (stay, others) = commands.into_iter().partition(|(_, it)| it.only_deletes());
-            (state.commands, commands) = (stay, others);
-        }
+        state.takes = match **error {
+            CommitError::EtcdFull => Takes::Deletions,
+            _ => Takes::Nothing,
+        };
+        let takes = state.takes;
+        let (stay, commands) = state.take_all().into_iter().partition(|(_, it)| takes.takes(it));
+        state.commands = stay;
         drop(state);
         self.filled.notify_one();
         fail(commands, error);
@@ -272,7 +298,7 @@ impl Queue {
         let error = Arc::new(CommitError::NotLeading);
         let mut state = self.lock();
         state.failing = Some(Arc::clone(&error));
-        state.takes_deletions = false;
+        state.takes = Takes::Nothing;
         let commands = state.take_all();
         drop(state);
         fail(commands, &error);
@@ -287,13 +313,19 @@ impl Queue {
     pub(in crate::gateway) fn resume(&self, term: i64) {
         let mut state = self.lock();
         state.failing = None;
-        state.takes_deletions = false;
+        state.takes = Takes::Nothing;
         state.term = term;
         state.committer_idle = true;
     }
 
-    /// The next deletion, if one comes within this time and the queue is not closed.
-    pub(in crate::gateway) fn next_deletion(&self, wait: Duration) -> Option<(Moment, Command)> {
+    /// Accepts commands that change groups which are there, while others are refused.
+    pub(in crate::gateway) fn take_changes(&self) {
+        self.lock().takes = Takes::Changes;
+    }
+
+    /// The next command that is taken while others are refused, if one comes within this time and the
+    /// queue is not closed.
+    pub(in crate::gateway) fn next_taken(&self, wait: Duration) -> Option<(Moment, Command)> {
         let waited = self.filled.wait_timeout_while(self.lock(), wait, |state| {
             !state.closed && state.commands.is_empty()
         });
@@ -546,8 +578,7 @@ mod tests {
         queue.fail(&Arc::new(CommitError::EtcdFull));
         assert_eq!(queue.len(), 1);
         assert!(queue.push(push("b", 1)).is_err() && queue.push(delete()).is_ok());
-        let next =
-            || queue.next_deletion(Duration::ZERO).map(|(_, command)| command.only_deletes());
+        let next = || queue.next_taken(Duration::ZERO).map(|(_, command)| command.only_deletes());
         assert_eq!((next(), next(), next()), (Some(true), Some(true), None));
         // Not where nothing at all can be committed.
         queue.resume(0);

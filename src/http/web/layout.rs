@@ -140,7 +140,7 @@ impl Content {
                             }
                         }
                     }
-                    main id="main" tabindex="-1" { (self.main) }
+                    main id="main" tabindex="-1" { (concerns(context)) (self.main) }
                     footer {
                         p { "Tidegate " (BUILD.version) " \u{b7} " a href=(context.telemetry()) { "Metrics" } }
                     }
@@ -206,6 +206,21 @@ impl<'a> Context<'a> {
 }
 
 /// The labels of a group, the job first. Each is its own text, in whatever direction it is written.
+/// All that is wrong with the gateway itself, for whoever may see all of it.
+fn concerns(context: &Context<'_>) -> Markup {
+    let may_see = context.api.caller.may_all(Permission::Read).is_ok();
+    let concerns = if may_see { query::concerns(context.gateway()) } else { Vec::new() };
+    html! {
+        div id="concerns" data-live {
+            @for concern in concerns {
+                p class=(if concern.refuses { "error" } else { "warning" }) role="alert" {
+                    strong { (concern.what) } " " (concern.remedy)
+                }
+            }
+        }
+    }
+}
+
 pub(super) fn chips(key: &GroupingKey) -> Markup {
     html! { @for (name, value) in key.labels_job_first() { (chip(name, value)) " " } }
 }

@@ -23,7 +23,6 @@ pub(super) fn content(context: &Context<'_>) -> Content {
     let main = html! {
         h1 { "Status" }
         div id="status" data-live {
-            (trouble(context))
             (facts(context, &readings))
             (cluster(context))
             (limits(context, &readings))
@@ -33,15 +32,6 @@ pub(super) fn content(context: &Context<'_>) -> Content {
         (build())
     };
     Content::new("Status", main).refreshed(REFRESH_SECONDS)
-}
-
-/// Why nothing can be stored at present.
-fn trouble(context: &Context<'_>) -> Markup {
-    html! {
-        @if let Some(trouble) = context.gateway().trouble() {
-            p class="error" role="alert" { "Pushes are refused: " (trouble) }
-        }
-    }
 }
 
 fn facts(context: &Context<'_>, readings: &Readings) -> Markup {

@@ -11,7 +11,8 @@ const EVERYBODY: u32 = 0o007;
 /// Begins of the names of snapshots, and of folders of the old files of a store that was built anew.
 const OWN_BEGINS: [&str; 2] = ["snap.", "damaged-"];
 /// The other files in the folder of a store.
-const OWN: [&str; 13] = [
+const OWN: [&str; 14] = [
+    "ballast",
     "blobs",
     "conf",
     "creating",

@@ -15,10 +15,10 @@ use prost::Message as _;
 use super::super::chunk::{Chunk, ChunkKey, HEAD, TOMBSTONE, chunk_sum};
 use super::super::group::{assemble, families_of};
 use super::super::record::{GroupRecord, RunsRecord, TotalsRecord};
+use super::applied::{TOTALS, is_void};
 use super::findings::{Expected, Findings, LostGroup, PartOfGroup};
 use super::numbers::{Numbers, RUNS, range_of};
 use super::scan::{Scan, Version};
-use super::{TOTALS, is_void};
 use crate::model::GroupingKey;
 use crate::time::UnixNanos;
 
@@ -37,6 +37,14 @@ pub(super) struct Found {
     numbers: Option<Numbers>,
     /// Whether the groups are exactly those of the totals.
     is_sound: bool,
+}
+
+/// A head, and the chunks of families that are there of it.
+struct OfHead<'a> {
+    record: GroupRecord,
+    its: Vec<Version<'a>>,
+    /// Whether these are all of them.
+    are_whole: bool,
 }
 
 /// A group that was found.
@@ -106,7 +114,7 @@ impl Found {
         let mut found = Self { scan, totals: None, runs, numbers: None, is_sound: false };
         let latest = tried.last_key_value().map(|(_, totals)| *totals);
         for totals in tried.into_values().rev().take_while(|totals| totals.write >= synced) {
-            found.is_sound = found.fits(totals)?;
+            found.is_sound = found.fits(totals, synced)?;
             if found.is_sound {
                 found.look_from(Some(totals))?;
                 return Ok(found);
@@ -116,8 +124,9 @@ impl Found {
         Ok(found)
     }
 
-    /// Whether the groups are exactly those that there were when this was written.
-    fn fits(&mut self, totals: TotalsRecord) -> io::Result<bool> {
+    /// Whether the groups are exactly those that there were when this was written, and nothing of a batch
+    /// that was not known to be `synced` is missing.
+    fn fits(&mut self, totals: TotalsRecord, synced: u64) -> io::Result<bool> {
         self.look_from(Some(totals))?;
         let (mut groups, mut removed, mut sum) = (0, 0, 0_u64);
         for number in self.scan.groups().filter(|number| self.is_stored(*number)) {
@@ -127,6 +136,9 @@ impl Found {
             let tombstone = self.latest(ChunkKey { group: number, chunk: TOMBSTONE });
             groups += u64::from(tombstone.is_none());
             removed += u64::from(tombstone.is_some());
+            if head.write > synced && !self.family_chunks(&head)?.is_some_and(|its| its.are_whole) {
+                return Ok(false);
+            }
             sum += u64::from(head.checksum()?);
             sum += u64::from(tombstone.as_ref().map_or(Ok(0), Version::checksum)?);
         }
@@ -237,18 +249,11 @@ impl Found {
         };
         let mut in_part = None;
         for (at, head) in self.versions(head_key).enumerate() {
-            let payload = head.read()?;
-            let Ok(record) = GroupRecord::decode(payload.clone()) else { continue };
-            // One that is later belongs to another head.
-            let of_head = |chunk| {
-                let mut versions = self.versions(ChunkKey { group: number, chunk });
-                versions.find(|version| version.write <= head.write)
+            let Some(OfHead { record, its, are_whole }) = self.family_chunks(&head)? else {
+                continue;
             };
-            let its: Vec<_> = (HEAD + 1..=record.chunk_count).filter_map(of_head).collect();
-            let sum = its.iter().map(|version| version.checksum().map(u64::from));
-            let sum = sum.sum::<io::Result<u64>>()?;
-            if its.len() == record.chunk_count as usize && sum == record.chunk_sum {
-                let mut chunks = vec![Chunk { key: head_key, payload }];
+            if are_whole {
+                let mut chunks = vec![Chunk { key: head_key, payload: head.read()? }];
                 for version in &its {
                     chunks.push(Chunk { key: version.chunk, payload: version.read()? });
                 }
@@ -279,6 +284,21 @@ impl Found {
         }
         let Some((record, families)) = in_part else { return Ok(None) };
         Ok(part_of(number, record, families, tombstone))
+    }
+
+    /// The chunks of families that are there of a head; `None` if it cannot be read.
+    fn family_chunks(&self, head: &Version<'_>) -> io::Result<Option<OfHead<'_>>> {
+        let Ok(record) = GroupRecord::decode(head.read()?) else { return Ok(None) };
+        // One that is later belongs to another head.
+        let of_head = |chunk| {
+            let mut versions = self.versions(ChunkKey { group: head.chunk.group, chunk });
+            versions.find(|version| version.write <= head.write)
+        };
+        let its: Vec<_> = (HEAD + 1..=record.chunk_count).filter_map(of_head).collect();
+        let sum = its.iter().map(|version| version.checksum().map(u64::from));
+        let sum = sum.sum::<io::Result<u64>>()?;
+        let are_whole = its.len() == record.chunk_count as usize && sum == record.chunk_sum;
+        Ok(Some(OfHead { record, its, are_whole }))
     }
 
     /// Whether a piece of a later write was there, and is not whole.

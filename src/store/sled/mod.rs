@@ -4,12 +4,14 @@
 //! no writes, is read past sled: by the pieces' own marks and checksums (`scan`, `found`).
 
 mod applied;
+mod ballast;
 mod creation;
 mod files;
 mod findings;
 mod found;
 mod mark;
 mod numbers;
+mod opened;
 pub(crate) mod piece;
 mod probe;
 mod rebuild;
@@ -18,15 +20,14 @@ mod scan;
 pub(super) mod schema;
 mod seal;
 
-use std::fs::{File, TryLockError};
+use std::fs::File;
 use std::io;
 use std::iter::Peekable;
-use std::panic::{self, AssertUnwindSafe};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use bytes::Bytes;
-use prost::Message as _;
 
 use super::batch::Batch;
 use super::catalog::Totals;
@@ -34,19 +35,22 @@ use super::chunk::{Chunk, ChunkKey, HEAD};
 use super::commit::Commit;
 use super::error::{CloseError, CommitError, OpenError, ReadError, RepairError};
 use super::group::{Assembled, StoredGroup, assemble};
-use super::record::{RunsRecord, TotalsRecord};
-use crate::time::UnixNanos;
+use super::record::TotalsRecord;
 
-use applied::{Applied, TOTALS, is_void};
+use applied::{Applied, TOTALS};
 pub use findings::{Expected, Findings, LostGroup, PartOfGroup};
 use mark::MarkFile;
-use numbers::{Numbers, RUNS};
+use numbers::Numbers;
+use opened::{
+    GROUPS_TREE, GROUPS_TREE_KEY, Opened, OpenedFiles, damaged, lock, lost, open_error, open_files,
+    refuse_newer,
+};
 use piece::{Chunks, Joined, Joiner};
+pub(super) use salvage::exists;
 #[cfg(test)]
 pub(super) use salvage::scanned;
 use salvage::{Salvaged, Unopened};
 pub use salvage::{repair, verify};
-use schema::StoredVersion;
 
 /// Where and how to store.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -77,36 +81,10 @@ pub struct SledStore {
     lock: File,
 }
 
-/// The parts of an open database.
-#[derive(Clone, Debug)]
-pub(super) struct Opened {
-    db: sled::Db,
-    pub(super) meta: sled::Tree,
-    /// The tree that has the groups, and its name. Another once all groups were deleted.
-    pub(super) groups: sled::Tree,
-    groups_name: String,
-    /// The file behind `db`, to sync what sled's flush leaves in caches.
-    file: Arc<File>,
-}
-
-/// A loss: the store has less than was synced.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Lost {
-    /// The groups that were there, and those that could be restored, when it was last synced.
-    groups: u64,
-    removed: u64,
-    /// Wall time of the last write that was synced, and of the last that is there; the latter may not be
-    /// known.
-    synced: UnixNanos,
-    found: Option<UnixNanos>,
-}
-
 const CLOCK_OFFSET_KEY: &str = "clock_offset_ms";
 const ALIVE_KEY: &str = "alive_ms";
 const IMPORT_KEY: &str = "import";
-const GROUPS_TREE_KEY: &str = "groups_tree";
-/// The names of trees of groups begin with this.
-const GROUPS_TREE: &str = "groups";
+
 /// How far the import is of what another gateway has held, with which a store may begin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ImportState {
@@ -151,6 +129,8 @@ impl SledStore {
                 store.take(opened);
                 *store.in_doubt.get_mut().unwrap_or_else(PoisonError::into_inner) = in_doubt;
             }
+            // It is for another build to read.
+            Err(RepairError::Open(error @ OpenError::Newer { .. })) => return Err(error),
             Err(error) => {
                 let salvaged = match in_doubt {
                     Some(salvaged) => salvaged,
@@ -178,7 +158,14 @@ impl SledStore {
     pub fn reopen(&self, suspect: bool) -> Result<(), OpenError> {
         let path = self.path();
         let failed = |source| OpenError::Folder { path: path.to_owned(), source };
-        probe::probe(path).map_err(failed)?;
+        probe::probe(path).and_then(|()| ballast::keep(path)).map_err(failed)?;
+        self.open_again(suspect)
+    }
+
+    /// The same, whether or not there is room for more than changes of groups that are there.
+    pub fn open_again(&self, suspect: bool) -> Result<(), OpenError> {
+        let path = self.path();
+        let failed = |source| OpenError::Folder { path: path.to_owned(), source };
         if let Some(unopened) = self.unopened() {
             let opened = open_or_rebuild(&self.options, Some(&unopened.salvaged));
             self.take(opened.map_err(|error| error.into_open(path))?);
@@ -190,7 +177,7 @@ impl SledStore {
         }
         let opened = Opened::new(&self.options)?;
         let mut applied = self.applied.lock().unwrap_or_else(PoisonError::into_inner);
-        *applied = opened.applied(applied.write)?;
+        *applied = opened.applied(path, applied.write)?;
         drop(applied);
         *self.opened.write().unwrap_or_else(PoisonError::into_inner) = Some(opened);
         Ok(())
@@ -216,6 +203,23 @@ impl SledStore {
             }
         }
         Ok(())
+    }
+
+    /// Gives up the room that was kept for changes of groups that are there. Returns whether there was any.
+    pub fn give_up_ballast(&self) -> bool {
+        ballast::give_up(self.path())
+    }
+
+    /// Fails once the file that is written to is no longer that of the folder, as where somebody has
+    /// removed the folder.
+    pub fn is_in_place(&self) -> Result<(), CommitError> {
+        let Some(opened) = self.opened() else { return Ok(()) };
+        let ours = opened.file.metadata().map_err(CommitError::Sync)?;
+        match std::fs::metadata(self.path().join("db")) {
+            Ok(found) if (found.dev(), found.ino()) == (ours.dev(), ours.ino()) => Ok(()),
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(CommitError::Sync(error)),
+            _ => Err(CommitError::Displaced(self.path().to_owned())),
+        }
     }
 
     fn take(&self, (opened, mark, applied): OpenedFiles) {
@@ -429,6 +433,7 @@ impl SledStore {
         let totals = self.applied.lock().unwrap_or_else(PoisonError::into_inner).totals;
         opened.db.flush().map_err(|source| commit_error(source, CommitError::Flush))?;
         opened.file.sync_data().map_err(CommitError::Sync)?;
+        self.is_in_place()?;
         if let Some(totals) = &totals
             && let Some(mark) = &mut *self.mark.lock().unwrap_or_else(PoisonError::into_inner)
             && let Err(error) = mark.write(totals)
@@ -557,78 +562,6 @@ impl SledStore {
     }
 }
 
-impl Opened {
-    /// Opens the files of a folder whose lock is held.
-    pub(super) fn new(options: &Options) -> Result<Self, OpenError> {
-        let path = &options.path;
-        let opened = |source| open_error(path, source);
-        let failed = |source| OpenError::Folder { path: path.clone(), source };
-        files::remove_unfinished_snapshots(path).map_err(failed)?;
-        let db = open_sled(options)?;
-        schema::migrate(path, &db)?;
-        let meta = db.open_tree("meta").map_err(opened)?;
-        let name = meta.get(GROUPS_TREE_KEY).map_err(opened)?;
-        let name = name.and_then(|name| String::from_utf8(name.to_vec()).ok());
-        let Some(groups_name) = name.filter(|name| name.starts_with(GROUPS_TREE)) else {
-            let what = "it does not say which tree has the groups".into();
-            return Err(OpenError::Damaged { path: path.clone(), what });
-        };
-        let groups = db.open_tree(&groups_name).map_err(opened)?;
-        // A deletion had no time to remove them.
-        for other in db.tree_names() {
-            if other.starts_with(GROUPS_TREE.as_bytes()) && other != groups_name.as_bytes() {
-                db.drop_tree(other).map_err(opened)?;
-            }
-        }
-        db.flush().map_err(opened)?;
-        let file = File::open(path.join("db")).map_err(failed)?;
-        files::sync_created(path, &file).map_err(failed)?;
-        Ok(Self { db, meta, groups, groups_name, file: Arc::new(file) })
-    }
-
-    /// How much the store says that there is; `None` where it has no groups yet, or that is damaged.
-    fn totals(&self) -> Option<TotalsRecord> {
-        TotalsRecord::decode(self.beside(TOTALS)?).ok()
-    }
-
-    /// A chunk beside the groups, if it is there and whole.
-    fn beside(&self, key: ChunkKey) -> Option<Bytes> {
-        let mut chunks = Chunks::default();
-        for place in 0.. {
-            let Some(piece) = self.groups.get(piece::key(key, place)).ok()? else { break };
-            chunks.add(key, &piece);
-        }
-        chunks.finish()?.1.ok()
-    }
-
-    /// How far it was written, for a run that follows the write `seen`.
-    fn applied(&self, seen: u64) -> Result<Applied, OpenError> {
-        let found = self.totals();
-        let runs = RUNS.iter().find_map(|key| RunsRecord::decode(self.beside(*key)?).ok());
-        let failed = |source| OpenError::Sled { path: PathBuf::new(), source };
-        let mut numbers = Numbers::default();
-        if found.is_some_and(|found| found.is_listed) {
-            for piece in self.groups.scan_prefix(TOTALS.group.to_be_bytes()) {
-                let (key, value) = piece.map_err(failed)?;
-                // Each has one piece.
-                if let (Some(key), Ok(piece)) = (piece::chunk_of(&key), piece::Piece::parse(&value))
-                {
-                    numbers.add(key, piece.part);
-                }
-            }
-        } else {
-            for key in self.groups.iter().keys() {
-                let key = piece::chunk_of(&key.map_err(failed)?);
-                let number = key.filter(|key| key.chunk == HEAD && key.group != TOTALS.group);
-                if let Some(key) = number {
-                    numbers.insert(key.group);
-                }
-            }
-        }
-        Ok(Applied::new(seen, found, numbers, runs.map_or_else(Vec::new, |runs| runs.last)))
-    }
-}
-
 /// Pieces of a chunk in a batch. Returns how many they are; none without a payload.
 fn put_pieces(writes: &mut sled::Batch, key: ChunkKey, write: u64, payload: Option<&[u8]>) -> u32 {
     let pieces = payload.into_iter().flat_map(|payload| piece::cut(key, write, payload));
@@ -639,9 +572,6 @@ fn put_pieces(writes: &mut sled::Batch, key: ChunkKey, write: u64, payload: Opti
     }
     count
 }
-
-/// An open database, its mark, and how far it was written.
-type OpenedFiles = (Opened, MarkFile, Applied);
 
 /// Opens a store of which `in_doubt` was found beforehand, where sled may not find all of it; builds it
 /// anew where it does not.
@@ -676,78 +606,6 @@ fn open_or_rebuild(
         None => salvage::rebuild(options, &salvage::salvage(path).map_err(failed)?)?,
     }
     Ok(open_files(options)?)
-}
-
-/// Opens the files of a folder whose lock is held, and creates them where there are none.
-fn open_files(options: &Options) -> Result<OpenedFiles, OpenError> {
-    let path = &options.path;
-    let failed = |source| OpenError::Folder { path: path.clone(), source };
-    if files::make_private(path).map_err(failed)? {
-        tracing::warn!(
-            path = %path.display(),
-            "every user of the host may look into the folder of the store (storage.path): it is not \
-             closed, as it has other things in it or is somebody else's"
-        );
-    }
-    rebuild::resume(path).and_then(|()| creation::resume(path)).map_err(failed)?;
-    let version = schema::peek(path)?;
-    let is_there = path.join("db").try_exists().map_err(failed)?;
-    if version != StoredVersion::Fresh && !is_there {
-        return Err(damaged(path, "its file db is missing".into()));
-    }
-    seal::lift(path).map_err(failed)?;
-    if !is_there {
-        creation::begin(path).map_err(failed)?;
-    }
-    let opened = Opened::new(options)?;
-    let mark = MarkFile::open(path).map_err(failed)?;
-    if !is_there {
-        mark.sync().and_then(|()| files::sync_folder(path)).map_err(failed)?;
-    }
-    creation::finish(path).map_err(failed)?;
-    let applied = opened.applied(mark.said().map_or(0, |said| said.write))?;
-    Ok((opened, mark, applied))
-}
-
-/// Refuses a store of a newer version: it is never opened, migrated or changed.
-fn refuse_newer(path: &Path) -> Result<(), OpenError> {
-    match schema::peek(path) {
-        Ok(StoredVersion::Newer(stored)) => Err(schema::newer(path, stored)),
-        // One that cannot be read is damage, which is dealt with.
-        Ok(_) | Err(OpenError::Damaged { .. }) => Ok(()),
-        Err(error) => Err(error),
-    }
-}
-
-fn damaged(path: &Path, what: String) -> OpenError {
-    OpenError::Damaged { path: path.to_owned(), what }
-}
-
-/// The loss of a store that says `found` where `synced` was synced.
-fn lost(synced: TotalsRecord, found: Option<TotalsRecord>) -> Option<Lost> {
-    let is_there = found.is_some_and(|found| found.write >= synced.write);
-    (!is_there).then(|| Lost {
-        groups: synced.groups,
-        removed: synced.removed,
-        synced: UnixNanos(synced.at_ns),
-        found: found.map(|found| UnixNanos(found.at_ns)),
-    })
-}
-
-impl std::fmt::Display for Lost {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let time = |at: UnixNanos| humantime::format_rfc3339_seconds(at.to_system_time());
-        let Self { groups, removed, synced, found } = self;
-        write!(
-            f,
-            "at {} there were {groups} groups and {removed} that could be restored; ",
-            time(*synced)
-        )?;
-        match found {
-            Some(found) => write!(f, "the store is of {}", time(*found)),
-            None => write!(f, "the store does not say of when it is"),
-        }
-    }
 }
 
 /// The chunks that pieces in order are of.
@@ -818,52 +676,6 @@ impl Iterator for Groups<'_> {
 
     fn next(&mut self) -> Option<Self::Item> {
         self.group().transpose()
-    }
-}
-
-/// Takes the lock of a folder, which another gateway may have.
-fn lock(path: &Path) -> Result<File, OpenError> {
-    let failed = |source| OpenError::Folder { path: path.to_owned(), source };
-    let file = File::options()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .open(path.join("lock"))
-        .map_err(failed)?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(OpenError::InUse { path: path.to_owned() }),
-        Err(TryLockError::Error(source)) => Err(failed(source)),
-    }
-}
-
-fn open_sled(options: &Options) -> Result<sled::Db, OpenError> {
-    let config = sled::Config::new()
-        .path(&options.path)
-        .cache_capacity(options.cache_bytes)
-        // Flushing is the lane's decision: an answer waits for it.
-        .flush_every_ms(None);
-    // On some damage sled panics rather than say so. Nothing of it is used afterwards.
-    match panic::catch_unwind(AssertUnwindSafe(|| config.open())) {
-        Ok(opened) => opened.map_err(|source| open_error(&options.path, source)),
-        Err(_) => Err(OpenError::Damaged {
-            path: options.path.clone(),
-            what: "sled cannot make sense of its log".into(),
-        }),
-    }
-}
-
-fn open_error(path: &Path, source: sled::Error) -> OpenError {
-    let path = path.to_owned();
-    match source {
-        sled::Error::Io(source) if source.kind() == io::ErrorKind::PermissionDenied => {
-            OpenError::Folder { path, source }
-        }
-        sled::Error::Corruption { .. } => {
-            OpenError::Damaged { path, what: "sled found a page that it cannot read".into() }
-        }
-        sled::Error::Unsupported(what) => OpenError::Damaged { path, what },
-        source => OpenError::Sled { path, source },
     }
 }
 

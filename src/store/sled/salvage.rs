@@ -15,10 +15,11 @@ use super::super::error::{CommitError, OpenError, RepairError};
 use super::super::record::TotalsRecord;
 use super::findings::Findings;
 use super::found::{Found, FoundGroup};
+use super::opened::{lock, refuse_newer};
 use super::scan::Scan;
 use super::schema::{SCHEMA_VERSION, StoredVersion};
 use super::seal::Sealed;
-use super::{Options, SledStore, lock, mark, rebuild, refuse_newer, schema, seal};
+use super::{Options, SledStore, mark, rebuild, schema, seal};
 use crate::time::{Moment, UnixMillis, UnixNanos};
 
 /// So many groups are written in one go.
@@ -201,15 +202,20 @@ pub fn repair(options: &Options) -> Result<(Findings, PathBuf), RepairError> {
     Ok((salvaged.findings, old))
 }
 
+/// Fails where a folder has no store.
+pub(in crate::store) fn exists(path: &Path) -> Result<(), OpenError> {
+    let failed = |source| OpenError::Folder { path: path.to_owned(), source };
+    if path.join("db").try_exists().map_err(failed)? {
+        return Ok(());
+    }
+    Err(failed(io::Error::new(io::ErrorKind::NotFound, "there is no store in it")))
+}
+
 /// The folder of a store that is there, of this version, locked. Nothing is created for it.
 fn existing(options: &Options) -> Result<(&Path, fs::File), OpenError> {
     let path = &options.path;
-    let failed = |source| OpenError::Folder { path: path.clone(), source };
     refuse_newer(path)?;
-    if !path.join("db").try_exists().map_err(failed)? {
-        let source = io::Error::new(io::ErrorKind::NotFound, "there is no store in it");
-        return Err(failed(source));
-    }
+    exists(path)?;
     if let Ok(StoredVersion::Known(version)) = schema::peek(path)
         && version < SCHEMA_VERSION
     {

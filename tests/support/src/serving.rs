@@ -5,7 +5,7 @@ use std::io::{BufRead as _, BufReader};
 use std::net::SocketAddr;
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
-use std::process::{Child, ChildStderr, Command, Stdio};
+use std::process::{Child, ChildStderr, Command, ExitStatus, Stdio};
 use std::sync::Mutex;
 use std::thread;
 
@@ -95,9 +95,9 @@ impl Process {
         child.wait().expect("it is our child");
     }
 
-    /// Waits for the end.
-    pub fn wait(&self) {
-        self.child.lock().expect("no holder panics").wait().expect("it is our child");
+    /// Waits for the end. Returns how it ended.
+    pub fn wait(&self) -> ExitStatus {
+        self.child.lock().expect("no holder panics").wait().expect("it is our child")
     }
 
     /// The exposition.
