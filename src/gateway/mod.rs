@@ -21,6 +21,7 @@ pub mod history;
 pub mod index;
 pub mod judge;
 mod lane;
+mod looking;
 pub mod options;
 pub mod prepare;
 pub mod preview;
@@ -68,8 +69,7 @@ use crate::exposition::persistence::ForeignGroup;
 use crate::exposition::text::LabelBlock;
 use crate::model::duration::Exact;
 use crate::model::{
-    GroupingKey, Meter, MetricFamily, NameRules, OverBudget, Policy, RequestId, Ttl, TtlPolicy,
-    Unmetered,
+    GroupingKey, Meter, MetricFamily, NameRules, Policy, RequestId, Ttl, TtlPolicy, Unmetered,
 };
 use crate::store::etcd::Feed;
 use crate::store::{
@@ -126,11 +126,6 @@ struct Shared {
 /// A place among those that work at a time. Given back when it is dropped; there is none only while
 /// the gateway is taken down.
 pub type Place = Option<OwnedSemaphorePermit>;
-
-/// So many groups are copied while pushes wait.
-const GROUPS_AT_ONCE: usize = 512;
-/// Who finds no place to look through all groups waits so long for one.
-const PLACE_WAIT: Duration = Duration::from_secs(10);
 
 /// Why the gateway could not start.
 #[derive(Debug, thiserror::Error)]
@@ -439,44 +434,6 @@ impl Gateway {
         self.shared.policy.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// The groups that have not expired and that `take` takes. It is asked while others go on: a group
-    /// that comes or goes meanwhile may or may not be among them, one that stays is. The list is counted
-    /// as it grows.
-    pub fn groups(
-        &self,
-        meter: &mut dyn Meter,
-        mut take: impl FnMut(&GroupView) -> bool,
-    ) -> Result<Vec<GroupView>, OverBudget> {
-        let now = self.shared.clock.now();
-        let mut taken = Vec::new();
-        let mut some = Vec::with_capacity(GROUPS_AT_ONCE);
-        let mut next = 0;
-        while let Some(after) = self.view().some_groups(next, GROUPS_AT_ONCE, now, &mut some) {
-            next = after;
-            some.retain(|group| take(group));
-            // A vector that grows has room for as much again.
-            meter.take(2 * some.len() * size_of::<GroupView>())?;
-            taken.append(&mut some);
-        }
-        Ok(taken)
-    }
-
-    /// Does work that looks at many groups, or at much of one, where it holds up nobody else, and with
-    /// few others at a time; they wait, but not for long.
-    pub async fn look_through<T>(&self, work: impl FnOnce() -> T) -> Result<T, Fault> {
-        let places = &self.shared.places;
-        let place = match places.try_acquire() {
-            Ok(place) => place,
-            Err(_) => match tokio::time::timeout(PLACE_WAIT, places.acquire()).await {
-                Ok(Ok(place)) => place,
-                Ok(Err(_)) | Err(_) => return Err(Fault::Crowded),
-            },
-        };
-        let result = block_in_place_if(true, work);
-        drop(place);
-        Ok(result)
-    }
-
     /// The group of a key, unless it has expired.
     pub fn group(&self, key: &GroupingKey) -> Option<GroupView> {
         self.view().group(key, self.shared.clock.now()).cloned()
@@ -687,15 +644,6 @@ impl Gateway {
     pub fn largest_group(&self) -> u64 {
         let now = self.shared.clock.now();
         self.view().groups(now).map(|group| group.bytes).max().unwrap_or(0)
-    }
-
-    /// Some of the groups that are there now, to be read one by one, from a number on; 0 is the first.
-    /// Says with which to go on; `None` if there are no more.
-    pub fn stored_groups(&self, from: usize) -> Option<(usize, Vec<u64>)> {
-        let mut some = Vec::with_capacity(GROUPS_AT_ONCE);
-        let now = self.shared.clock.now();
-        let next = self.view().some_groups(from, GROUPS_AT_ONCE, now, &mut some)?;
-        Some((next, some.iter().map(|group| group.number).collect()))
     }
 
     /// Reads a group of [`Gateway::stored_groups`]; `None` if it was removed. Blocks on the store.

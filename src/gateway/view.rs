@@ -326,6 +326,41 @@ impl View {
         Some(from + count)
     }
 
+    /// The same of the groups that have series of this name.
+    pub fn some_groups_with(
+        &self,
+        name: &str,
+        from: usize,
+        count: usize,
+        now: UnixMillis,
+        to: &mut Vec<GroupView>,
+    ) -> Option<usize> {
+        let ids = self.named(name)?.segments.groups_from(GroupId::try_from(from).ok()?);
+        let mut next = None;
+        for id in ids.take(count) {
+            to.extend(self.alive(id, now).cloned());
+            next = Some(id as usize + 1);
+        }
+        next
+    }
+
+    /// The family of a name, or the one that has series of that name: `latency` has
+    /// `latency_bucket`.
+    fn named(&self, name: &str) -> Option<&FamilyView> {
+        let named = |name: &str| self.family(self.shelves.get(name)?).map(AsRef::as_ref);
+        let as_part = |suffix: &str| {
+            let family = named(name.strip_suffix(suffix)?)?;
+            family.header.kind.claimed_suffixes().contains(&suffix).then_some(family)
+        };
+        let is_shown = |family: &&FamilyView| !family.segments().is_empty();
+        let parts = || ["_count", "_sum", "_bucket"].into_iter().find_map(as_part);
+        named(name).filter(is_shown).or_else(parts)
+    }
+
+    fn alive(&self, id: GroupId, now: UnixMillis) -> Option<&GroupView> {
+        group(&self.groups, id).filter(|group| group.deadline > now)
+    }
+
     /// The groups that can be restored, in the order in which they were removed.
     pub fn removed(&self) -> &VecDeque<Arc<RemovedGroup>> {
         &self.removed
@@ -412,9 +447,12 @@ impl View {
 
     /// The group of a key, if it has not expired.
     pub fn group(&self, key: &GroupingKey, now: UnixMillis) -> Option<&GroupView> {
+        self.alive(self.id(key)?, now)
+    }
+
+    fn id(&self, key: &GroupingKey) -> Option<GroupId> {
         let is_it = |id: &GroupId| group(&self.groups, *id).is_some_and(|it| it.key == *key);
-        let id = self.by_key.find(self.hasher.hash_one(key), is_it)?;
-        group(&self.groups, *id).filter(|group| group.deadline > now)
+        self.by_key.find(self.hasher.hash_one(key), is_it).copied()
     }
 
     fn put_state(&mut self, id: GroupId, state: Arc<GroupState>, bytes: u64) {
