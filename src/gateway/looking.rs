@@ -2,15 +2,24 @@
 
 use std::time::Duration;
 
-use super::error::Fault;
+use super::error::{Fault, Opposite};
 use super::view::{GroupView, View};
-use super::{Gateway, block_in_place_if};
-use crate::model::{Meter, OverBudget};
+use super::{Gateway, block_in_place_if, stamps};
+use crate::model::{GroupingKey, Meter, OverBudget};
 
 /// So many groups are copied while pushes wait.
 const GROUPS_AT_ONCE: usize = 512;
 /// Who finds no place to look through all groups waits so long for one.
 const PLACE_WAIT: Duration = Duration::from_secs(10);
+
+/// Who holds what a push contradicts.
+#[derive(Debug)]
+pub enum Holders {
+    /// The gateway itself, whose metrics are not pushed.
+    Gateway,
+    /// Some of the groups, and how many there are.
+    Groups { some: Vec<GroupView>, count: usize },
+}
 
 impl Gateway {
     /// The groups that have not expired and that `take` takes. It is asked while others go on: a group
@@ -56,6 +65,23 @@ impl Gateway {
             taken.append(&mut some);
         }
         Ok(taken)
+    }
+
+    /// Who holds what a push contradicts. `key`: the group that was pushed to.
+    pub fn holders(&self, opposite: Opposite<'_>, key: &GroupingKey) -> Holders {
+        let (name, but) = match opposite {
+            Opposite::Family(name) => (name, Some(key)),
+            Opposite::Other(name) => (name, None),
+            Opposite::Group(key) => {
+                let some: Vec<_> = self.group(key).into_iter().collect();
+                return Holders::Groups { count: some.len(), some };
+            }
+        };
+        if stamps::is_stamp(name) || self.shared.own_families.contains(name) {
+            return Holders::Gateway;
+        }
+        let (some, count) = self.view().holders(name, but, self.shared.clock.now());
+        Holders::Groups { some, count }
     }
 
     /// Does work that looks at many groups, or at much of one, where it holds up nobody else, and with

@@ -34,6 +34,7 @@ pub mod state;
 pub mod status;
 pub mod view;
 
+use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
 use std::thread::available_parallelism;
@@ -44,10 +45,11 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
 
 pub use command::{Operation, PushMode};
 pub use content::{FamilyContent, GroupContent};
-pub use error::{Error, Fault, Refusal};
+pub use error::{Error, Fault, Opposite, Refusal};
 pub use events::{Event, EventKind, EventLog, shortened};
 pub use history::{HistoryLimits, RemovedGroup};
 pub use lane::{LaneError, LaneHandle, REAPER_SLEEP_MAX};
+pub use looking::Holders;
 pub use options::{Downtime, Limits, Options, Sync};
 pub use scrape::{Exposition, ScrapeCache, ScrapeOptions};
 pub use state::Loaded;
@@ -117,6 +119,8 @@ struct Shared {
     places: Semaphore,
     /// For scrapes that may have to convert or to compress.
     scrape_places: Arc<Semaphore>,
+    /// The families that the gateway itself exposes.
+    own_families: HashSet<String>,
     /// Where replicas share the store.
     replica: Option<Arc<Replica>>,
     /// The policy of the settings of this process. Held to replace or compare it.
@@ -203,6 +207,7 @@ impl Gateway {
             stamps: Stamps { expose_deadline: options.expose_deadline },
             self_types: metrics.types().collect(),
         };
+        let own_families = state_options.self_types.keys().cloned().collect();
         let store = Arc::new(store);
         let (State { judge, mut view }, writer, loaded) = State::load(&store, state_options, at)?;
         let quoted_names = options.names == NameRules::Utf8 || loaded.quoted_names;
@@ -234,6 +239,7 @@ impl Gateway {
             // One processor at least is left for pushes and probes, where there are several.
             places: Semaphore::new((processors / 2).max(1)),
             scrape_places: Arc::new(Semaphore::new(processors)),
+            own_families,
             replica,
             own_policy,
         };

@@ -265,6 +265,11 @@ impl Segments {
         &self.list
     }
 
+    /// How many groups have lines here.
+    pub fn group_count(&self) -> usize {
+        self.list.iter().map(|segment| segment.groups.len()).sum()
+    }
+
     /// The groups that have lines here, in order, from this number on.
     pub fn groups_from(&self, from: GroupId) -> impl Iterator<Item = GroupId> + '_ {
         let start = self.lasts.partition_point(|last| *last < from);

@@ -50,6 +50,9 @@ pub enum Change {
     Wiped,
 }
 
+/// So many of the groups that have a metric are looked at to name one of them.
+const HOLDERS_SEEN: usize = 16;
+
 /// The published state.
 #[derive(Debug)]
 pub struct View {
@@ -342,6 +345,23 @@ impl View {
             next = Some(id as usize + 1);
         }
         next
+    }
+
+    /// Some of the groups that have series of this name, and how many there are; not counting the one
+    /// of a key.
+    pub fn holders(
+        &self,
+        name: &str,
+        but: Option<&GroupingKey>,
+        now: UnixMillis,
+    ) -> (Vec<GroupView>, usize) {
+        let Some(family) = self.named(name) else { return (Vec::new(), 0) };
+        let segments = &family.segments;
+        let own = but.and_then(|key| self.id(key));
+        let has_own = own.is_some_and(|own| segments.groups_from(own).next() == Some(own));
+        let others = segments.groups_from(0).filter(|id| Some(*id) != own);
+        let some = others.take(HOLDERS_SEEN).filter_map(|id| self.alive(id, now));
+        (some.cloned().collect(), segments.group_count() - usize::from(has_own))
     }
 
     /// The family of a name, or the one that has series of that name: `latency` has
