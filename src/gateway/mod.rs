@@ -514,6 +514,11 @@ impl Gateway {
         Watch { store, pulses: self.shared.pulses.clone(), watched: Default::default() }
     }
 
+    /// The metrics about the gateway.
+    pub fn metrics(&self) -> &SelfMetrics {
+        &self.shared.metrics
+    }
+
     /// The settings were read again, or could not be.
     pub fn reloaded(&self, succeeded: bool) {
         self.shared.metrics.reloaded(succeeded, self.shared.clock.wall());
