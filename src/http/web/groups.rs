@@ -240,6 +240,7 @@ pub(super) fn ttl(fate: &TtlDecision) -> Markup {
                 (TtlSource::Rule, Some((at, selector))) => span title=(selector) { "rule " (at + 1) },
                 (source, _) => (source.as_str()),
             }
+            @if let Some(auto) = fate.auto { ", " (auto) }
         }
     }
 }
