@@ -329,7 +329,10 @@ fn a_preview_says_what_will_be_gone_and_why() {
         .collect();
     assert_eq!(changes, [("backup", "goes"), ("other", "stays")]);
     assert_eq!(compared["unchanged"], 1);
-    assert!(compared["warnings"][0].as_str().unwrap().contains("ttl.rules[1]"), "{compared}");
+    assert!(
+        compared["warnings"][0].as_str().unwrap().contains("rule 2 of ttl.rules (line "),
+        "{compared}"
+    );
     let error = gateway.post("/api/v2/ttl/preview", "[ttl]\ndefault = 'soon'\n").expect(400).json();
     assert!(error["error"].as_str().unwrap().contains("ttl.default"), "{error}");
     gateway.get("/api/v2/ttl/preview?at=tomorrow").expect(400);
