@@ -261,7 +261,9 @@ async fn start(
             let store_options = config.store.clone();
             tracing::info!(path = %config.store.path.display(), "opening the store");
             let opened = tokio::task::spawn_blocking(move || Store::open(&store_options));
-            (opened.await?.map_err(StartError::from)?, None, None)
+            let store = opened.await?.map_err(StartError::from)?;
+            metrics.store_is_in(config.store.path.clone())?;
+            (store, None, None)
         }
         Some(cluster) => {
             let etcd::Options { name, id, .. } = &cluster.etcd;

@@ -31,6 +31,7 @@ use crate::http::query::json as api;
 use crate::model::RemovalReason;
 use crate::model::duration::Exact;
 use crate::store::etcd::Standing;
+use crate::telemetry::labels::Told;
 
 /// Who is told, and how.
 #[derive(Clone, PartialEq, Eq)]
@@ -173,6 +174,7 @@ pub fn run(
                 let body = Arc::clone(&batch.body);
                 sending = Some(tokio::task::spawn_blocking(move || send(&agent, &options, &body)));
             }
+            gateway.metrics().webhook_waits(queue.len());
             let sent = async {
                 match &mut sending {
                     Some(sent) => sent.await,
@@ -197,6 +199,7 @@ pub fn run(
                     match sent.unwrap_or_else(|error| Err(Failure::Unsent(error.to_string()))) {
                         Ok(()) => {
                             // Those that wait may be others since, if this replica has come to lead.
+                            gateway.metrics().told(Told::Delivered, groups);
                             let last = batch.take().map_or(0, |batch| batch.last);
                             while queue.front().is_some_and(|removed| removed.sequence <= last) {
                                 queue.pop_front();
@@ -213,10 +216,12 @@ pub fn run(
                         }
                         Err(Failure::Refused(error)) => {
                             batch = None;
+                            gateway.metrics().told(Told::Rejected, 1);
                             let group = queue.pop_front().map(|removed| removed.key.to_string());
                             tracing::error!(group, %error, "the webhook rejects a removed group; dropping it");
                         }
                         Err(Failure::Unsent(error)) => {
+                            gateway.metrics().webhook_failed();
                             tracing::warn!(%error, retry_in = %Exact(back_off), "cannot deliver removed groups to the webhook; will retry");
                             pause = Some(Box::pin(tokio::time::sleep(back_off)));
                             back_off = (back_off * 2).min(BACK_OFF_MAX);
@@ -262,6 +267,7 @@ fn take(
             let dropped = queue.len() - kept;
             let from = if begun { BATCH_MAX.min(queue.len() - dropped) } else { 0 };
             queue.drain(from..from + dropped);
+            gateway.metrics().told(Told::Dropped, dropped);
             tracing::warn!(dropped, "the webhook is too slow: dropping removed groups");
         }
     }

@@ -20,7 +20,7 @@ impl Reader<'_> {
         for (at, token) in sources.tokens.iter().enumerate() {
             let twice = sources.tokens.iter().take(at).any(|other| other.name == token.name);
             if twice && token.name.is_some() {
-                let place = format!("{}.name", token.place);
+                let place = format!("{}: name", token.place);
                 self.problems.add(&place, "another token has the same name");
             }
         }
@@ -58,11 +58,11 @@ impl Reader<'_> {
         } else {
             Ok(())
         };
-        let name = self.problems.check(&format!("{place}.name"), name);
-        let hash = self.problems.check(&format!("{place}.hash"), hash);
-        let may = self.problems.check(&format!("{place}.may"), permissions);
-        let groups = self.problems.check(&format!("{place}.match"), groups);
-        self.problems.check(&format!("{place}.may"), scrape)?;
+        let name = self.problems.check(&format!("{place}: name"), name);
+        let hash = self.problems.check(&format!("{place}: hash"), hash);
+        let may = self.problems.check(&format!("{place}: may"), permissions);
+        let groups = self.problems.check(&format!("{place}: match"), groups);
+        self.problems.check(&format!("{place}: may"), scrape)?;
         Some(Token { name: name?, hash: hash?, may: may?, groups: groups?.map(Arc::new) })
     }
 }
@@ -80,13 +80,13 @@ mod tests {
         for part in [
             "access.anonymous: expected one of push, delete, scrape, read, admin, found \"look\"",
             "access.admin-from: expected a network",
-            "access.tokens[0].hash: expected sha256:",
-            "access.tokens[0].may: expected one of",
-            "access.tokens[1].name: another token has the same name",
-            "access.tokens[1].hash: the key hash is missing",
-            "access.tokens[1].may: the key may is missing",
-            "access.tokens[1].match: ",
-            "access.tokens[1].bogus: unknown key",
+            "token 1 of access.tokens (line 4): hash: expected sha256:",
+            "token 1 of access.tokens (line 4): may: expected one of",
+            "token 2 of access.tokens (line 8): name: another token has the same name",
+            "token 2 of access.tokens (line 8): hash: the key hash is missing",
+            "token 2 of access.tokens (line 8): may: the key may is missing",
+            "token 2 of access.tokens (line 8): match: ",
+            "token 2 of access.tokens (line 8): bogus: unknown key",
         ] {
             assert!(problems.contains(part), "{part} is not in\n{problems}");
         }

@@ -41,8 +41,8 @@ impl Reader<'_> {
             },
             None => Err(missing("ttl", "ttl = \"36h\"")),
         };
-        let selector = self.problems.check(&format!("{place}.match"), selector);
-        let ttl = self.problems.check(&format!("{place}.ttl"), ttl);
+        let selector = self.problems.check(&format!("{place}: match"), selector);
+        let ttl = self.problems.check(&format!("{place}: ttl"), ttl);
         Some(TtlRule { selector: selector?, ttl: ttl?? })
     }
 
@@ -60,10 +60,10 @@ impl Reader<'_> {
             (Ok(min), Ok(max)) if min > max => Err("it is less than min".to_owned()),
             _ => Ok(()),
         };
-        let missed = self.problems.check(&format!("{place}.auto.missed"), missed);
-        let min = self.problems.check(&format!("{place}.auto.min"), min);
-        let max = self.problems.check(&format!("{place}.auto.max"), max);
-        self.problems.check(&format!("{place}.auto.max"), order)?;
+        let missed = self.problems.check(&format!("{place}: auto.missed"), missed);
+        let min = self.problems.check(&format!("{place}: auto.min"), min);
+        let max = self.problems.check(&format!("{place}: auto.max"), max);
+        self.problems.check(&format!("{place}: auto.max"), order)?;
         Some(AutoTtl { missed: missed?, min: min?, max: max? })
     }
 }

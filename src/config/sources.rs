@@ -90,7 +90,7 @@ pub(super) enum Origin {
 /// A table of `[[ttl.rules]]`.
 #[derive(Debug)]
 pub(super) struct RawRule {
-    /// `FILE: ttl.rules[N]`
+    /// `FILE: rule N of ttl.rules (line L)`
     pub(super) place: String,
     pub(super) selector: Option<String>,
     pub(super) ttl: Option<String>,
@@ -100,7 +100,7 @@ pub(super) struct RawRule {
 /// A table of `[[access.tokens]]`.
 #[derive(Debug, Default)]
 pub(super) struct RawToken {
-    /// `FILE: access.tokens[N]`
+    /// `FILE: token N of access.tokens (line L)`
     pub(super) place: String,
     pub(super) name: Option<String>,
     pub(super) hash: Option<String>,
@@ -200,46 +200,53 @@ impl Sources {
     pub(super) fn toml(&mut self, file: &Path, text: &str, problems: &mut Problems) {
         let file = file.display().to_string();
         match text.parse::<Table>() {
-            Ok(table) => self.table(&file, "", table, problems),
+            Ok(table) => self.table(&file, text, "", table, problems),
             Err(error) => problems.add(&file, error.to_string().trim_end()),
         }
     }
 
-    fn table(&mut self, file: &str, prefix: &str, table: Table, problems: &mut Problems) {
+    fn table(
+        &mut self,
+        file: &str,
+        text: &str,
+        prefix: &str,
+        table: Table,
+        problems: &mut Problems,
+    ) {
         for (key, value) in table {
             let name = if prefix.is_empty() { key } else { format!("{prefix}.{key}") };
             let place = format!("{file}: {name}");
             if name == "ttl.rules" {
-                self.rules(file, value, problems);
+                self.rules(file, text, value, problems);
             } else if name == "access.tokens" {
-                self.tokens(file, value, problems);
+                self.tokens(file, text, value, problems);
             } else if let Some(setting) = Row::find(&name) {
                 match scalars(setting, value) {
                     Ok(values) => self.set(setting, values, Origin::File(file.to_owned())),
                     Err(expected) => problems.add(&place, expected),
                 }
             } else if let Value::Table(table) = value {
-                self.table(file, &name, table, problems);
+                self.table(file, text, &name, table, problems);
             } else {
                 problems.add(&place, unknown(&name));
             }
         }
     }
 
-    fn tokens(&mut self, file: &str, value: Value, problems: &mut Problems) {
+    fn tokens(&mut self, file: &str, text: &str, value: Value, problems: &mut Problems) {
         let Value::Array(tokens) = value else {
             problems.add(&format!("{file}: access.tokens"), "expected tables: [[access.tokens]]");
             return;
         };
-        for (number, token) in tokens.into_iter().enumerate() {
-            let place = format!("{file}: access.tokens[{number}]");
+        let places = places(file, text, "token", "access.tokens", tokens.len());
+        for (place, token) in places.into_iter().zip(tokens) {
             let Value::Table(token) = token else {
                 problems.add(&place, "expected a table with the keys name, hash and may");
                 continue;
             };
             let mut raw = RawToken { place, ..RawToken::default() };
             for (key, value) in token {
-                let place = format!("{}.{key}", raw.place);
+                let place = format!("{}: {key}", raw.place);
                 match (key.as_str(), value) {
                     ("name", Value::String(name)) => raw.name = Some(name),
                     ("hash", Value::String(hash)) => raw.hash = Some(hash),
@@ -259,13 +266,13 @@ impl Sources {
         }
     }
 
-    fn rules(&mut self, file: &str, value: Value, problems: &mut Problems) {
+    fn rules(&mut self, file: &str, text: &str, value: Value, problems: &mut Problems) {
         let Value::Array(rules) = value else {
             problems.add(&format!("{file}: ttl.rules"), "expected tables: [[ttl.rules]]");
             return;
         };
-        for (number, rule) in rules.into_iter().enumerate() {
-            let place = format!("{file}: ttl.rules[{number}]");
+        let places = places(file, text, "rule", "ttl.rules", rules.len());
+        for (place, rule) in places.into_iter().zip(rules) {
             let Value::Table(rule) = rule else {
                 problems.add(&place, "expected a table with the keys match and ttl");
                 continue;
@@ -277,14 +284,14 @@ impl Sources {
                     ("ttl", Value::String(ttl)) => raw.ttl = Some(ttl),
                     ("auto", Value::Table(auto)) => raw.auto(auto, problems),
                     ("auto", _) => problems.add(
-                        &format!("{}.auto", raw.place),
+                        &format!("{}: auto", raw.place),
                         "expected a table such as { missed = 3, min = \"10m\", max = \"30d\" }",
                     ),
                     ("match" | "ttl", _) => {
-                        problems.add(&format!("{}.{key}", raw.place), "expected a string");
+                        problems.add(&format!("{}: {key}", raw.place), "expected a string");
                     }
                     _ => problems.add(
-                        &format!("{}.{key}", raw.place),
+                        &format!("{}: {key}", raw.place),
                         "unknown key; a rule has the keys match, ttl and auto",
                     ),
                 }
@@ -297,7 +304,7 @@ impl Sources {
 impl RawRule {
     fn auto(&mut self, table: Table, problems: &mut Problems) {
         for (key, value) in table {
-            let place = format!("{}.auto.{key}", self.place);
+            let place = format!("{}: auto.{key}", self.place);
             let Self { auto: RawAuto { missed, min, max }, .. } = self;
             let to = match key.as_str() {
                 "missed" => missed,
@@ -335,6 +342,19 @@ pub(super) fn unknown_variables(names: impl Iterator<Item = String>) -> Vec<Stri
         .collect();
     warnings.sort();
     warnings
+}
+
+/// The places of all tables of a kind, for people: by number, as pages and answers count them, and by
+/// line, where each has a header of its own.
+fn places(file: &str, text: &str, what: &str, name: &str, count: usize) -> Vec<String> {
+    let header = format!("[[{name}]]");
+    let is_header = |line: &str| line.trim_start().starts_with(&header);
+    let lines: Vec<_> =
+        (1..).zip(text.lines()).filter(|(_, line)| is_header(line)).map(|(at, _)| at).collect();
+    let line = |at: usize| lines.get(at).filter(|_| lines.len() == count);
+    let of_line = |at| line(at).map(|line: &usize| format!(" (line {line})")).unwrap_or_default();
+    let place = |at| format!("{file}: {what} {} of {name}{}", at + 1, of_line(at));
+    (0..count).map(place).collect()
 }
 
 /// The problem with a name that no setting has.

@@ -41,10 +41,10 @@ fn every_problem_is_reported_at_once_with_its_place() {
     );
     for part in [
         "toml: ttl.default: \"soon\" is not a TTL",
-        "toml: ttl.rules[0].match: up: grouping labels have no metric name",
-        "toml: ttl.rules[1].match: the key match is missing",
-        "toml: ttl.rules[1].ttl: \"x\" is not a TTL",
-        "toml: ttl.rules[1].extra: unknown key",
+        "toml: rule 1 of ttl.rules (line 3): match: up: grouping labels have no metric name",
+        "toml: rule 2 of ttl.rules (line 6): match: the key match is missing",
+        "toml: rule 2 of ttl.rules (line 6): ttl: \"x\" is not a TTL",
+        "toml: rule 2 of ttl.rules (line 6): extra: unknown key",
         "toml: storage.sync: expected always, or a duration such as 1s, found \"sometimes\"",
         "toml: storage.cache_size: unknown key; did you mean storage.cache-size?",
         "toml: storage.bogus: unknown key; config.example.toml lists all of them",
@@ -56,6 +56,29 @@ fn every_problem_is_reported_at_once_with_its_place() {
         assert!(text.contains(part), "{part}\nis missing in\n{text}");
     }
     assert!(text.starts_with("12 problems:"), "{text}");
+}
+
+/// Where rules have no lines of their own, or a text has what looks like one, none is said.
+#[test]
+fn a_rule_is_named_by_its_number_and_its_line_where_it_has_one() {
+    for (text, place) in [
+        (
+            "[[ttl.rules]]\nttl='1h'\nmatch='{job=\"a\"}'\n\n  [[ttl.rules]] # b\nmatch='{'\nttl='1h'\n",
+            "rule 2 of ttl.rules (line 5): match: ",
+        ),
+        ("ttl.rules = [{ match = '{', ttl = '1h' }]\n", "toml: rule 1 of ttl.rules: match: "),
+        (
+            "a = '''\n[[ttl.rules]]\n'''\n[[ttl.rules]]\nmatch='{'\nttl='1h'\n",
+            "toml: rule 1 of ttl.rules: match: ",
+        ),
+        (
+            "[[ttl.rules]]\nmatch='{job=\"a\"}'\nttl='auto'\nauto={missed=0,min='1m',max='2m'}\n",
+            "rule 1 of ttl.rules (line 1): auto.missed: ",
+        ),
+    ] {
+        let text = problems(text);
+        assert!(text.contains(place), "{place}\nis missing in\n{text}");
+    }
 }
 
 #[test]

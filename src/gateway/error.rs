@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use thiserror::Error;
 
-use crate::model::{Invalid, Limit, MetricType, OverBudget};
+use crate::model::{GroupingKey, Invalid, Limit, MetricType, OverBudget};
 use crate::store::{CommitError, ReadError, StageError};
 use crate::telemetry::labels::Reason;
 
@@ -49,20 +49,31 @@ pub enum Refusal {
     #[error(
         "collected metric {family:?} {labels} was collected before with the same name and label values"
     )]
-    Duplicate { family: String, labels: String },
+    Duplicate {
+        family: String,
+        labels: String,
+        /// The group that has it; `None`: it is in the push twice.
+        group: Option<GroupingKey>,
+    },
+    /// `other`: the name of the family that is not the pushed one.
     #[error(
         "collected metric named {name:?} collides with previously collected {} named {base:?}",
         kind.as_text()
     )]
-    Suffix { name: String, base: String, kind: MetricType },
+    Suffix { name: String, base: String, kind: MetricType, other: String },
     #[error(
         "gathered metric family {family:?} is called {escaped:?} by a scraper that escapes names, and so is {other:?}"
     )]
     Escaped { family: String, escaped: String, other: String },
+    /// The lines that the gateway adds to each group would be there twice. `escaped`: only once names are escaped.
     #[error(
-        "collected metric \"push_time_seconds\" of the group {key} was collected before with the same name and label values, in the group {sibling}: a label without a value is no label"
+        "the group {key} has the labels of the group {sibling}, as {}; push to that one, or choose other labels: \"push_time_seconds\" was collected before with the same name and label values",
+        if *escaped { "a scraper escapes their names" } else { "a label without a value is no label" }
     )]
-    Sibling { key: String, sibling: String },
+    Sibling { key: String, sibling: String, escaped: bool },
+    /// A contradiction to what is stored, with who holds that, as the client may know it.
+    #[error("{refusal}: {holder}")]
+    Held { refusal: Box<Self>, holder: String },
     /// Of a group that was to be restored.
     #[error("the group exists again: it has been pushed since it was removed")]
     Exists,
@@ -82,6 +93,16 @@ pub enum Refusal {
 
 fn kind(native: bool) -> &'static str {
     if native { "native" } else { "classic" }
+}
+
+/// The part of the store that a push contradicts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Opposite<'a> {
+    /// The family of this name, of any group but the pushed one.
+    Family(&'a str),
+    /// A family that is not pushed, of any group.
+    Other(&'a str),
+    Group(&'a GroupingKey),
 }
 
 /// A failure that is not the client's.
@@ -131,6 +152,7 @@ impl Refusal {
                 Reason::Duplicate
             }
             Self::Suffix { .. } => Reason::Suffix,
+            Self::Held { refusal, .. } => refusal.reason(),
             Self::Exists | Self::AtOnce => Reason::Exists,
             Self::TooLong { .. }
             | Self::LongKey { .. }
@@ -149,6 +171,7 @@ impl Refusal {
             | Self::Suffix { .. }
             | Self::Escaped { .. }
             | Self::Sibling { .. }
+            | Self::Held { .. }
             | Self::Full { .. } => true,
             Self::Timestamps
             | Self::NotA { .. }
@@ -163,6 +186,20 @@ impl Refusal {
             | Self::TooLong { .. }
             | Self::LongKey { .. }
             | Self::Limit { .. } => false,
+        }
+    }
+
+    /// The part of the store that it contradicts, where the message does not say who holds that.
+    pub fn opposite(&self) -> Option<Opposite<'_>> {
+        match self {
+            Self::Type { family, .. } | Self::Native { family, .. } => {
+                Some(Opposite::Family(family))
+            }
+            Self::Suffix { other, .. } | Self::Escaped { other, .. } => {
+                Some(Opposite::Other(other))
+            }
+            Self::Duplicate { group, .. } => group.as_ref().map(Opposite::Group),
+            _ => None,
         }
     }
 

@@ -21,6 +21,7 @@ pub mod history;
 pub mod index;
 pub mod judge;
 mod lane;
+mod looking;
 pub mod options;
 pub mod prepare;
 pub mod preview;
@@ -33,6 +34,7 @@ pub mod state;
 pub mod status;
 pub mod view;
 
+use std::collections::HashSet;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
@@ -44,10 +46,11 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
 
 pub use command::{Operation, PushMode};
 pub use content::{FamilyContent, GroupContent};
-pub use error::{Error, Fault, Refusal};
+pub use error::{Error, Fault, Opposite, Refusal};
 pub use events::{Event, EventKind, EventLog, shortened};
 pub use history::{HistoryLimits, RemovedGroup};
 pub use lane::{LaneError, LaneHandle, REAPER_SLEEP_MAX};
+pub use looking::Holders;
 pub use options::{Downtime, Limits, Options, Sync};
 pub use scrape::{Exposition, ScrapeCache, ScrapeOptions};
 pub use state::Loaded;
@@ -69,8 +72,7 @@ use crate::exposition::persistence::ForeignGroup;
 use crate::exposition::text::LabelBlock;
 use crate::model::duration::Exact;
 use crate::model::{
-    GroupingKey, Meter, MetricFamily, NameRules, OverBudget, Policy, RequestId, Ttl, TtlPolicy,
-    Unmetered,
+    GroupingKey, Meter, MetricFamily, NameRules, Policy, RequestId, Ttl, TtlPolicy, Unmetered,
 };
 use crate::store::etcd::Feed;
 use crate::store::{
@@ -123,6 +125,8 @@ struct Shared {
     places: Semaphore,
     /// For scrapes that may have to convert or to compress.
     scrape_places: Arc<Semaphore>,
+    /// The families that the gateway itself exposes.
+    own_families: HashSet<String>,
     /// Where replicas share the store.
     replica: Option<Arc<Replica>>,
     /// The policy of the settings of this process. Held to replace or compare it.
@@ -132,11 +136,6 @@ struct Shared {
 /// A place among those that work at a time. Given back when it is dropped; there is none only while
 /// the gateway is taken down.
 pub type Place = Option<OwnedSemaphorePermit>;
-
-/// So many groups are copied while pushes wait.
-const GROUPS_AT_ONCE: usize = 512;
-/// Who finds no place to look through all groups waits so long for one.
-const PLACE_WAIT: Duration = Duration::from_secs(10);
 
 /// Why the gateway could not start.
 #[derive(Debug, thiserror::Error)]
@@ -214,6 +213,7 @@ impl Gateway {
             stamps: Stamps { expose_deadline: options.expose_deadline },
             self_types: metrics.types().collect(),
         };
+        let own_families = state_options.self_types.keys().cloned().collect();
         let store = Arc::new(store);
         let (State { judge, mut view }, writer, loaded) = load(&store, state_options, at)?;
         let quoted_names = options.names == NameRules::Utf8 || loaded.quoted_names;
@@ -247,6 +247,7 @@ impl Gateway {
             // One processor at least is left for pushes and probes, where there are several.
             places: Semaphore::new((processors / 2).max(1)),
             scrape_places: Arc::new(Semaphore::new(processors)),
+            own_families,
             replica,
             own_policy,
         };
@@ -447,44 +448,6 @@ impl Gateway {
         self.shared.policy.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// The groups that have not expired and that `take` takes. It is asked while others go on: a group
-    /// that comes or goes meanwhile may or may not be among them, one that stays is. The list is counted
-    /// as it grows.
-    pub fn groups(
-        &self,
-        meter: &mut dyn Meter,
-        mut take: impl FnMut(&GroupView) -> bool,
-    ) -> Result<Vec<GroupView>, OverBudget> {
-        let now = self.shared.clock.now();
-        let mut taken = Vec::new();
-        let mut some = Vec::with_capacity(GROUPS_AT_ONCE);
-        let mut next = 0;
-        while let Some(after) = self.view().some_groups(next, GROUPS_AT_ONCE, now, &mut some) {
-            next = after;
-            some.retain(|group| take(group));
-            // A vector that grows has room for as much again.
-            meter.take(2 * some.len() * size_of::<GroupView>())?;
-            taken.append(&mut some);
-        }
-        Ok(taken)
-    }
-
-    /// Does work that looks at many groups, or at much of one, where it holds up nobody else, and with
-    /// few others at a time; they wait, but not for long.
-    pub async fn look_through<T>(&self, work: impl FnOnce() -> T) -> Result<T, Fault> {
-        let places = &self.shared.places;
-        let place = match places.try_acquire() {
-            Ok(place) => place,
-            Err(_) => match tokio::time::timeout(PLACE_WAIT, places.acquire()).await {
-                Ok(Ok(place)) => place,
-                Ok(Err(_)) | Err(_) => return Err(Fault::Crowded),
-            },
-        };
-        let result = block_in_place_if(true, work);
-        drop(place);
-        Ok(result)
-    }
-
     /// The group of a key, unless it has expired.
     pub fn group(&self, key: &GroupingKey) -> Option<GroupView> {
         self.view().group(key, self.shared.clock.now()).cloned()
@@ -562,6 +525,11 @@ impl Gateway {
     pub fn watch(&self) -> Watch {
         let store = Arc::clone(&self.shared.store);
         Watch { store, pulses: self.shared.pulses.clone(), watched: Default::default() }
+    }
+
+    /// The metrics about the gateway.
+    pub fn metrics(&self) -> &SelfMetrics {
+        &self.shared.metrics
     }
 
     /// The settings were read again, or could not be.
@@ -713,15 +681,6 @@ impl Gateway {
     pub fn largest_group(&self) -> u64 {
         let now = self.shared.clock.now();
         self.view().groups(now).map(|group| group.bytes).max().unwrap_or(0)
-    }
-
-    /// Some of the groups that are there now, to be read one by one, from a number on; 0 is the first.
-    /// Says with which to go on; `None` if there are no more.
-    pub fn stored_groups(&self, from: usize) -> Option<(usize, Vec<u64>)> {
-        let mut some = Vec::with_capacity(GROUPS_AT_ONCE);
-        let now = self.shared.clock.now();
-        let next = self.view().some_groups(from, GROUPS_AT_ONCE, now, &mut some)?;
-        Some((next, some.iter().map(|group| group.number).collect()))
     }
 
     /// Reads a group of [`Gateway::stored_groups`]; `None` if it was removed. Blocks on the store.

@@ -462,6 +462,7 @@ impl<'a> GroupRenderer<'a> {
         let duplicate = |labels: &[Label]| Refusal::Duplicate {
             family: family.name.clone(),
             labels: labels_text(self.key, labels),
+            group: None,
         };
         if family.metrics.len() < 2 {
             return Ok(());

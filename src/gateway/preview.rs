@@ -2,8 +2,7 @@
 //! force or under another.
 
 use super::view::GroupView;
-use crate::model::{GroupState, Policy};
-use crate::model::{Ttl, TtlSource};
+use crate::model::{AutoState, GroupState, Policy, Ttl, TtlSource};
 use crate::time::UnixMillis;
 
 /// The TTL and the deadline of a group, and where they come from.
@@ -14,6 +13,8 @@ pub struct TtlDecision {
     /// The rule that matches the group, whether or not its TTL counts: its position, from zero, and
     /// its selector.
     pub rule: Option<(usize, String)>,
+    /// How far the TTL follows the rhythm of the group, where the rule counts and says so.
+    pub auto: Option<AutoState>,
     pub deadline: UnixMillis,
 }
 
@@ -23,7 +24,9 @@ impl TtlDecision {
         let rule = policy.ttl.rule_of(&group.key);
         let mut state = GroupState::clone(&group.state);
         policy.decide(rule, &mut state);
+        let counts = state.ttl_source == TtlSource::Rule;
         Self {
+            auto: policy.ttl.auto(rule.filter(|_| counts), &state.rhythm),
             ttl: state.ttl,
             source: state.ttl_source,
             rule: rule.and_then(|at| policy.ttl.named_rule(at)),

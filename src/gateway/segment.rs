@@ -265,6 +265,19 @@ impl Segments {
         &self.list
     }
 
+    /// How many groups have lines here.
+    pub fn group_count(&self) -> usize {
+        self.list.iter().map(|segment| segment.groups.len()).sum()
+    }
+
+    /// The groups that have lines here, in order, from this number on.
+    pub fn groups_from(&self, from: GroupId) -> impl Iterator<Item = GroupId> + '_ {
+        let start = self.lasts.partition_point(|last| *last < from);
+        let segments = self.list.get(start..).unwrap_or_default().iter();
+        let groups = segments.flat_map(|segment| segment.groups.iter().copied());
+        groups.skip_while(move |group| *group < from)
+    }
+
     /// Puts a group's lines in the place of those it has. No lines: as [`Segments::remove`].
     pub fn put(&mut self, group: GroupId, rendered: &Rendered) {
         let lines = &rendered.text;

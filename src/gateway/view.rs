@@ -50,6 +50,9 @@ pub enum Change {
     Wiped,
 }
 
+/// So many of the groups that have a metric are looked at to name one of them.
+const HOLDERS_SEEN: usize = 16;
+
 /// The published state.
 #[derive(Debug)]
 pub struct View {
@@ -326,6 +329,58 @@ impl View {
         Some(from + count)
     }
 
+    /// The same of the groups that have series of this name.
+    pub fn some_groups_with(
+        &self,
+        name: &str,
+        from: usize,
+        count: usize,
+        now: UnixMillis,
+        to: &mut Vec<GroupView>,
+    ) -> Option<usize> {
+        let ids = self.named(name)?.segments.groups_from(GroupId::try_from(from).ok()?);
+        let mut next = None;
+        for id in ids.take(count) {
+            to.extend(self.alive(id, now).cloned());
+            next = Some(id as usize + 1);
+        }
+        next
+    }
+
+    /// Some of the groups that have series of this name, and how many there are; not counting the one
+    /// of a key.
+    pub fn holders(
+        &self,
+        name: &str,
+        but: Option<&GroupingKey>,
+        now: UnixMillis,
+    ) -> (Vec<GroupView>, usize) {
+        let Some(family) = self.named(name) else { return (Vec::new(), 0) };
+        let segments = &family.segments;
+        let own = but.and_then(|key| self.id(key));
+        let has_own = own.is_some_and(|own| segments.groups_from(own).next() == Some(own));
+        let others = segments.groups_from(0).filter(|id| Some(*id) != own);
+        let some = others.take(HOLDERS_SEEN).filter_map(|id| self.alive(id, now));
+        (some.cloned().collect(), segments.group_count() - usize::from(has_own))
+    }
+
+    /// The family of a name, or the one that has series of that name: `latency` has
+    /// `latency_bucket`.
+    fn named(&self, name: &str) -> Option<&FamilyView> {
+        let named = |name: &str| self.family(self.shelves.get(name)?).map(AsRef::as_ref);
+        let as_part = |suffix: &str| {
+            let family = named(name.strip_suffix(suffix)?)?;
+            family.header.kind.claimed_suffixes().contains(&suffix).then_some(family)
+        };
+        let is_shown = |family: &&FamilyView| !family.segments().is_empty();
+        let parts = || ["_count", "_sum", "_bucket"].into_iter().find_map(as_part);
+        named(name).filter(is_shown).or_else(parts)
+    }
+
+    fn alive(&self, id: GroupId, now: UnixMillis) -> Option<&GroupView> {
+        group(&self.groups, id).filter(|group| group.deadline > now)
+    }
+
     /// The groups that can be restored, in the order in which they were removed.
     pub fn removed(&self) -> &VecDeque<Arc<RemovedGroup>> {
         &self.removed
@@ -412,9 +467,12 @@ impl View {
 
     /// The group of a key, if it has not expired.
     pub fn group(&self, key: &GroupingKey, now: UnixMillis) -> Option<&GroupView> {
+        self.alive(self.id(key)?, now)
+    }
+
+    fn id(&self, key: &GroupingKey) -> Option<GroupId> {
         let is_it = |id: &GroupId| group(&self.groups, *id).is_some_and(|it| it.key == *key);
-        let id = self.by_key.find(self.hasher.hash_one(key), is_it)?;
-        group(&self.groups, *id).filter(|group| group.deadline > now)
+        self.by_key.find(self.hasher.hash_one(key), is_it).copied()
     }
 
     fn put_state(&mut self, id: GroupId, state: Arc<GroupState>, bytes: u64) {

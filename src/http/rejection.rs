@@ -186,6 +186,7 @@ impl Rejection {
                 | Refusal::Native { .. }
                 | Refusal::Duplicate { .. }
                 | Refusal::Suffix { .. }
+                | Refusal::Held { .. }
                 | Refusal::TooLong { .. }
                 | Refusal::LongKey { .. } => StatusCode::BAD_REQUEST,
                 Refusal::Exists | Refusal::AtOnce => StatusCode::CONFLICT,

@@ -27,7 +27,8 @@ pub use name::{Escaping, NameRules};
 pub use request::RequestId;
 pub use selector::Selector;
 pub use ttl::{
-    AutoTtl, Clamped, LatestIntervals, Rhythm, RuleTtl, Ttl, TtlPolicy, TtlRule, TtlSource,
+    AutoState, AutoTtl, Clamped, LatestIntervals, Rhythm, RuleTtl, Ttl, TtlPolicy, TtlRule,
+    TtlSource,
 };
 pub use validity::Invalid;
 pub(crate) use values::values;

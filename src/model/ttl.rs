@@ -149,12 +149,32 @@ impl Default for AutoTtl {
     }
 }
 
+/// How far a TTL follows the rhythm of its group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AutoState {
+    /// The rhythm is not known yet, and `ttl.default` counts.
+    Learning,
+    /// So many intervals, within the bounds of the rule.
+    Learned { missed: u32, interval: Duration },
+}
+
 impl AutoTtl {
     /// `None`: the rhythm is not known yet.
     fn ttl(self, rhythm: &Rhythm) -> Option<Ttl> {
         let interval = rhythm.expected(self.min)?;
         let ttl = interval.saturating_mul(self.missed).clamp(self.min, self.max.max(self.min));
         Some(Ttl::After(ttl))
+    }
+}
+
+impl fmt::Display for AutoState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Learning => f.write_str("auto: still learning"),
+            Self::Learned { missed, interval } => {
+                write!(f, "auto: {missed} \u{d7} {}", duration::Rough(*interval))
+            }
+        }
     }
 }
 
@@ -219,6 +239,15 @@ impl TtlPolicy {
             RuleTtl::Auto(auto) => auto.ttl(rhythm).unwrap_or(self.default),
         };
         (ttl, TtlSource::Rule)
+    }
+
+    /// How far the TTL of this rule follows the rhythm of a group, if it is to.
+    pub fn auto(&self, rule: Option<usize>, rhythm: &Rhythm) -> Option<AutoState> {
+        let RuleTtl::Auto(auto) = self.rules.get(rule?)?.ttl else { return None };
+        Some(match rhythm.expected(auto.min) {
+            Some(interval) => AutoState::Learned { missed: auto.missed, interval },
+            None => AutoState::Learning,
+        })
     }
 
     /// The TTL of a push that asks for one. A TTL of zero is let through: it means to store and

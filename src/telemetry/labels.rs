@@ -63,6 +63,15 @@ values! {
 }
 
 values! {
+    /// The outcome of telling the webhook of a removed group.
+    Told {
+        Delivered = "delivered",
+        Dropped = "dropped",
+        Rejected = "rejected",
+    }
+}
+
+values! {
     /// Where the TTL of a group comes from.
     TtlSource {
         Override = "override",

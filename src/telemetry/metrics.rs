@@ -1,5 +1,7 @@
 //! Self metrics, kept by the `prometheus` crate and handed out as families of the model.
 
+use std::path::PathBuf;
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use prometheus::core::Collector;
@@ -10,9 +12,10 @@ use prometheus::{
 };
 
 use super::build::{BUILD, Build};
-use super::labels::{Handler, Method, PerTtlSource, Reason, TtlSource};
+use super::labels::{Handler, Method, PerTtlSource, Reason, Told, TtlSource};
 use super::process::Process;
 use super::recent::{Recent, Sample, Slice, Times};
+use super::remembered::Remembered;
 use super::summary::SummaryVec;
 use crate::model::{
     Bucket, Histogram as HistogramValue, Label, Limit, Metric, MetricFamily, MetricType,
@@ -39,6 +42,8 @@ pub struct SelfMetrics {
     refused: IntCounterVec,
     limited: IntCounterVec,
     store_writable: IntGauge,
+    store_disk: StoreDisk,
+    webhook: Webhook,
     commit_duration: Histogram,
     commit_batch: Histogram,
     scrape_duration: Histogram,
@@ -47,6 +52,23 @@ pub struct SelfMetrics {
     push_size: SummaryVec,
     process: Process,
     recent: Recent,
+}
+
+/// The removed groups that the webhook is told of.
+#[derive(Debug)]
+struct Webhook {
+    groups: IntCounterVec,
+    failures: IntCounter,
+    waiting: IntGauge,
+}
+
+/// The disk of the store.
+#[derive(Debug)]
+struct StoreDisk {
+    /// Not registered before it is known where the store is.
+    free: IntGauge,
+    folder: OnceLock<PathBuf>,
+    latest: Remembered<Option<u64>>,
 }
 
 /// Values that are read off the gateway at each scrape.
@@ -100,6 +122,50 @@ fn web_config_in_force() -> Result<IntGauge, prometheus::Error> {
     )?;
     gauge.set(1);
     Ok(gauge)
+}
+
+impl Webhook {
+    fn new(registry: &Registry) -> Result<Self, prometheus::Error> {
+        let groups = counters(
+            "tidegate_webhook_groups_total",
+            "Removed groups that the webhook was told of, by outcome: it rejects some, and some are \
+             dropped as too many wait.",
+            "outcome",
+            Told::ALL.iter().map(|outcome| outcome.as_str()),
+        )?;
+        let failures = IntCounter::new(
+            "tidegate_webhook_failures_total",
+            "Requests to the webhook that failed, and are sent again.",
+        )?;
+        let waiting = IntGauge::new(
+            "tidegate_webhook_waiting_groups",
+            "Removed groups that the webhook is yet to be told of.",
+        )?;
+        Ok(Self {
+            groups: registered(registry, groups)?,
+            failures: registered(registry, failures)?,
+            waiting: registered(registry, waiting)?,
+        })
+    }
+}
+
+impl StoreDisk {
+    fn new() -> Result<Self, prometheus::Error> {
+        let free = IntGauge::new(
+            "tidegate_store_free_bytes",
+            "Bytes that are left to the gateway on the disk of the store.",
+        )?;
+        Ok(Self { free, folder: OnceLock::new(), latest: Remembered::default() })
+    }
+
+    /// The bytes that are free, where it is known which disk it is.
+    fn free(&self) -> Option<u64> {
+        let folder = self.folder.get()?;
+        self.latest.get(|| {
+            let disk = rustix::fs::statvfs(folder).ok()?;
+            Some(disk.f_bavail.saturating_mul(disk.f_frsize))
+        })
+    }
 }
 
 impl SelfMetrics {
@@ -175,6 +241,8 @@ impl SelfMetrics {
                 "tidegate_store_writable",
                 "Whether the store can be written: 0 while its disk is full or broken.",
             )?,
+            store_disk: StoreDisk::new()?,
+            webhook: Webhook::new(&registry)?,
             commit_duration: histogram(
                 "tidegate_commit_duration_seconds",
                 "Time to judge, write and sync a batch of changes.",
@@ -203,6 +271,14 @@ impl SelfMetrics {
             recent: Recent::default(),
             registry,
         })
+    }
+
+    /// The store is in this folder: from now on there is a metric of what is free on its disk.
+    pub fn store_is_in(&self, folder: PathBuf) -> Result<(), prometheus::Error> {
+        match self.store_disk.folder.set(folder) {
+            Ok(()) => self.registry.register(Box::new(self.store_disk.free.clone())),
+            Err(_) => Ok(()),
+        }
     }
 
     /// A batch was committed.
@@ -255,6 +331,21 @@ impl SelfMetrics {
         self.limited.with_label_values(&[limit.as_str()]).inc();
     }
 
+    /// The webhook was told of removed groups, or is not going to be.
+    pub fn told(&self, outcome: Told, groups: usize) {
+        self.webhook.groups.with_label_values(&[outcome.as_str()]).inc_by(groups as u64);
+    }
+
+    /// The webhook could not be told.
+    pub fn webhook_failed(&self) {
+        self.webhook.failures.inc();
+    }
+
+    /// So many removed groups wait for the webhook.
+    pub fn webhook_waits(&self, groups: usize) {
+        self.webhook.waiting.set(i64::try_from(groups).unwrap_or(i64::MAX));
+    }
+
     /// A scrape was served.
     pub fn scraped(&self, duration: Duration) {
         self.scrape_duration.observe(duration.as_secs_f64());
@@ -292,6 +383,9 @@ impl SelfMetrics {
         set(&self.series, readings.series);
         set(&self.store_bytes, readings.store_bytes);
         set(&self.queue_length, readings.queue_length as u64);
+        if let Some(free) = self.store_disk.free() {
+            set(&self.store_disk.free, free);
+        }
         self.store_writable.set(i64::from(readings.writable));
         self.next_deadline.set(readings.next_deadline.unwrap_or(f64::INFINITY));
         for source in TtlSource::ALL {
@@ -312,6 +406,7 @@ impl SelfMetrics {
             ("pushgateway_http_push_duration_seconds", MetricType::Summary),
             ("pushgateway_http_push_size_bytes", MetricType::Summary),
             ("pushgateway_http_requests_total", MetricType::Counter),
+            ("tidegate_store_free_bytes", MetricType::Gauge),
         ];
         let later = later.into_iter().map(|(name, kind)| (name.to_owned(), kind));
         let now = self.families(&Readings::default()).into_iter();

@@ -93,6 +93,40 @@ fn a_token_does_what_it_may_to_its_groups_and_no_more() {
 }
 
 #[test]
+fn a_refusal_names_a_group_to_whoever_may_read_it_only() {
+    let (team, of_team) = token("team", "push,read", Some("{job=~\"team-.*\"}"));
+    let (pusher, of_pusher) = token("pusher", "push", None);
+    let (reader, of_reader) = token("reader", "push,read", None);
+    let gateway = Gateway::start(&format!("{of_team}{of_pusher}{of_reader}"));
+    let push = |secret: &str, path: &str, body: &str| {
+        let bearer = format!("Bearer {secret}");
+        gateway.send("PUT", path, &[("Authorization", bearer.as_str())], body.as_bytes())
+    };
+    let gauge = "# TYPE m gauge\nm 1\n";
+    push(&pusher, "/metrics/job/secret", gauge).expect(200);
+    let refused = |secret: &str| {
+        let answer = push(secret, "/metrics/job/team-a", "# TYPE m counter\nm 1\n");
+        answer.expect(400).text().rsplit_once("should have GAUGE: ").unwrap().1.to_owned()
+    };
+    for secret in [&team, &pusher] {
+        let text = refused(secret);
+        assert_eq!(text, "another group has it as gauge; push it as that, or under another name\n");
+    }
+    assert!(refused(&reader).starts_with("the group {job=\"secret\"} has it as gauge ("));
+    push(&pusher, "/metrics/job/more", gauge).expect(200);
+    assert!(refused(&team).starts_with("2 other groups have it as gauge; "));
+    // One that may be read is named, and the others counted.
+    push(&team, "/metrics/job/team-b", gauge).expect(200);
+    let text = refused(&team);
+    assert!(text.starts_with("the group {job=\"team-b\"} and 2 others have it"), "{text}");
+    // A series of another group is no way to its labels either.
+    push(&pusher, "/metrics/job/team-c", "n{x=\"1\"} 1\n").expect(200);
+    let text = push(&pusher, "/metrics/job/team-c/x/1", "n 1\n").expect(400).text();
+    assert!(text.contains("label values: another group has it; push it to one"), "{text}");
+    gateway.stop();
+}
+
+#[test]
 fn tokens_are_passwords_too_and_can_be_replaced_while_the_gateway_runs() {
     let (old, old_table) = token("old", "push,admin", None);
     let (new, new_table) = token("new", "push,admin", None);

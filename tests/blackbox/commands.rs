@@ -77,6 +77,9 @@ fn groups_are_listed_sorted_and_chosen() {
     let chosen = done(&["groups", "--state=permanent", r#"{job=~".+"}"#], &gateway);
     assert_eq!(first_column(&chosen), [B]);
     assert_eq!(done(&["groups", r#"{job="nobody"}"#], &gateway), "no group matches\n");
+    let having = done_json(&["groups", "--metric=nobody", "--metric=push_time_seconds"], &gateway);
+    assert_eq!(having["total"], json!(3));
+    assert_eq!(done(&["groups", "--metric=nobody"], &gateway), "no group matches\n");
     let all = done_json(&["groups", "--limit=0"], &gateway);
     assert_eq!((&all["total"], all["groups"].as_array().unwrap().len()), (&json!(3), 3));
     assert_eq!(all["groups"], gateway.get("/api/v2/groups").data()["groups"]);

@@ -18,6 +18,7 @@ mod docs;
 mod early;
 mod exact;
 mod expiry;
+mod finding;
 mod formats;
 mod guarded;
 mod history;

@@ -1,7 +1,7 @@
 //! Refused pushes, the reasons, and that they change nothing but the time of the failure.
 
 use support::protobuf::{self, MetricType};
-use support::{Answer, Gateway};
+use support::{Answer, Gateway, minutes};
 
 const PREFIX: &str = "pushed metrics are invalid or inconsistent with existing metrics: ";
 
@@ -119,6 +119,68 @@ fn a_series_can_be_in_one_group_only() {
     gateway.stop();
 }
 
+/// The answer says who holds the name, since when, and how to get out of the way.
+#[test]
+fn a_refusal_names_the_group_that_is_in_the_way() {
+    let gateway = Gateway::start("[ttl]\ndefault = '7d'\n[push]\nenable-utf8-names = true\n");
+    gateway
+        .put("/metrics/job/a", "# TYPE x gauge\nx 1\n# TYPE s summary\ns_sum 1\ns_count 1\n")
+        .expect(200);
+    gateway
+        .put("/metrics/job/b?ttl=never", "part_count 1\nseries{env=\"e\"} 1\n{\"dotted.name\"} 1\n")
+        .expect(200);
+    gateway.advance(minutes(61));
+    for (body, held) in [
+        (
+            "# TYPE x counter\nx 1\n",
+            "x has type COUNTER but should have GAUGE: the group {job=\"a\"} has it as gauge (created 2",
+        ),
+        (
+            "# TYPE x counter\nx 1\n",
+            "Z); it expires in 6d 22h unless it is pushed again; push it as that",
+        ),
+        ("s_count 1\n", "named \"s\": the group {job=\"a\"} has \"s\" (created "),
+        ("# TYPE part summary\npart_sum 1\n", "the group {job=\"b\"} has \"part_count\" (created "),
+        ("# TYPE part summary\npart_sum 1\n", "); it never expires; push under another name"),
+        ("dotted_name 1\n", "the group {job=\"b\"} has \"dotted.name\" (created "),
+        (
+            "# TYPE tidegate_groups counter\ntidegate_groups 1\n",
+            "the gateway's own metrics have it",
+        ),
+        ("tidegate_expiry_lag_seconds_count 1\n", "the gateway's own metrics have it"),
+    ] {
+        refused(&gateway, || gateway.put("/metrics/job/c", body), held);
+    }
+    let duplicate = || gateway.put("/metrics/job/b/env/e", "series 1\n");
+    refused(&gateway, duplicate, "label values: the group {job=\"b\"} has it (created ");
+    // Several, of which the pushed one is none.
+    gateway.put("/metrics/job/d", "# TYPE x gauge\nx 1\n").expect(200);
+    gateway.put("/metrics/job/e", "# TYPE x gauge\nx 1\n").expect(200);
+    let counter = "# TYPE x counter\nx 1\n";
+    refused(
+        &gateway,
+        || gateway.put("/metrics/job/c", counter),
+        "{job=\"a\"} and 2 others have it as gauge (",
+    );
+    refused(
+        &gateway,
+        || gateway.put("/metrics/job/a", counter),
+        "{job=\"d\"} and another one have it as gauge (",
+    );
+    // A push that contradicts itself is in nobody's way.
+    let alone = gateway.put("/metrics/job/c", "y 1\ny 2\n").expect(400).text();
+    assert!(alone.ends_with("label values\n"), "{alone}");
+    // It is said to the client, as far as that may know it, and kept without.
+    let group = gateway.get("/api/v2/groups?group=job/a").expect(200).data()["groups"][0].clone();
+    let kept = group["last_failed_push_error"].as_str().unwrap();
+    assert!(kept.ends_with("should have GAUGE"), "{kept}");
+    // However long its labels are.
+    gateway.put(&format!("/metrics/job/{}", "j".repeat(900)), "long 1\n").expect(200);
+    let text = gateway.put("/metrics/job/c", "# TYPE long gauge\nlong 1\n").expect(400).text();
+    assert!(text.len() < 800, "{}: {text}", text.len());
+    gateway.stop();
+}
+
 /// The keys differ, the labels of their series do not: even the two stamps would be there twice.
 #[test]
 fn an_empty_instance_and_none_are_two_groups_that_cannot_both_be_there() {
@@ -126,12 +188,24 @@ fn an_empty_instance_and_none_are_two_groups_that_cannot_both_be_there() {
     gateway.put("/metrics/job/j", "m 1\n").expect(200);
     let before = gateway.scrape().pushed();
     let other = "/metrics/job/j/instance@base64/=";
-    gateway.put(other, "m 2\n").expect(400).says("was collected before");
+    let named = "the group {instance=\"\",job=\"j\"} has the labels of the group {job=\"j\"}, as a label without a \
+                 value is no label";
+    gateway.put(other, "m 2\n").expect(400).says(named);
     gateway.put(other, "n 2\n").expect(400).says("was collected before");
     assert_eq!(gateway.scrape().pushed(), before, "the stamp of the failure has no place");
     gateway.delete("/metrics/job/j").expect(202);
     gateway.put(other, "m 2\n").expect(200);
     gateway.scrape().shows(&["m{instance=\"\",job=\"j\"} 2"]);
+    gateway.stop();
+}
+
+/// The same where only a scraper that escapes names has them alike.
+#[test]
+fn two_groups_whose_labels_are_escaped_alike_cannot_both_be_there() {
+    let gateway = Gateway::start("[push]\nenable-utf8-names = true\n");
+    gateway.put("/metrics/job/j/l_a/1", "m 1\n").expect(200);
+    let named = "the labels of the group {job=\"j\",l_a=\"1\"}, as a scraper escapes their names; push to that one";
+    gateway.put("/metrics/job/j/l.a/1", "n 1\n").expect(400).says(named);
     gateway.stop();
 }
 

@@ -143,3 +143,13 @@ fn a_scrape_is_there_before_the_first_push_and_after_the_last_group() {
     }
     gateway.stop();
 }
+
+#[test]
+fn the_space_that_is_left_to_the_store_is_shown() {
+    let gateway = Gateway::start("");
+    let free: f64 = gateway.scrape().value("tidegate_store_free_bytes").parse().unwrap();
+    assert!(free > 1e6, "{free}");
+    let body = "# TYPE tidegate_store_free_bytes counter\ntidegate_store_free_bytes 1\n";
+    gateway.put("/metrics/job/j", body).expect(400).says("should have GAUGE");
+    gateway.stop();
+}

@@ -96,9 +96,9 @@ fn every_problem_of_a_file_is_named_at_once() {
         assert_eq!((code, out.as_str()), (Some(1), ""));
         for place in [
             "ttl.default: \"soon\"",
-            "ttl.rules[0].match: ",
-            "ttl.rules[1].match: up{",
-            "ttl.rules[1].ttl: \"x\"",
+            "rule 1 of ttl.rules (line 3): match: ",
+            "rule 2 of ttl.rules (line 6): match: up{",
+            "rule 2 of ttl.rules (line 6): ttl: \"x\"",
             "storage.sync: expected always",
             "storage.bogus: unknown key",
             "limits.body-size: expected a size",

@@ -100,12 +100,21 @@ fn an_auto_ttl_follows_the_rhythm_of_the_group_across_restarts() {
         expires_in(gateway, &answer)
     };
     assert!((push(&gateway) - 86_400.0).abs() < 1e-6, "the default, until two intervals are known");
+    let says = |gateway: &Gateway, auto: &str, in_words: &str| {
+        assert_eq!(group(gateway, "j")["auto"], auto);
+        for (page, text) in [("/", auto), ("/group?job=j", in_words)] {
+            let page = gateway.get(page).expect(200).text();
+            assert!(page.contains(text), "{text}: {page}");
+        }
+    };
+    says(&gateway, "auto: still learning", "which it is still learning");
     gateway.advance(minutes(10));
     assert!((push(&gateway) - 86_400.0).abs() < 1e-6);
     let gateway = gateway.restart();
     gateway.advance(minutes(10));
     assert!((push(&gateway) - 1800.0).abs() < 1e-6, "three pushes missed");
     assert_eq!(group(&gateway, "j")["interval_seconds"], 600.0);
+    says(&gateway, "auto: 3 \u{d7} 10m", "3 times 10m");
     // A push that is doubled, then one that is late.
     assert!(push(&gateway) > 1500.0);
     let gateway = gateway.restart();
@@ -126,6 +135,7 @@ fn an_operator_overrides_all_ttls_until_he_takes_it_back() {
     };
     gateway.put("/metrics/job/j?ttl=10m", "m 1\n").expect(200);
     gateway.put("/metrics/job/k", "m 1\n").expect(200);
+    assert_eq!(group(&gateway, "k")["auto"], Value::Null);
     let changed = set(&gateway, "never").expect(200).data();
     assert_eq!(changed["changed"], json!([{ "job": "j" }]));
     gateway.scrape().shows(&[
@@ -244,7 +254,10 @@ fn a_reload_applies_rules_to_what_is_there_and_leaves_what_pushes_asked_for() {
         "[ttl]\ndefault = 'soon'\n[[ttl.rules]]\nmatch = 'up'\nttl = '1h'\n{LIFECYCLE}"
     ));
     let answer = gateway.post("/-/reload", "").expect(500).text();
-    assert!(answer.contains("ttl.default") && answer.contains("ttl.rules[0].match"), "{answer}");
+    assert!(
+        answer.contains("ttl.default") && answer.contains("rule 1 of ttl.rules (line 3): match"),
+        "{answer}"
+    );
     gateway.scrape().shows(&["tidegate_config_last_reload_successful 0"]);
     assert_eq!(group(&gateway, "default")["ttl_seconds"], 7200.0, "nothing has changed");
     let config = gateway.get("/api/v2/config").expect(200).data();
@@ -316,7 +329,10 @@ fn a_preview_says_what_will_be_gone_and_why() {
         .collect();
     assert_eq!(changes, [("backup", "goes"), ("other", "stays")]);
     assert_eq!(compared["unchanged"], 1);
-    assert!(compared["warnings"][0].as_str().unwrap().contains("ttl.rules[1]"), "{compared}");
+    assert!(
+        compared["warnings"][0].as_str().unwrap().contains("rule 2 of ttl.rules (line "),
+        "{compared}"
+    );
     let error = gateway.post("/api/v2/ttl/preview", "[ttl]\ndefault = 'soon'\n").expect(400).json();
     assert!(error["error"].as_str().unwrap().contains("ttl.default"), "{error}");
     gateway.get("/api/v2/ttl/preview?at=tomorrow").expect(400);

@@ -192,6 +192,15 @@ fn a_group_that_the_endpoint_refuses_keeps_no_other_from_being_told() {
     // And it goes on.
     come_and_go(&gateway, &["last".to_owned()]);
     assert_eq!(endpoint.told(1, refuse), [["last"]]);
+    // The metrics have counted it.
+    eventually("nothing that waits", || {
+        let scrape = gateway.scrape();
+        let value = |name: &str| scrape.value(&format!("tidegate_webhook_{name}"));
+        let outcomes = ["delivered", "rejected", "dropped"];
+        let told =
+            outcomes.map(|it| value(&format!("groups_total{{outcome=\"{it}\"}}")).to_owned());
+        (told == ["9", "1", "0"] && value("waiting_groups") == "0").then_some(())
+    });
     gateway.stop();
 }
 
@@ -210,6 +219,7 @@ fn an_endpoint_that_is_busy_is_asked_again_later_and_then_later_still() {
     let pause = |at: usize| asked[at + 1].duration_since(asked[at]);
     assert!(pause(0) >= Duration::from_millis(400), "{:?}", pause(0));
     assert!(pause(1) >= Duration::from_millis(900), "{:?}", pause(1));
+    assert_eq!(gateway.scrape().value("tidegate_webhook_failures_total"), "2");
     gateway.stop();
 }
 

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::builder::{PossibleValuesParser, TypedValueParser as _};
+use clap::builder::{NonEmptyStringValueParser, PossibleValuesParser, TypedValueParser as _};
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 
 use super::time;
@@ -33,6 +33,7 @@ pub(in crate::cli) enum Output {
 pub(in crate::cli) enum Action {
     /// List groups; `limit` zero lists all.
     Groups {
+        metrics: Vec<String>,
         state: Option<String>,
         sort: String,
         limit: usize,
@@ -101,6 +102,7 @@ impl Operate {
                 limit: found.remove_one("limit").unwrap_or_default(),
             },
             _ => Action::Groups {
+                metrics: found.remove_many("metric").into_iter().flatten().collect(),
                 state: found.remove_one("state"),
                 sort: found.remove_one("sort").unwrap_or_default(),
                 limit: found.remove_one("limit").unwrap_or_default(),
@@ -190,11 +192,20 @@ fn groups() -> Command {
         .after_help(
             "Examples:\n  tidegate groups --sort=deadline --limit=10\n      The next to expire.\n  \
              tidegate groups --state=failing '{job=~\"backup-.+\"}'\n      Backups whose last push \
-             was refused.\n  tidegate groups --limit=0 --output=json | jq '.groups[].labels'\n      \
+             was refused.\n  tidegate groups --metric=http_requests_total\n      Who pushes this \
+             metric.\n  tidegate groups --limit=0 --output=json | jq '.groups[].labels'\n      \
              All of them, for a program.",
         )
         .args(common())
         .arg(selectors())
+        .arg(
+            Arg::new("metric")
+                .long("metric")
+                .value_name("NAME")
+                .action(ArgAction::Append)
+                .value_parser(NonEmptyStringValueParser::new())
+                .help("Only groups that have a metric of this name; may be repeated: any of them"),
+        )
         .arg(
             Arg::new("state")
                 .long("state")

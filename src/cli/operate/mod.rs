@@ -70,8 +70,8 @@ fn run(operate: &Operate, now: UnixNanos) -> Result<String, OperateError> {
         if table { render(value, now) } else { Ok(serde_json::to_string_pretty(value)?) }
     };
     match &operate.action {
-        Action::Groups { state, sort, limit } => {
-            let found = api.groups(state.as_deref(), sort, *limit)?;
+        Action::Groups { metrics, state, sort, limit } => {
+            let found = api.groups(metrics, state.as_deref(), sort, *limit)?;
             print(&found, |found, now| Ok(table::groups(&read::<Page<Group>>(found)?, now)))
         }
         Action::Delete { pushed_before, dry_run, yes } => {
@@ -102,7 +102,7 @@ fn run(operate: &Operate, now: UnixNanos) -> Result<String, OperateError> {
             })
         }
         Action::SetTtl { ttl, yes } => {
-            let found = api.groups(None, "name", LISTED)?;
+            let found = api.groups(&[], None, "name", LISTED)?;
             let page = read::<Page<Group>>(&found)?;
             if page.total == 0 {
                 let none = json!({ "count": 0, "ttl": ttl, "changed": [] });
@@ -185,14 +185,21 @@ impl Api<'_> {
     }
 
     /// As many groups as `limit` says, or all if it is zero, page by page.
-    fn groups(&self, state: Option<&str>, sort: &str, limit: usize) -> Result<Value, OperateError> {
+    fn groups(
+        &self,
+        metrics: &[String],
+        state: Option<&str>,
+        sort: &str,
+        limit: usize,
+    ) -> Result<Value, OperateError> {
         let limit = if limit == 0 { usize::MAX } else { limit };
         let mut groups = Vec::new();
         let mut after = String::new();
         loop {
             let page = (limit - groups.len()).min(PAGE).to_string();
             let state = ("state", state.unwrap_or_default());
-            let query = [state, ("sort", sort), ("limit", &page), ("after", &after)];
+            let mut query = vec![state, ("sort", sort), ("limit", &page), ("after", &after)];
+            query.extend(metrics.iter().map(|metric| ("metric", metric.as_str())));
             let mut found = self.ask(Method::GET, "/groups", &query, &[])?;
             if let Some(Value::Array(page)) = found.get_mut("groups").map(Value::take) {
                 groups.extend(page);

@@ -56,12 +56,14 @@ impl<'a> Checked<'a> {
 
     /// Two groups whose keys differ by labels without a value only would have the same stamps.
     pub(super) fn check_no_sibling(&self, key: &GroupingKey) -> Result<(), Refusal> {
-        match self.index.sibling(key).and_then(|sibling| self.index.group(sibling)) {
-            Some(sibling) => {
-                Err(Refusal::Sibling { key: key.to_string(), sibling: sibling.key.to_string() })
-            }
-            None => Ok(()),
-        }
+        let Some(id) = self.index.sibling(key) else { return Ok(()) };
+        let Some(sibling) = self.index.group(id) else { return Ok(()) };
+        let mut same = self.index.with_labels(self.index.hasher().group(key));
+        Err(Refusal::Sibling {
+            key: key.to_string(),
+            sibling: sibling.key.to_string(),
+            escaped: !same.any(|same| same == id),
+        })
     }
 
     pub(super) fn check_limits(&self, key: &GroupingKey, limits: &Limits) -> Result<(), Refusal> {
@@ -192,22 +194,24 @@ impl<'a> Checked<'a> {
         pushed: &PreparedFamily,
     ) -> Result<(), Refusal> {
         let name = &*scheme.apply(pushed.stored.name());
-        let collides = |name: &str, base: &str, kind| {
-            Err(Refusal::Suffix { name: name.into(), base: base.into(), kind })
+        let collides = |name: &str, base: &str, kind, other: &str| {
+            let (name, base, other) = (name.into(), base.into(), other.into());
+            Err(Refusal::Suffix { name, base, kind, other })
         };
         for suffix in ["_count", "_sum", "_bucket"] {
             let Some(base) = name.strip_suffix(suffix) else { continue };
             let mut bases = self.exposed_as(scheme, base);
-            if let Some((_, kind)) =
+            if let Some((other, kind)) =
                 bases.find(|(_, kind)| kind.claimed_suffixes().contains(&suffix))
             {
-                return collides(name, base, kind);
+                return collides(name, base, kind, other);
             }
         }
         for suffix in pushed.kind.claimed_suffixes() {
             let part = format!("{name}{suffix}");
-            if self.exposed_as(scheme, &part).next().is_some() {
-                return collides(&part, name, pushed.kind);
+            let mut parts = self.exposed_as(scheme, &part);
+            if let Some((other, _)) = parts.next() {
+                return collides(&part, name, pushed.kind, other);
             }
         }
         Ok(())
@@ -273,9 +277,10 @@ impl<'a> Checked<'a> {
     ) -> Result<(), Error> {
         let Some((family, _)) = self.index.family_of(pushed.stored.name()) else { return Ok(()) };
         let rendered = &pushed.rendered;
-        let refuse = |own: &[Label]| Refusal::Duplicate {
+        let refuse = |own: &[Label], holder: &Group| Refusal::Duplicate {
             family: pushed.stored.name().to_owned(),
             labels: labels_text(key, own),
+            group: Some(holder.key.clone()),
         };
         let holder = |id: GroupId| {
             let group = self.index.group(id).filter(|_| !self.is_own(id))?;
@@ -294,7 +299,7 @@ impl<'a> Checked<'a> {
             for (id, group, member) in self.index.with_extra(rendered.plain_hash).filter_map(holder)
             {
                 if self.holds_extra(groups, (id, group, member), key, &[])? {
-                    return Err(refuse(&[]).into());
+                    return Err(refuse(&[], group).into());
                 }
             }
         }
@@ -310,12 +315,12 @@ impl<'a> Checked<'a> {
             {
                 let same = || is_one_series((&group.key, &[]), (key, own()));
                 if self.index.has_plain(id, member) && same() {
-                    return Err(refuse(own()).into());
+                    return Err(refuse(own(), group).into());
                 }
             }
             for held in self.index.with_extra(extra.hash).filter_map(holder) {
                 if self.holds_extra(groups, held, key, own())? {
-                    return Err(refuse(own()).into());
+                    return Err(refuse(own(), held.1).into());
                 }
             }
         }
@@ -323,7 +328,7 @@ impl<'a> Checked<'a> {
             let own = || metrics.get(*metric).map_or(&[][..], |metric| metric.labels.as_slice());
             for held in self.index.with_extra(*hash).filter_map(holder) {
                 if self.holds_extra(groups, held, key, own())? {
-                    return Err(refuse(own()).into());
+                    return Err(refuse(own(), held.1).into());
                 }
             }
         }

@@ -59,7 +59,7 @@ pub(super) fn follow(
         let (_, limit) = context.site.followers.fill();
         return Err(QueryError::Rejected(Box::new(Rejection::Followers { limit })));
     };
-    let selection = query.selection(bounds)?;
+    let selection = query.selection(bounds)?.by_labels()?;
     let mut kinds = Vec::new();
     for (_, kind) in query.pairs().filter(|(name, _)| *name == "event") {
         let known = KINDS.into_iter().find(|known| *known == kind);

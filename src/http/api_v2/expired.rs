@@ -23,7 +23,7 @@ pub(super) async fn list(
     bounds: &mut Bounds,
 ) -> Result<Data, QueryError> {
     query.only_selection_and(&["why", "limit"])?;
-    let selection = query.selection(bounds)?;
+    let selection = query.selection(bounds)?.by_labels()?;
     let why = match query.get("why") {
         None => None,
         Some("expired") => Some(RemovalReason::Expired),
@@ -59,6 +59,7 @@ pub(super) async fn restore(
     let id = id.transpose()?;
     let selection =
         if id.is_some() { query.selection(bounds)? } else { query.explicit_selection(bounds)? };
+    let selection = selection.by_labels()?;
     let mut seen = HashSet::new();
     let mut chosen = context.gateway.removed().await?;
     let takes = |removed: &Arc<RemovedGroup>| {

@@ -91,8 +91,8 @@ async fn selected(
 ) -> Result<Vec<GroupingKey>, QueryError> {
     let selection = query.explicit_selection(bounds)?;
     let gateway = &context.gateway;
-    let takes = |group: &GroupView| selection.matches(&group.key) && take(group);
-    let groups = gateway.look_through(|| gateway.groups(&mut bounds.held, takes)).await??;
+    let look = || selection.groups(gateway, &mut bounds.held, take);
+    let groups = gateway.look_through(look).await??;
     Ok(groups.into_iter().map(|group| group.key).collect())
 }
 

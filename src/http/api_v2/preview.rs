@@ -41,8 +41,8 @@ impl Look {
         let limit = query.limit(LISTED, LISTED_MAX)?;
         let gateway = &context.gateway;
         let at = instant(gateway, query)?;
-        let takes = |group: &GroupView| selection.matches(&group.key);
-        let groups = gateway.look_through(|| gateway.groups(&mut bounds.held, takes)).await??;
+        let look = || selection.groups(gateway, &mut bounds.held, |_| true);
+        let groups = gateway.look_through(look).await??;
         bounds.held.take(groups.len() * 2 * size_of::<TtlDecision>())?;
         Ok(Self { at, groups, limit })
     }

@@ -1,5 +1,6 @@
 //! Pushes, one file a format: each turns a request into parts, and [`ingest`] stores a part.
 
+mod holder;
 pub(super) mod pushgateway;
 mod ttl;
 
@@ -41,6 +42,7 @@ pub(super) async fn ingest(
         Some(Ok(ttl)) => (Some(ttl), None),
         Some(Err(clamped)) => (Some(clamped.to), Some(clamped)),
     };
-    let result = gateway.push(key, mode, ttl, families, held).await.map_err(Rejection::from);
+    let pushed = gateway.push(key.clone(), mode, ttl, families, held).await;
+    let result = pushed.map_err(|error| holder::named(gateway, caller, &key, error).into());
     Pushed { clamped, result }
 }

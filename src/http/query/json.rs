@@ -47,6 +47,7 @@ pub(in crate::http) fn fate(gateway: &Gateway, fate: &TtlDecision) -> Value {
         "ttl_seconds": seconds(fate.ttl),
         "ttl_source": fate.source.as_str(),
         "rule": rule(fate.rule.as_ref()),
+        "auto": fate.auto.map(|auto| auto.to_string()),
         "expires": expires(gateway, fate.deadline),
     })
 }

@@ -207,10 +207,10 @@ impl State {
 }
 
 impl Filter {
+    /// Whether it takes a group that is selected.
     fn takes(&self, group: &GroupView, now: UnixMillis) -> bool {
         self.expires.is_none_or(|(from, to)| (from..to).contains(&group.deadline))
             && self.state.is_none_or(|state| state.is_of(group, now))
-            && self.selection.matches(&group.key)
     }
 }
 
@@ -226,7 +226,8 @@ pub(in crate::http) fn page(
 ) -> Result<Page, OverBudget> {
     let now = gateway.now();
     let mut meanwhile = held.beside();
-    let groups = gateway.groups(&mut meanwhile, |group| filter.takes(group, now))?;
+    let takes = |group: &GroupView| filter.takes(group, now);
+    let groups = filter.selection.groups(gateway, &mut meanwhile, takes)?;
     let total = groups.len();
     meanwhile.take(total * size_of::<(Place, GroupView)>())?;
     let place =

@@ -8,9 +8,20 @@ use crate::model::{GroupingKey, Selector};
 #[derive(Debug)]
 pub(super) enum Search {
     Selector(Selector),
-    /// In lower case. Each is somewhere in the labels, which are read as `name=value`.
-    Words(Vec<String>),
+    /// Each is somewhere in the labels, which are read as `name=value`, or the name of a metric.
+    Words(Vec<Word>),
 }
+
+/// A word of a search.
+#[derive(Debug)]
+pub(super) struct Word {
+    /// In lower case; `None`: it is not looked for in labels.
+    label: Option<String>,
+    pub(super) metric: String,
+}
+
+/// Before a word that is the name of a metric and nothing else.
+const METRIC_PREFIX: &str = "metric:";
 
 /// More words than anybody types: each is looked for in each group.
 const WORDS_MAX: usize = 32;
@@ -26,7 +37,7 @@ impl Search {
         if text.starts_with('{') {
             return Selector::parse(text).map(Self::Selector).map_err(|error| error.to_string());
         }
-        let words: Vec<_> = text.split_whitespace().map(str::to_lowercase).collect();
+        let words: Vec<_> = text.split_whitespace().map(Word::parse).collect();
         if words.len() > WORDS_MAX {
             return Err(format!("it has {} words; expected at most {WORDS_MAX}", words.len()));
         }
@@ -38,7 +49,15 @@ impl Search {
         matches!(self, Self::Words(words) if words.is_empty())
     }
 
-    pub(super) fn matches(&self, key: &GroupingKey) -> bool {
+    pub(super) fn words(&self) -> &[Word] {
+        match self {
+            Self::Selector(_) => &[],
+            Self::Words(words) => words,
+        }
+    }
+
+    /// Whether it finds a group, which has the metrics of these words.
+    pub(super) fn matches(&self, key: &GroupingKey, has: impl Fn(usize) -> bool) -> bool {
         match self {
             Self::Selector(selector) => selector.matches(key),
             Self::Words(words) => {
@@ -47,9 +66,25 @@ impl Search {
                     writeln!(labels, "{name}={value}").expect("a string grows as needed");
                 }
                 let labels = labels.to_lowercase();
-                words.iter().all(|word| labels.contains(word))
+                let in_labels = |label: &String| labels.contains(label);
+                let mut words = words.iter().enumerate();
+                words.all(|(at, word)| word.label.as_ref().is_some_and(in_labels) || has(at))
             }
         }
+    }
+}
+
+impl Word {
+    fn parse(text: &str) -> Self {
+        match text.strip_prefix(METRIC_PREFIX) {
+            Some(name) => Self { label: None, metric: name.to_owned() },
+            None => Self { label: Some(text.to_lowercase()), metric: text.to_owned() },
+        }
+    }
+
+    /// Whether it is the name of a metric, and nothing else.
+    pub(super) fn is_metric(&self) -> bool {
+        self.label.is_none()
     }
 }
 
@@ -60,7 +95,19 @@ mod tests {
 
     fn finds(search: &str) -> bool {
         let labels = vec![Label::new("job", "Nightly Backup"), Label::new("instance", "db1:9")];
-        Search::parse(search).unwrap().matches(&GroupingKey::new(labels).unwrap())
+        let key = GroupingKey::new(labels).unwrap();
+        let search = Search::parse(search).unwrap();
+        search.matches(&key, |at| search.words()[at].metric == "http_Errors")
+    }
+
+    #[test]
+    fn a_word_may_be_the_name_of_a_metric() {
+        for search in ["http_Errors", "metric:http_Errors", "backup http_Errors"] {
+            assert!(finds(search), "{search}");
+        }
+        for search in ["http_errors", "metric:backup", "metric:http_Err", "db2 http_Errors"] {
+            assert!(!finds(search), "{search}");
+        }
     }
 
     #[test]

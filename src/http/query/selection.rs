@@ -6,13 +6,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::QueryError;
-use super::search::Search;
+use super::search::{Search, Word};
 use crate::exposition::push_path::{grouping_key_of, path_of};
-use crate::gateway::shortened;
+use crate::gateway::{Gateway, GroupView, shortened};
 use crate::http::body::Bounds;
-
+use crate::http::bounds::Reservation;
 use crate::model::selector::{MATCHERS_MAX, REGEX_MEMORY_MAX, REGEXES_MAX};
-use crate::model::{GroupingKey, Meter as _, Selector, Ttl};
+use crate::model::{GroupingKey, Meter as _, OverBudget, Selector, Ttl};
 use crate::time::UnixNanos;
 
 /// A query, decoded.
@@ -31,26 +31,32 @@ pub(in crate::http) enum At {
     Wall(UnixNanos),
 }
 
-/// Selectors of which a group has to match one, or groups by name, or a search. An empty selection
-/// matches every group. `scope` limits it to the groups that the caller's token covers.
+/// Selectors of which a group has to match one, or groups by name; metrics of which it has to have
+/// one; and a search. An empty selection matches every group. `scope` limits it to the groups that the
+/// caller's token covers.
 #[derive(Debug)]
 pub(in crate::http) struct Selection {
     selectors: Vec<Selector>,
     groups: HashSet<GroupingKey>,
+    metrics: Vec<String>,
     search: Option<Search>,
     scope: Option<Arc<Selector>>,
 }
 
 const MATCH: &str = "match[]";
 const GROUP: &str = "group";
+const METRIC: &str = "metric";
 const SEARCH: &str = "search";
+/// So many metrics may be asked for in one request: the groups that have them are looked through for
+/// each.
+const METRICS_MAX: usize = 32;
 /// The begin of the path of a push, which `group` leaves out.
 const GROUP_PREFIX: &str = "/metrics/";
-/// Parameters that select groups: selectors, paths as in a push (`job/backup/instance/db1`), or
-/// what a person types to find some.
-const SELECTION: [&str; 4] = [MATCH, "match", GROUP, SEARCH];
+/// Parameters that select groups: selectors, paths as in a push (`job/backup/instance/db1`), names of
+/// metrics that they have, or what a person types to find some.
+const SELECTION: [&str; 5] = [MATCH, "match", GROUP, METRIC, SEARCH];
 /// Parameters that may come more than once.
-const REPEATABLE: [&str; 4] = [MATCH, "match", GROUP, "event"];
+const REPEATABLE: [&str; 5] = [MATCH, "match", GROUP, METRIC, "event"];
 
 impl<'a> Query<'a> {
     pub(in crate::http) fn parse(query: Option<&'a str>, scope: Option<Arc<Selector>>) -> Self {
@@ -78,6 +84,11 @@ impl<'a> Query<'a> {
     /// All that there is, in order.
     pub(in crate::http) fn pairs(&self) -> impl Iterator<Item = (&str, &str)> {
         self.pairs.iter().map(|(name, value)| (&**name, &**value))
+    }
+
+    /// Whether it selects groups by anything but a search.
+    pub(in crate::http) fn selects_beside_search(&self) -> bool {
+        self.pairs().any(|(name, _)| name != SEARCH && SELECTION.contains(&name))
     }
 
     /// The value of this name.
@@ -143,10 +154,17 @@ impl<'a> Query<'a> {
             })
         });
         let groups = groups.collect::<Result<_, _>>()?;
+        let metrics = self.pairs().filter(|(name, _)| *name == METRIC);
+        let mut metrics: Vec<_> = metrics.map(|(_, metric)| metric.to_owned()).collect();
+        metrics.sort_unstable();
+        metrics.dedup();
+        if metrics.len() > METRICS_MAX {
+            return Err(bad(format!("{METRIC}: more than {METRICS_MAX} of them in one request")));
+        }
         let search = self.get(SEARCH).map(Search::parse).transpose();
         let search = search.map_err(|error| bad(format!("{SEARCH}: {error}")))?;
         let search = search.filter(|search| !search.is_for_everything());
-        Ok(Selection { selectors, groups, search, scope: self.scope.clone() })
+        Ok(Selection { selectors, groups, metrics, search, scope: self.scope.clone() })
     }
 
     /// A selection that is not of everything for want of a selector.
@@ -210,19 +228,85 @@ impl At {
 }
 
 impl Selection {
+    /// The groups that are there and selected, and that `take` takes. Blocks, as
+    /// [`Gateway::look_through`] has it. Where metrics are asked for, no others than the groups that have
+    /// one of them are looked at.
+    pub(in crate::http) fn groups(
+        &self,
+        gateway: &Gateway,
+        held: &mut Reservation,
+        mut take: impl FnMut(&GroupView) -> bool,
+    ) -> Result<Vec<GroupView>, OverBudget> {
+        let mut meanwhile = held.beside();
+        let words = self.words().iter();
+        let having = words.map(|word| numbers_with(gateway, &mut meanwhile, &word.metric));
+        let having = having.collect::<Result<Vec<_>, _>>()?;
+        let mut take = |group: &GroupView| {
+            let has = |word: usize| having.get(word).is_some_and(|it| it.contains(&group.number));
+            self.takes(&group.key, has) && take(group)
+        };
+        let metric_word = self.words().iter().find(|word| word.is_metric());
+        let metrics = match metric_word.map(|word| std::slice::from_ref(&word.metric)) {
+            _ if !self.metrics.is_empty() => self.metrics.as_slice(),
+            Some(metric) => metric,
+            None => return gateway.groups(held, take),
+        };
+        let mut groups = Vec::new();
+        for metric in metrics {
+            groups.append(&mut gateway.groups_with(metric, held, &mut take)?);
+        }
+        // One that has several of them is there for each.
+        groups.sort_unstable_by_key(|group| group.number);
+        groups.dedup_by_key(|group| group.number);
+        Ok(groups)
+    }
+
+    /// For what is no group that is there: of a removed group, and of one that an event is about,
+    /// nobody knows the metrics.
+    pub(in crate::http) fn by_labels(self) -> Result<Self, QueryError> {
+        if !self.metrics.is_empty() || self.words().iter().any(Word::is_metric) {
+            let known = "of removed groups and of events only the labels are known";
+            return Err(bad(format!("{METRIC}: {known}: expected {MATCH}, {GROUP} or words")));
+        }
+        Ok(self)
+    }
+
+    /// Whether it takes groups with these labels. Only for one that is [`Selection::by_labels`].
     pub(in crate::http) fn matches(&self, key: &GroupingKey) -> bool {
+        self.takes(key, |_| false)
+    }
+
+    /// `has`: whether the group has the metric that is this word of the search.
+    fn takes(&self, key: &GroupingKey, has: impl Fn(usize) -> bool) -> bool {
         let chosen = (self.selectors.is_empty() && self.groups.is_empty())
             || self.selectors.iter().any(|selector| selector.matches(key))
             || self.groups.contains(key);
         chosen
-            && self.search.as_ref().is_none_or(|search| search.matches(key))
+            && self.search.as_ref().is_none_or(|search| search.matches(key, has))
             && self.scope.as_ref().is_none_or(|scope| scope.matches(key))
+    }
+
+    fn words(&self) -> &[Word] {
+        self.search.as_ref().map_or(&[], Search::words)
     }
 
     /// Whether it is empty, and so of every group.
     fn is_of_everything(&self) -> bool {
-        self.selectors.is_empty() && self.groups.is_empty() && self.search.is_none()
+        let Self { selectors, groups, metrics, search, .. } = self;
+        selectors.is_empty() && groups.is_empty() && metrics.is_empty() && search.is_none()
     }
+}
+
+/// The numbers of the groups that have a metric.
+fn numbers_with(
+    gateway: &Gateway,
+    held: &mut Reservation,
+    metric: &str,
+) -> Result<HashSet<u64>, OverBudget> {
+    let groups = gateway.groups_with(metric, &mut held.beside(), |_| true)?;
+    // A table is up to half empty.
+    held.take(2 * groups.len() * (size_of::<u64>() + 1))?;
+    Ok(groups.into_iter().map(|group| group.number).collect())
 }
 
 /// The value of `group` for this group.

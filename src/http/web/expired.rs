@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use maud::{Markup, html};
 
-use super::layout::{Content, Context, chips, link, pager, refused, search_box};
+use super::layout::{Content, Context, Finds, chips, link, pager, refused, search_box};
 use super::readable::{self, count, relative, relative_or_never};
 use crate::gateway::RemovedGroup;
 use crate::http::body::Bounds;
-use crate::http::query::{Query, QueryError};
+use crate::http::query::{Query, QueryError, Selection};
 use crate::model::RemovalReason;
 use crate::model::TtlSource;
 
@@ -21,7 +21,7 @@ pub(super) async fn content(
     bounds: &mut Bounds,
 ) -> Result<Content, QueryError> {
     let search = query.get("search").unwrap_or("");
-    let (selection, error) = match query.selection(bounds) {
+    let (selection, error) = match query.selection(bounds).and_then(Selection::by_labels) {
         Ok(selection) => (Some(selection), None),
         Err(error @ QueryError::Rejected(_)) => return Err(error),
         Err(error) => (None, Some(error)),
@@ -40,7 +40,7 @@ pub(super) async fn content(
         h1 { "Expired" }
         p { "The latest groups that expired or were deleted: up to " (readable::grouped(limits.groups as u64))
             " of them (" code { "history.groups" } ") of " (readable::bytes(limits.bytes)) " (" code { "history.size" } ") in all." }
-        (search_box("expired", search, &html! {}))
+        (search_box("expired", Finds::Labels, search, &html! {}))
         (refused(error.as_ref()))
         div id="expired" data-live {
             p class="summary" {

@@ -7,7 +7,7 @@ use maud::{Markup, html};
 use serde_json::{Map, json};
 
 use super::chart::{self, SHADES, Stack};
-use super::layout::{Content, Context, chips, group_link, link, refused, search_box};
+use super::layout::{Content, Context, Finds, chips, group_link, link, refused, search_box};
 use super::readable::{self, count};
 use crate::gateway::GroupView;
 use crate::gateway::preview::TtlDecision;
@@ -65,8 +65,8 @@ pub(super) async fn content(
     let now = gateway.now();
     let (groups, error) = match query.selection(bounds) {
         Ok(selection) => {
-            let takes = |group: &GroupView| selection.matches(&group.key);
-            (gateway.look_through(|| gateway.groups(&mut bounds.held, takes)).await??, None)
+            let look = || selection.groups(gateway, &mut bounds.held, |_| true);
+            (gateway.look_through(look).await??, None)
         }
         Err(error @ QueryError::Rejected(_)) => return Err(error),
         Err(error) => (Vec::new(), Some(error)),
@@ -94,7 +94,7 @@ pub(super) async fn content(
     let refresh = compared.is_none() && error.is_none();
     let main = html! {
         h1 { "Expiry" }
-        (search_box("expiry", search, &html! { input type="hidden" name="over" value=(over); }))
+        (search_box("expiry", Finds::Groups, search, &html! { input type="hidden" name="over" value=(over); }))
         (refused(error.as_ref()))
         nav class="tabs" aria-label="How far ahead" {
             @for Window { name, .. } in &WINDOWS {

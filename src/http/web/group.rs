@@ -12,7 +12,7 @@ use crate::gateway::{Fault, GroupContent, GroupStatus, GroupView};
 use crate::http::api_v1;
 use crate::http::body::Bounds;
 use crate::http::query::{Query, QueryError, bad, group_value};
-use crate::model::{GroupingKey, Label, Meter as _, Ttl, TtlSource};
+use crate::model::{AutoState, GroupingKey, Label, Meter as _, Ttl, TtlSource};
 
 /// More series are not shown: a page is to be read.
 const SERIES_MAX: usize = 1000;
@@ -116,6 +116,17 @@ fn why(context: &Context<'_>, group: &GroupView) -> Markup {
                         @match &fate.rule {
                             Some((at, selector)) => { "Rule " (at + 1) ", " code { (selector) } ", is the first that matches." }
                             None => "A rule of the settings says so.",
+                        }
+                        @match fate.auto {
+                            None => {}
+                            Some(AutoState::Learning) => {
+                                " It takes the TTL from the rhythm of the group (" code { "auto" } "), which it is still learning: "
+                                code { "ttl.default" } " counts until then."
+                            }
+                            Some(AutoState::Learned { missed, interval }) => {
+                                " It takes the TTL from the rhythm of the group (" code { "auto" } "): " (missed) " times " (readable::duration(interval))
+                                ", within its bounds."
+                            }
                         }
                     },
                     TtlSource::Default if state.pushed.is_none() => "Nothing was ever pushed successfully: such groups get ttl.default.",

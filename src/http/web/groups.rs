@@ -5,7 +5,7 @@ use std::time::Duration;
 use maud::{Markup, html};
 
 use super::chart;
-use super::layout::{Content, Context, chips, group_link, link, pager, refused, search_box};
+use super::layout::{Content, Context, Finds, chips, group_link, link, pager, refused, search_box};
 use super::readable::{self, count, relative, relative_or_never};
 use crate::gateway::preview::TtlDecision;
 use crate::gateway::{GroupStatus, GroupView};
@@ -28,6 +28,8 @@ struct Address<'a> {
     page: usize,
     /// Milliseconds of gateway time.
     expires: Option<(u64, u64)>,
+    /// Whether it has selectors, groups or metrics, as those of the API do.
+    selects: bool,
 }
 
 impl<'a> Address<'a> {
@@ -40,6 +42,7 @@ impl<'a> Address<'a> {
             sort: query.get("sort").unwrap_or("name"),
             page: number("page").and_then(|page| usize::try_from(page).ok()).unwrap_or(1).max(1),
             expires: number("from").zip(number("to")),
+            selects: query.selects_beside_search(),
         }
     }
 
@@ -61,7 +64,8 @@ impl<'a> Address<'a> {
     }
 
     fn is_narrowed(&self) -> bool {
-        !self.search.is_empty() || !self.state.is_empty() || self.expires.is_some()
+        let is_filtered = !self.state.is_empty() || self.expires.is_some();
+        !self.search.is_empty() || self.selects || is_filtered
     }
 }
 
@@ -96,7 +100,7 @@ pub(super) async fn content(
     let pages = found.total.div_ceil(ROWS);
     let main = html! {
         h1 { "Groups" }
-        (search_box("./", asked.search, &states(&asked)))
+        (search_box("./", Finds::Groups, asked.search, &states(&asked)))
         (refused(error.as_ref()))
         div id="groups" data-live {
             p class="summary" {
@@ -236,6 +240,7 @@ pub(super) fn ttl(fate: &TtlDecision) -> Markup {
                 (TtlSource::Rule, Some((at, selector))) => span title=(selector) { "rule " (at + 1) },
                 (source, _) => (source.as_str()),
             }
+            @if let Some(auto) = fate.auto { ", " (auto) }
         }
     }
 }
@@ -259,11 +264,11 @@ pub(super) fn deadline(context: &Context<'_>, group: &GroupView) -> Markup {
 /// The dialog that deletes all groups that were found.
 fn delete_all(context: &Context<'_>, asked: &Address<'_>, total: usize) -> Markup {
     let groups = count(total, "group", "groups");
-    // The API selects by labels: what is narrowed further cannot be named to it.
-    let by_labels = asked.state.is_empty() && asked.expires.is_none();
+    // A search is all that is handed on to the API: what is narrowed further would be deleted, too.
+    let by_search = asked.state.is_empty() && asked.expires.is_none() && !asked.selects;
     let what = if asked.search.is_empty() { "everything" } else { "all groups found" };
     html! {
-        @if context.may.delete && by_labels {
+        @if context.may.delete && by_search {
             section class="danger" aria-label="Delete many groups" {
                 @if !context.may.many {
                     p { "To delete " (what) " here, set " code { "web.enable-admin-api" } "." }

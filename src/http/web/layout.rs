@@ -245,14 +245,27 @@ pub(super) fn address<'a>(to: &str, pairs: impl Iterator<Item = (&'a str, &'a st
     if query.is_empty() { to.to_owned() } else { format!("{to}?{query}") }
 }
 
+/// By what the box of a page finds.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Finds {
+    /// Groups that are there, by their labels and their metrics.
+    Groups,
+    /// Removed groups and events, of which only the labels are known.
+    Labels,
+}
+
 /// The box that narrows a page to some groups. Other parameters go along.
-pub(super) fn search_box(action: &str, search: &str, more: &Markup) -> Markup {
+pub(super) fn search_box(action: &str, finds: Finds, search: &str, more: &Markup) -> Markup {
+    let placeholder = match finds {
+        Finds::Groups => r#"words, a metric, or {job=~"backup-.+"}"#,
+        Finds::Labels => r#"words, or {job=~"backup-.+"}"#,
+    };
     html! {
         form class="search" action=(action) method="get" role="search" {
             label class="wide" {
                 span { "Search" }
                 input type="search" name="search" value=(search) autocomplete="off" spellcheck="false"
-                    placeholder=r#"words, or {job=~"backup-.+"}"#;
+                    placeholder=(placeholder);
             }
             (more)
             button type="submit" { "Search" }

@@ -4,12 +4,12 @@ use std::collections::HashSet;
 
 use maud::{Markup, html};
 
-use super::layout::{Content, Context, chips, group_link, link, refused, search_box};
+use super::layout::{Content, Context, Finds, chips, group_link, link, refused, search_box};
 use super::readable::{instant, relative};
 use crate::gateway::{Event, EventKind};
 use crate::http::api_v2::KINDS;
 use crate::http::body::Bounds;
-use crate::http::query::Query;
+use crate::http::query::{Query, Selection};
 use crate::time::UnixNanos;
 
 /// So many of the latest events are there from the start.
@@ -21,7 +21,7 @@ pub(super) fn content(context: &Context<'_>, query: &Query<'_>, bounds: &mut Bou
         query.pairs().filter(|pair| pair.0 == "event").map(|pair| pair.1).collect();
     let kinds: Vec<_> = KINDS.into_iter().filter(|kind| asked.contains(kind)).collect();
     let shows = |kind: &str| asked.is_empty() || kinds.contains(&kind);
-    let (selection, error) = match query.selection(bounds) {
+    let (selection, error) = match query.selection(bounds).and_then(Selection::by_labels) {
         Ok(selection) => (Some(selection), None),
         Err(error) => (None, Some(error)),
     };
@@ -36,7 +36,7 @@ pub(super) fn content(context: &Context<'_>, query: &Query<'_>, bounds: &mut Bou
     follow.extend(kinds.iter().map(|kind| ("event", *kind)));
     let main = html! {
         h1 { "Live" }
-        (search_box("live", search, &html! {
+        (search_box("live", Finds::Labels, search, &html! {
             fieldset {
                 legend { "Events" }
                 @for kind in KINDS {

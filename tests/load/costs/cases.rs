@@ -127,6 +127,29 @@ pub(crate) fn case(method: &str, path: &str, dimension: Dimension) -> Option<Cas
             let query = |n: usize| format!("search={}", vec!["legit"; n].join("%20"));
             selected(method, path, 16, query)
         }
+        Dimension::Metrics => {
+            let prepare = |counter: &Counter, _: usize| {
+                for at in 0..100 {
+                    let path = format!("/metrics/job/legit/i/{at}");
+                    counter.send("PUT", &path, b"# TYPE h histogram\nh_sum 1\nh_count 0\n");
+                }
+            };
+            // Each is found in all of them.
+            let names = ["metric=h", "metric=h_sum", "metric=h_count", "metric=h_bucket"];
+            case_of(2, prepare, move |counter, n| {
+                let dry = if method == "DELETE" { "&dry_run=true" } else { "" };
+                let query = names.get(..n).unwrap_or(&names).join("&");
+                request(counter, method, &path, &format!("{query}{dry}"));
+            })
+        }
+        Dimension::BesideMetric => {
+            let work = move |counter: &Counter, _: usize| {
+                for _ in 0..10 * TIMES {
+                    request(counter, method, &path, "metric=m");
+                }
+            };
+            Some(Case { n: crate::costs::GROUPS, stage: Stage::Growing, work: Box::new(work) })
+        }
         Dimension::Rules => {
             let work = move |counter: &Counter, n: usize| {
                 let rule = "[[ttl.rules]]\nmatch = '{job=\"x\"}'\nttl = \"1h\"\n";

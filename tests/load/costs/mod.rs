@@ -45,11 +45,13 @@ pub(crate) enum Dimension {
     Comments,
     /// A push that is refused for the last of its series.
     RefusedSeries,
-    /// Matchers of a selector, regular expressions, groups by name, words that are searched for.
+    /// Matchers of a selector, regular expressions, groups by name, words that are searched for, and
+    /// metrics that some groups have.
     Matchers,
     Regexes,
     Names,
     Words,
+    Metrics,
     /// Rules of a proposed table.
     Rules,
     /// Clients that follow events.
@@ -58,14 +60,15 @@ pub(crate) enum Dimension {
     Groups,
     /// Series of the group that it is about.
     OwnSeries,
-    /// Groups that are stored beside it.
+    /// Groups that are stored beside it, and beside those that have a metric.
     Beside,
+    BesideMetric,
 }
 
 /// The dimensions that each endpoint has.
 fn dimensions(method: &str, path: &str) -> Vec<Dimension> {
     use Dimension::*;
-    let selects = [Matchers, Regexes, Names, Words];
+    let selects = [Matchers, Regexes, Names, Words, Metrics];
     match (method, path) {
         // The push is judged against the rest of the group; all else is as with PUT.
         ("POST", "/metrics/job/NAME") => {
@@ -94,7 +97,8 @@ fn dimensions(method: &str, path: &str) -> Vec<Dimension> {
         }
         ("GET", "/metrics" | "/api/v1/metrics") => vec![Groups, OwnSeries],
         ("POST", "/expiry" | "/api/v2/ttl/preview") => vec![Rules, Groups],
-        ("GET", "/api/v2/groups" | "/api/v2/ttl/preview" | "/" | "/status" | "/expiry")
+        ("GET", "/api/v2/groups") => [&selects[..], &[Groups, BesideMetric]].concat(),
+        ("GET", "/api/v2/ttl/preview" | "/" | "/status" | "/expiry")
         | ("DELETE", "/api/v2/groups")
         | ("POST", "/api/v2/groups/touch")
         | ("PUT", "/api/v2/groups/ttl") => [&selects[..], &[Groups]].concat(),
@@ -231,7 +235,8 @@ struct Report {
 
 impl Report {
     fn add(&mut self, Row { name, dimension, case }: &Row, once: u64, twice: u64) {
-        let most = if *dimension == Dimension::Beside { BESIDE } else { LINEAR };
+        let is_beside = matches!(dimension, Dimension::Beside | Dimension::BesideMetric);
+        let most = if is_beside { BESIDE } else { LINEAR };
         #[expect(
             clippy::cast_precision_loss,
             clippy::cast_possible_truncation,
