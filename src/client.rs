@@ -146,6 +146,12 @@ impl Client {
         Ok(response.into_body().into_reader())
     }
 
+    /// The body of a successful POST without one.
+    pub fn post(&self, path: &str) -> Result<impl Read + use<>, ClientError> {
+        let response = self.request(Method::POST, path, (header::ACCEPT, "*/*"), &[])?;
+        Ok(response.into_body().into_reader())
+    }
+
     /// A successful PUT.
     pub fn put(&self, path: &str, content_type: &str, body: &[u8]) -> Result<(), ClientError> {
         self.request(Method::PUT, path, (header::CONTENT_TYPE, content_type), body).map(drop)

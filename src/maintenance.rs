@@ -1,7 +1,7 @@
 //! `tidegate verify` and `tidegate repair`: a store whose gateway is stopped, looked at and built anew.
 
 use std::fmt::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
@@ -20,6 +20,12 @@ pub struct Report {
 pub fn verify(options: &Options) -> Result<Report, OpenError> {
     let findings = store::verify(options)?;
     Ok(Report { path: options.path.clone(), findings, old: None })
+}
+
+/// Looks at everything in a backup.
+pub fn verify_backup(path: &Path) -> Result<Report, OpenError> {
+    let findings = store::verify_backup(path)?;
+    Ok(Report { path: path.to_owned(), findings, old: None })
 }
 
 /// Builds a new store from all that can be read of one, in its place, and keeps the old files in a folder
@@ -52,8 +58,8 @@ impl Report {
             (None, true) => write!(text, "\nall of it can be read and is as it was written"),
             (None, false) => write!(
                 text,
-                "\nit is damaged; tidegate repair builds a new store from what can be read, and so does a \
-                 start of the gateway"
+                "\nit is damaged; tidegate repair builds a new store from all that can be read, and so does a \
+                 start of the gateway; of a backup, tidegate restore --in-part"
             ),
             (Some(old), _) => {
                 write!(

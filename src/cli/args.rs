@@ -31,8 +31,14 @@ pub(super) enum Args {
     Export { source: Option<Target>, destination: Destination, flags: FlagSettings },
     /// Ask a running gateway.
     Operate(Operate),
-    /// Look at a store, or build it anew from what can be read.
-    Maintain { repair: bool, yes: bool, json: bool, flags: FlagSettings },
+    /// Look at a store, or at a backup.
+    Verify { backup: Option<PathBuf>, json: bool, flags: FlagSettings },
+    /// Build a store anew from all that can be read of it.
+    Repair { yes: bool, json: bool, flags: FlagSettings },
+    /// Make a backup of a gateway, or of a store.
+    BackUp { source: Option<Target>, output: PathBuf, flags: FlagSettings },
+    /// Build a store of a backup.
+    Restore { from: PathBuf, in_part: bool, flags: FlagSettings },
     /// Make a token: its name, what it may do, and to which groups.
     Token { name: String, may: Vec<String>, groups: Option<String> },
     /// Print a text.
@@ -123,10 +129,31 @@ impl Args {
                     found.remove_many("COMMAND").into_iter().flatten().collect();
                 Self::Print(manual(&words)?)
             }
-            "verify" | "repair" => Self::Maintain {
-                repair: name == "repair",
-                yes: matches!(found.try_get_one("yes"), Ok(Some(true))),
-                json: found.get_one::<String>("output").is_some_and(|output| output == "json"),
+            "verify" => Self::Verify {
+                backup: found.remove_one("FILE"),
+                json: is_json(&found),
+                flags: FlagSettings::new(found),
+            },
+            "repair" => Self::Repair {
+                yes: found.get_flag("yes"),
+                json: is_json(&found),
+                flags: FlagSettings::new(found),
+            },
+            "backup" => {
+                let source = found.remove_one::<String>("SOURCE");
+                let source = match source {
+                    None => None,
+                    Some(source) => {
+                        let [source] = gateway::targets([&source], &mut found).map_err(wrong)?;
+                        Some(source)
+                    }
+                };
+                let output = found.remove_one("output").unwrap_or_default();
+                Self::BackUp { source, output, flags: FlagSettings::new(found) }
+            }
+            "restore" => Self::Restore {
+                from: file(&found),
+                in_part: found.get_flag("in-part"),
                 flags: FlagSettings::new(found),
             },
             "token" => Self::Token {
@@ -137,6 +164,11 @@ impl Args {
             name => Self::Operate(Operate::new(name, found).map_err(wrong)?),
         })
     }
+}
+
+/// Whether the answer is for a program.
+fn is_json(found: &ArgMatches) -> bool {
+    found.get_one::<String>("output").is_some_and(|output| output == "json")
 }
 
 /// Arguments from files: `@FILE` stands for its lines, without those that are empty or begin with
@@ -231,7 +263,7 @@ fn command() -> Command {
         .args(all_flags())
         // Those for a gateway that runs, for a store, and for whoever sets one up.
         .subcommands(operate_args::commands())
-        .subcommands([export(), import(), verify(), repair()])
+        .subcommands([backup(), restore(), verify(), repair(), export(), import()])
         .subcommands([check_config(), token(), completion_script(), man()])
         .args_conflicts_with_subcommands(true);
     with_exit_codes(command)
@@ -386,13 +418,65 @@ fn output() -> Arg {
         .help("Text for people, or JSON for programs")
 }
 
+fn backup() -> Command {
+    Command::new("backup")
+        .about("Write a backup of all groups, as they are at one moment")
+        .long_about(
+            "Writes one file with all that is stored: metrics, times, TTLs asked and set, and removed groups \
+             that can be restored. Of a running gateway it is what there is at one moment, while pushes go \
+             on. The file is checked, and there only once it is whole.\n\n  \
+             tidegate backup http://localhost:9091 --output tidegate.backup",
+        )
+        .arg(
+            Arg::new("SOURCE")
+                .value_parser(gateway::url)
+                .help("The URL of a running gateway; without it the store, whose gateway must be stopped"),
+        )
+        .arg(
+            Arg::new("output")
+                .long("output")
+                .value_name("FILE")
+                .required(true)
+                .value_parser(clap::value_parser!(PathBuf))
+                .help("File to write the backup to; one that is there is replaced"),
+        )
+        .args(gateway::args())
+        .args(store_flags())
+}
+
+fn restore() -> Command {
+    Command::new("restore")
+        .about("Build a store of a backup")
+        .long_about(
+            "Builds a store of a backup that `tidegate backup` has written, in a folder that has none. All is \
+             as it was: a group whose TTL has passed since then expires at the start.",
+        )
+        .arg(
+            Arg::new("FILE")
+                .required(true)
+                .value_parser(clap::value_parser!(PathBuf))
+                .help("The backup"),
+        )
+        .arg(
+            Arg::new("in-part")
+                .long("in-part")
+                .action(ArgAction::SetTrue)
+                .help("Restore all that is left of a backup that is damaged or cut off"),
+        )
+        .args(store_flags())
+}
+
 fn verify() -> Command {
     Command::new("verify")
-        .about("Check every group of a store, and change nothing")
+        .about("Check every group of a store or of a backup, and change nothing")
         .long_about(
-            "Reads everything in a store whose gateway is stopped and reports all that cannot be read or has \
-             changed since it was written. It works on a copy in the folder for \
-             temporary files (TMPDIR), which needs as much room as the store.",
+            "Reads everything in a store whose gateway is stopped, or in a backup, and reports all that cannot \
+             be read or has changed since it was written.",
+        )
+        .arg(
+            Arg::new("FILE")
+                .value_parser(clap::value_parser!(PathBuf))
+                .help("A backup; without it the store"),
         )
         .arg(output())
         .args(store_flags())
@@ -403,8 +487,8 @@ fn repair() -> Command {
         .about("Build a new store from the whole groups of a damaged one")
         .long_about(
             "Builds a new store from all groups that can be read whole, puts it in the place of the old \
-             one, and reports the losses. The old files are kept beside it, in a folder whose name says \
-             so. The gateway must be stopped.",
+             one, and reports the losses. The old files are kept in a folder within it, whose name says \
+             so. The gateway must be stopped; its next start would do the same.",
         )
         .arg(
             Arg::new("yes")

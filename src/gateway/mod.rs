@@ -11,6 +11,7 @@
 //! - No HTTP, no settings file, no sled. A verdict of the judge is a function of state, command and
 //!   time; its tests keep the groups in a map.
 
+mod backup;
 mod cluster;
 pub mod command;
 mod content;

@@ -11,6 +11,7 @@ use super::access::{Caller, Origin, Permission};
 use super::body::{Bounds, RequestBody};
 use super::bounds::{Budget, Slots};
 use super::readiness::Readiness;
+use super::refused_pushes::RefusedPushes;
 use super::rejection::{Refused, Rejection};
 use super::replicas::Replicas;
 use super::reply::Response;
@@ -45,6 +46,8 @@ pub(super) struct Site {
     /// Of clients that follow events.
     pub(super) followers: Slots,
     pub(super) metrics: Arc<SelfMetrics>,
+    /// Of pushes that were refused.
+    pub(super) refused_pushes: RefusedPushes,
     /// Where replicas share the groups.
     pub(super) replicas: Option<Replicas>,
 }

@@ -15,6 +15,7 @@ use super::access::cross_origin::Pages;
 use super::bounds::{Budget, Slots};
 use super::endpoint::Site;
 use super::readiness::Readiness;
+use super::refused_pushes::RefusedPushes;
 use super::router::{Route, Router};
 use super::routes::ENDPOINTS;
 use super::service::Service;
@@ -63,6 +64,7 @@ impl InMemory {
         let slots = Slots::new(1);
         let (web_config, pages) = (None, Pages::new("", &[], &[]));
         let site = Site {
+            refused_pushes: RefusedPushes::default(),
             readiness,
             options,
             web_config,

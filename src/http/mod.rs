@@ -24,6 +24,7 @@ mod native_buckets;
 mod operations;
 pub mod query;
 mod readiness;
+mod refused_pushes;
 mod rejection;
 pub mod replicas;
 mod reply;

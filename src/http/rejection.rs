@@ -208,11 +208,6 @@ impl Rejection {
         }
     }
 
-    /// Whether a push contradicts itself or what is stored.
-    pub(super) fn is_inconsistency(&self) -> bool {
-        matches!(self, Self::Gateway(Error::Refused(refusal)) if refusal.marks_the_group())
-    }
-
     /// Whether another replica leads, and may carry it out.
     pub(super) fn is_not_leading(&self) -> bool {
         matches!(self, Self::Gateway(Error::Fault(Fault::Commit(error))) if error.is_not_leading())

@@ -112,6 +112,10 @@ pub(super) static ENDPOINTS: &[Endpoint] = &[
     .from(Origin::Admin)
     .audit("restore")
     .counted(Handler::ApiV2),
+    Endpoint::new(At("/api/v2/backup"), POST, All(Admin), |r| Box::pin(api_v2::backup(r)))
+        .from(Origin::Admin)
+        .audit("backup")
+        .counted(Handler::ApiV2),
     Endpoint::new(At("/api/v2/events"), GET, Any(Read), |r| at_once(api_v2::events(r)))
         .counted(Handler::ApiV2),
     Endpoint::new(At("/api/v2/config"), READ, All(Read), |r| Box::pin(api_v2::config(r)))

@@ -28,6 +28,7 @@ use super::endpoint::Site;
 use super::heads::{Heads, Refused};
 use super::leftover::{Leftovers, Watched};
 use super::readiness::Readiness;
+use super::refused_pushes::RefusedPushes;
 use super::replicas::{Replicas, ReplicasError};
 use super::router::Router;
 use super::routes::ENDPOINTS;
@@ -146,6 +147,7 @@ impl Server {
             Pages::new(&options.paths.external_url, &options.allowed_hosts, &options.cors_origins);
         let site = Site {
             budget: Budget::new(limits.bytes_in_flight),
+            refused_pushes: RefusedPushes::default(),
             readiness,
             options,
             web_config,

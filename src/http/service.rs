@@ -430,14 +430,15 @@ impl Service {
             self.site.metrics.limited(limit);
         }
         let status = rejection.status().as_u16();
-        if rejection.status().is_server_error() {
+        if pushes {
+            // Those that name a group have a line, with who pushed it.
+            tracing::debug!(%method, status, error = %rejection, "push not taken");
+        } else if rejection.status().is_server_error() {
             let error: &dyn std::error::Error = rejection;
             let causes: Vec<_> = std::iter::successors(error.source(), |error| error.source())
                 .map(ToString::to_string)
                 .collect();
             tracing::error!(%method, status, error = %rejection, causes = causes.join(": "), "request failed");
-        } else if rejection.is_inconsistency() {
-            tracing::error!(%method, path = head.uri.path(), error = %rejection, "push refused");
         } else {
             tracing::debug!(%method, status, error = %rejection, "request refused");
         }

@@ -9,7 +9,7 @@ use super::batch::Batch;
 use super::catalog::Totals;
 use super::chunk::ChunkKey;
 use super::commit::Commit;
-use super::error::{CloseError, CommitError, OpenError, ReadError};
+use super::error::{BackupError, CloseError, CommitError, OpenError, ReadError};
 use super::etcd::EtcdStore;
 use super::group::{Assembled, StoredGroup};
 use super::sled::{self, ImportState, SledStore};
@@ -73,6 +73,17 @@ impl Store {
         match self {
             Self::Sled(store) => store.give_up_ballast(),
             Self::Etcd(_) => false,
+        }
+    }
+
+    /// Gives all that a backup of one moment consists of to `part`, in order. Blocks, and is long.
+    pub fn back_up(
+        &self,
+        part: &mut dyn FnMut(Bytes) -> Result<(), BackupError>,
+    ) -> Result<(), BackupError> {
+        match self {
+            Self::Sled(store) => store.back_up(part),
+            Self::Etcd(_) => Err(BackupError::Shared),
         }
     }
 

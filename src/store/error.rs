@@ -33,6 +33,8 @@ pub enum OpenError {
          `tidegate repair` builds a new store of that", path.display()
     )]
     Damaged { path: PathBuf, what: String },
+    #[error("cannot read the backup {}", path.display())]
+    Backup { path: PathBuf, source: io::Error },
     #[error("cannot use the cluster {name} in etcd: {what}")]
     Cluster { name: String, what: String },
     /// For now.
@@ -40,6 +42,24 @@ pub enum OpenError {
     NotTaken(String),
     #[error("cannot open the store in {}", path.display())]
     Sled { path: PathBuf, source: sled::Error },
+}
+
+/// Why there is no backup.
+#[derive(Debug, Error)]
+pub enum BackupError {
+    #[error("another backup is being made; try again later")]
+    Busy,
+    #[error(
+        "the store can only be read at present: a backup is made of its folder, by a stopped gateway"
+    )]
+    Unopened,
+    #[error("replicas share their groups in etcd, whose own snapshots are their backup")]
+    Shared,
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    /// Whoever was to have it has left.
+    #[error("nobody takes the backup")]
+    Abandoned,
 }
 
 /// Why a new store could not be built in place of one that is damaged. That one is as it was.
@@ -51,6 +71,13 @@ pub enum RepairError {
     Commit(#[from] CommitError),
     #[error(transparent)]
     Close(#[from] CloseError),
+    #[error(transparent)]
+    Backup(#[from] BackupError),
+    /// Of a backup that was to be restored.
+    #[error("the backup is not whole: {0}; with --in-part all that is left of it is restored")]
+    NotWhole(String),
+    #[error("there is a store in {}: a backup is restored where there is none", .0.display())]
+    NotEmpty(PathBuf),
 }
 
 /// Why a batch was not committed. It may or may not be on disk; no further commit is accepted until
@@ -134,7 +161,7 @@ impl RepairError {
             Self::Open(error) => error.is_full(),
             Self::Commit(error) => error.is_full(),
             Self::Close(CloseError::Seal(source)) => source.kind() == io::ErrorKind::StorageFull,
-            Self::Close(_) => false,
+            Self::Close(_) | Self::Backup(_) | Self::NotWhole(_) | Self::NotEmpty(_) => false,
         }
     }
 

@@ -35,11 +35,12 @@ mod writer;
 
 pub use self::sled::schema::SCHEMA_VERSION;
 pub use self::sled::{
-    Expected, Findings, ImportState, LostGroup, Options, PartOfGroup, repair, verify,
+    Expected, Findings, ImportState, LostGroup, Options, PartOfGroup, back_up, repair, restore,
+    verify, verify_backup,
 };
 pub use commit::{Commit, Proposal, SharedSettings, StageError};
 pub use engine::Store;
-pub use error::{CloseError, CommitError, OpenError, ReadError, RepairError};
+pub use error::{BackupError, CloseError, CommitError, OpenError, ReadError, RepairError};
 pub use family::{DecodeError, EncodedFamily, FamilyHeader};
 pub use group::{Removal, StoredGroup, StoredPart};
 pub use record::encode_metrics;

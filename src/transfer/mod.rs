@@ -5,6 +5,7 @@
 //! - What cannot be read to its end changes nothing.
 //! - An import that was broken off begins anew.
 
+mod backup;
 mod export;
 mod import;
 mod progress;
@@ -15,12 +16,13 @@ use std::path::PathBuf;
 
 use thiserror::Error;
 
+pub use backup::{back_up, restore};
 pub use export::{Destination, Exported, export};
 pub use import::{Imported, Source, import, import_once};
 
 use crate::client::ClientError;
 use crate::gateway::{Fault, LaneError, StartError, StoreCloseError};
-use crate::store::{OpenError, ReadError};
+use crate::store::{OpenError, ReadError, RepairError};
 
 /// Why nothing, or not all, was transferred.
 #[derive(Debug, Error)]
@@ -38,6 +40,10 @@ pub enum TransferError {
          a replica to export from, and export to one (--to) what it is to import"
     )]
     Shared,
+    #[error("the backup was cut off: {0}")]
+    CutOff(String),
+    #[error(transparent)]
+    Restore(#[from] RepairError),
     #[error("cannot write what is exported")]
     Write(#[source] std::io::Error),
     #[error(transparent)]

@@ -1,7 +1,7 @@
 //! Refused pushes, the reasons, and that they change nothing but the time of the failure.
 
 use support::protobuf::{self, MetricType};
-use support::{Answer, Gateway, minutes};
+use support::{Answer, Gateway, Tidegate, minutes};
 
 const PREFIX: &str = "pushed metrics are invalid or inconsistent with existing metrics: ";
 
@@ -308,4 +308,28 @@ fn refusals_are_counted_by_reason() {
         assert_eq!(gateway.scrape().value(&series), "1", "{reason}");
     }
     gateway.stop();
+}
+
+/// Whatever the reason, with who pushed it and from where, and once a minute for each group.
+#[test]
+fn each_refused_push_to_a_group_has_a_line_in_the_log() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut gateway = Tidegate::serve(folder.path(), &["--limits.series-per-push=2"]);
+    gateway.put("/metrics/job/taken", "# TYPE m counter\nm 1\n").expect(200);
+    for (job, body, status, part) in [
+        ("parse", "m one\n", 400, "reason=parse"),
+        ("limit", "a 1\nb 1\nc 1\n", 413, "reason=limit"),
+        ("type", "# TYPE m gauge\nm 1\n", 400, "reason=type"),
+    ] {
+        let path = format!("/metrics/job/{job}");
+        for _ in 0..3 {
+            gateway.put(&path, body).expect(status);
+        }
+        let line = gateway.process().logs("a refused push", |line| {
+            line.contains("msg=\"push refused\"").then(|| line.to_owned())
+        });
+        for part in [part, &format!("path={path}"), "by=anonymous from=127.0.0.1", "method=PUT"] {
+            assert!(line.contains(part), "{part}: {line}");
+        }
+    }
 }

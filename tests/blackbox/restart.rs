@@ -8,7 +8,7 @@ use tempfile::TempDir;
 
 use tidegate::time::UnixNanos;
 
-use support::{Gateway, MILLISECOND, Tidegate, finished, just_below, minutes};
+use support::{Gateway, MILLISECOND, Tidegate, eventually, finished, just_below, minutes};
 
 const TEN_MINUTES: &str = "[ttl]\ndefault = '10m'\n";
 const HOUR_MS: i64 = 3_600_000;
@@ -202,19 +202,11 @@ fn a_store_of_a_newer_version_is_left_as_it_is() {
 }
 
 #[test]
-fn a_damaged_store_is_left_as_it_is() {
+fn a_store_without_its_database_is_left_as_it_is() {
     let gateway = Gateway::start("");
     gateway.put("/metrics/job/j", "m 1\n").expect(200);
     let stopped = gateway.stop();
     let store = stopped.folder().join("store");
-    let version = store.join("schema_version");
-    let good = std::fs::read(&version).unwrap();
-    std::fs::write(&version, "one\n").unwrap();
-    let before = files(&store);
-    let said = fails_to_start(&store);
-    assert!(said.contains("damaged"), "{said}");
-    assert_eq!(files(&store), before);
-    std::fs::write(&version, good).unwrap();
     let database = store.join("db");
     let moved = stopped.folder().join("db");
     std::fs::rename(&database, &moved).unwrap();
@@ -225,6 +217,24 @@ fn a_damaged_store_is_left_as_it_is() {
     std::fs::rename(&moved, &database).unwrap();
     let gateway = stopped.start();
     gateway.scrape().shows(&["m{instance=\"\",job=\"j\"} 1"]);
+    gateway.stop();
+}
+
+#[test]
+fn a_damaged_store_is_mended_and_every_page_says_so_until_its_old_files_are_removed() {
+    let gateway = Gateway::start("");
+    gateway.put("/metrics/job/j", "m 1\n").expect(200);
+    let stopped = gateway.stop();
+    let store = stopped.folder().join("store");
+    std::fs::write(store.join("schema_version"), "one\n").unwrap();
+    let gateway = stopped.start();
+    gateway.scrape().shows(&["m{instance=\"\",job=\"j\"} 1"]);
+    let said = |path: &str| gateway.get(path).expect(200).text().contains("the store was damaged");
+    for path in ["/-/ready", "/", "/expiry", "/live", "/status"] {
+        assert!(said(path), "{path}");
+    }
+    std::fs::remove_dir_all(store.join("damaged-1")).unwrap();
+    eventually("the old files are missed", || (!said("/-/ready")).then_some(()));
     gateway.stop();
 }
 

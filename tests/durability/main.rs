@@ -6,6 +6,7 @@
     reason = "whatever a test does not expect fails it"
 )]
 
+mod backup;
 mod crash;
 mod damage;
 mod disk;

@@ -312,9 +312,17 @@ impl Caller {
 
     /// Leaves a line in the log about what was changed, by whom and from where.
     pub(super) fn audit(&self, action: &str, what: &str) {
-        let by = self.name.as_deref().unwrap_or("anonymous");
-        let from = self.from.to_canonical();
-        tracing::info!(audit = action, what, by, %from, "changed by a request");
+        tracing::info!(audit = action, what, by = self.by(), from = %self.from(), "changed by a request");
+    }
+
+    /// The name of its token or user, for people.
+    pub(super) fn by(&self) -> &str {
+        self.name.as_deref().unwrap_or("anonymous")
+    }
+
+    /// Its address.
+    pub(super) fn from(&self) -> IpAddr {
+        self.from.to_canonical()
     }
 }
 

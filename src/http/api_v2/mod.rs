@@ -2,12 +2,14 @@
 //! "data":…}` or `{"status":"error","errorType":…,"error":…}`, as those of Prometheus's API.
 
 mod answer;
+mod backup;
 mod cluster;
 mod events;
 mod expired;
 mod groups;
 mod preview;
 
+pub(super) use backup::backup;
 pub(super) use events::KINDS;
 
 use serde_json::Value;

@@ -32,6 +32,10 @@ pub(in crate::http) async fn push(mut request: Request<'_>) -> Result<Response, 
             if !matches!(rejection, Rejection::Gateway(_)) {
                 gateway.note_refused(key.clone(), &rejection.to_string());
             }
+            // Another replica is asked where it leads.
+            if !rejection.is_not_leading() {
+                request.site.refused_pushes.log(request.head, request.caller, &key, &rejection);
+            }
             let header = expires(&gateway, &key).map(|value| Box::new((EXPIRES, value)));
             Err(Refused { rejection, header })
         }

@@ -66,6 +66,11 @@ impl Applied {
         }
     }
 
+    /// The numbers of the groups that are stored.
+    pub(super) fn numbers(&self) -> &Numbers {
+        &self.numbers
+    }
+
     /// The next write: its number, and all that goes with it beside the groups. `heads`: the groups that
     /// it stores (true) and purges; `wipes`: after all others were purged.
     pub(super) fn next(

@@ -4,6 +4,7 @@
 //! no writes, is read past sled: by the pieces' own marks and checksums (`scan`, `found`).
 
 mod applied;
+mod backup;
 mod ballast;
 mod creation;
 mod files;
@@ -25,7 +26,7 @@ use std::io;
 use std::iter::Peekable;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use bytes::Bytes;
 
@@ -38,6 +39,7 @@ use super::group::{Assembled, StoredGroup, assemble};
 use super::record::TotalsRecord;
 
 use applied::{Applied, TOTALS};
+use backup::Copying;
 pub use findings::{Expected, Findings, LostGroup, PartOfGroup};
 use mark::MarkFile;
 use numbers::Numbers;
@@ -50,7 +52,7 @@ pub(super) use salvage::exists;
 #[cfg(test)]
 pub(super) use salvage::scanned;
 use salvage::{Salvaged, Unopened};
-pub use salvage::{repair, verify};
+pub use salvage::{back_up, repair, restore, verify, verify_backup};
 
 /// Where and how to store.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -74,6 +76,10 @@ pub struct SledStore {
     mark: Mutex<Option<MarkFile>>,
     /// Why the store could not be opened, and what is read meanwhile. Held to read or to replace it.
     unopened: RwLock<Option<Arc<Unopened>>>,
+    /// The changes that are noted while a backup is made. Held to note them.
+    copying: Mutex<Option<Copying>>,
+    /// Held to apply a batch; to write, by a backup, so that none is applied.
+    still: RwLock<()>,
     /// The store as it was found before sled opened it, until all of it was loaded.
     in_doubt: Mutex<Option<Salvaged>>,
     options: Options,
@@ -120,6 +126,8 @@ impl SledStore {
             applied: Mutex::new(Applied::new(0, None, Numbers::default(), Vec::new())),
             mark: Mutex::default(),
             unopened: RwLock::default(),
+            copying: Mutex::default(),
+            still: RwLock::default(),
             in_doubt: Mutex::default(),
             options: options.clone(),
             lock,
@@ -277,6 +285,10 @@ impl SledStore {
         &self.options.path
     }
 
+    fn applied(&self) -> MutexGuard<'_, Applied> {
+        self.applied.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn opened(&self) -> Option<Opened> {
         self.opened.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -382,7 +394,11 @@ impl SledStore {
         commit: &Commit,
     ) -> Result<(), CommitError> {
         let opened = self.to_commit()?;
-        let mut applied = self.applied.lock().unwrap_or_else(PoisonError::into_inner);
+        let _moves = self.still.read().unwrap_or_else(PoisonError::into_inner);
+        if let Some(copying) = &mut *self.copying() {
+            copying.changed.extend(batch.writes.keys().map(|key| key.group));
+        }
+        let mut applied = self.applied();
         let heads = batch.writes.iter().filter(|(key, _)| key.chunk == HEAD);
         let heads = heads.map(|(key, change)| (key.group, change.payload.is_some()));
         let (totals, beside) = applied.next(heads, batch.wipes, totals, commit);

@@ -7,12 +7,15 @@ use std::mem;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use bytes::Bytes;
+
 use super::super::batch::Batch;
 use super::super::catalog::Totals;
 use super::super::chunk::{Chunk, ChunkKey, HEAD, TOMBSTONE};
 use super::super::commit::Commit;
-use super::super::error::{CommitError, OpenError, RepairError};
+use super::super::error::{BackupError, CommitError, OpenError, RepairError};
 use super::super::record::TotalsRecord;
+use super::backup::BEGINNING;
 use super::findings::Findings;
 use super::found::{Found, FoundGroup};
 use super::opened::{lock, refuse_newer};
@@ -76,14 +79,20 @@ pub(super) fn in_doubt(folder: &Path) -> Result<Option<Salvaged>, OpenError> {
 
 /// All that can be read of a folder.
 pub(super) fn salvage(folder: &Path) -> io::Result<Salvaged> {
-    let found = found(folder)?;
-    let mut groups = BTreeMap::new();
-    let mut findings = found.groups(&mut |FoundGroup { number, chunks, .. }| {
-        groups.insert(number, chunks);
-        Ok::<_, io::Error>(())
-    })?;
-    findings.damage.extend(changed(folder)?);
-    Ok(Salvaged { findings, groups, totals: found.totals() })
+    let mut salvaged = Salvaged::of(&found(folder)?)?;
+    salvaged.findings.damage.extend(changed(folder)?);
+    Ok(salvaged)
+}
+
+impl Salvaged {
+    fn of(found: &Found) -> io::Result<Self> {
+        let mut groups = BTreeMap::new();
+        let findings = found.groups(&mut |FoundGroup { number, chunks, .. }| {
+            groups.insert(number, chunks);
+            Ok::<_, io::Error>(())
+        })?;
+        Ok(Self { findings, groups, totals: found.totals() })
+    }
 }
 
 fn found(folder: &Path) -> io::Result<Found> {
@@ -189,6 +198,49 @@ pub fn verify(options: &Options) -> Result<Findings, OpenError> {
     let mut findings = found.groups(&mut |_| Ok::<_, io::Error>(())).map_err(failed)?;
     findings.damage.extend(changed(path).map_err(failed)?);
     Ok(findings)
+}
+
+/// Makes a backup of a store that no gateway uses. Gives all that it consists of to `part`, in order.
+pub fn back_up(
+    options: &Options,
+    part: &mut dyn FnMut(Bytes) -> Result<(), BackupError>,
+) -> Result<(), RepairError> {
+    exists(&options.path)?;
+    let store = SledStore::open(options)?;
+    store.back_up(part)?;
+    store.close()?;
+    Ok(())
+}
+
+/// Looks at everything in a backup. An error means that it is none.
+pub fn verify_backup(path: &Path) -> Result<Findings, OpenError> {
+    let failed = |source| OpenError::Backup { path: path.to_owned(), source };
+    let found = backup(path).map_err(failed)?;
+    found.groups(&mut |_| Ok::<_, io::Error>(())).map_err(failed)
+}
+
+/// Builds a store of a backup, where there is none. One that is not whole is not restored unless `in_part`.
+pub fn restore(options: &Options, from: &Path, in_part: bool) -> Result<Findings, RepairError> {
+    let path = &options.path;
+    let failed = |source| OpenError::Backup { path: from.to_owned(), source };
+    let salvaged = Salvaged::of(&backup(from).map_err(failed)?).map_err(failed)?;
+    if !salvaged.findings.is_sound() && !in_part {
+        return Err(RepairError::NotWhole(salvaged.findings.summary()));
+    }
+    if path.join("db").try_exists().map_err(failed)? {
+        return Err(RepairError::NotEmpty(path.clone()));
+    }
+    build(options, &salvaged)?;
+    Ok(salvaged.findings)
+}
+
+fn backup(path: &Path) -> io::Result<Found> {
+    let mut begin = [0; BEGINNING.len()];
+    let is_backup = io::Read::read_exact(&mut fs::File::open(path)?, &mut begin);
+    if is_backup.is_err() || begin != BEGINNING {
+        return Err(io::Error::other("it is no backup that this build has made, or could read"));
+    }
+    Found::new(Scan::of_file(path)?, None)
 }
 
 /// Builds a store that no gateway uses anew of all that can be read of it. Returns the folder that has

@@ -73,14 +73,26 @@ impl Scan {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(error),
         }
+        scan.sort();
+        Ok(scan)
+    }
+
+    /// Reads one file, such as a backup.
+    pub(super) fn of_file(path: &Path) -> io::Result<Self> {
+        let mut scan = Self { files: Vec::new(), places: Vec::new(), broken: Vec::new() };
+        scan.add(path)?;
+        scan.sort();
+        Ok(scan)
+    }
+
+    fn sort(&mut self) {
         let order = |place: &Found| {
             let ChunkKey { group, chunk } = place.chunk;
             (group, chunk, !place.write, place.place)
         };
-        scan.places.sort_unstable_by_key(order);
-        scan.places.dedup_by_key(|place| order(place));
-        scan.broken.sort_by_key(|broken| broken.chunk);
-        Ok(scan)
+        self.places.sort_unstable_by_key(order);
+        self.places.dedup_by_key(|place| order(place));
+        self.broken.sort_by_key(|broken| broken.chunk);
     }
 
     fn add(&mut self, path: &Path) -> io::Result<()> {

@@ -134,9 +134,10 @@ fn rows() -> Vec<Row> {
     let mut missing = Vec::new();
     let mut rows = Vec::new();
     for (method, path) in endpoints() {
-        // These end the process, or wait for somebody else; and these are there on replicas only.
+        // These end the process, wait for somebody else, or read all that is stored by definition; and these
+        // are there on replicas only.
         let is_of_replicas = path == "/-/replica" || path.starts_with("/api/v2/cluster");
-        if is_of_replicas || matches!(&*path, "/-/quit" | "/-/reload") {
+        if is_of_replicas || matches!(&*path, "/-/quit" | "/-/reload" | "/api/v2/backup") {
             continue;
         }
         for dimension in dimensions(&method, &path) {
