@@ -7,7 +7,10 @@ use crate::http::rejection::Rejection;
 /// Something that is wrong.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::http) struct Concern {
+    /// For anybody.
     pub(in crate::http) what: String,
+    /// For whoever may see all of the gateway; there may be none.
+    pub(in crate::http) details: String,
     /// A sentence for whoever is to mend it.
     pub(in crate::http) remedy: String,
     /// Whether pushes are refused for it.
@@ -20,23 +23,24 @@ pub(in crate::http) fn concerns(gateway: &Gateway) -> Vec<Concern> {
     if let Some(fault) = gateway.trouble() {
         let remedy = remedy(&fault).into();
         let what = format!("pushes are refused: {}", Rejection::from(fault).public_text());
-        concerns.push(Concern { what, remedy, refuses: true });
+        concerns.push(Concern { what, details: String::new(), remedy, refuses: true });
     }
     if let Some(problems) = gateway.settings_problems() {
         concerns.push(Concern {
-            what: format!("the settings that were read last are not in force: {problems}"),
+            what: "the settings that were read last are not in force".into(),
+            details: problems.to_string(),
             remedy: "Mend the file, and have it read again: by SIGHUP, or by /-/reload.".into(),
             refuses: false,
         });
     }
     for (folder, report) in gateway.repairs().iter() {
-        let summary = report.lines().next().unwrap_or_default();
+        let folder = folder.file_name().unwrap_or_default().to_string_lossy();
         concerns.push(Concern {
-            what: format!("the store was damaged, and built anew of what could be read: {summary}"),
+            what: "the store was damaged, and built anew of all that could be read".into(),
+            details: report.lines().next().unwrap_or_default().to_owned(),
             remedy: format!(
-                "The groups that are not as they were are named in {0}/report.txt, beside the old files. \
-                 Look at the disk; remove {0} once it is of no more use.",
-                folder.display()
+                "The groups that are not as they were are named in {folder}/report.txt in the folder of the \
+                 store, beside its old files. Look at the disk; remove {folder} once it is of no more use."
             ),
             refuses: false,
         });

@@ -214,7 +214,9 @@ fn concerns(context: &Context<'_>) -> Markup {
         div id="concerns" data-live {
             @for concern in concerns {
                 p class=(if concern.refuses { "error" } else { "warning" }) role="alert" {
-                    strong { (concern.what) } " " (concern.remedy)
+                    strong { (concern.what) }
+                    @if !concern.details.is_empty() { ": " (concern.details) }
+                    ". " (concern.remedy)
                 }
             }
         }

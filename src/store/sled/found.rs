@@ -130,9 +130,12 @@ impl Found {
         self.look_from(Some(totals))?;
         let (mut groups, mut removed, mut sum) = (0, 0, 0_u64);
         for number in self.scan.groups().filter(|number| self.is_stored(*number)) {
-            let Some(head) = self.latest(ChunkKey { group: number, chunk: HEAD }) else {
-                return Ok(false);
-            };
+            let head = self.latest(ChunkKey { group: number, chunk: HEAD });
+            // Without a list it may be of a later write.
+            if head.is_none() && self.numbers.is_none() {
+                continue;
+            }
+            let Some(head) = head else { return Ok(false) };
             let tombstone = self.latest(ChunkKey { group: number, chunk: TOMBSTONE });
             groups += u64::from(tombstone.is_none());
             removed += u64::from(tombstone.is_some());

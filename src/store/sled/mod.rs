@@ -111,14 +111,16 @@ impl SledStore {
     pub fn open(options: &Options) -> Result<Self, OpenError> {
         let path = &options.path;
         let failed = |source| OpenError::Folder { path: path.clone(), source };
-        let is_there = path.join("db").try_exists().map_err(failed)?;
         match files::create_folders(path) {
             // Nothing is to be created.
-            Err(_) if is_there => {}
+            Err(error) if error.kind() == io::ErrorKind::ReadOnlyFilesystem && path.is_dir() => {}
             created => created.map_err(failed)?,
         }
         refuse_newer(path)?;
         let lock = lock(path)?;
+        // Before anything is read: as long as it is half done, files of two stores lie side by side.
+        rebuild::resume(path).map_err(failed)?;
+        let is_there = path.join("db").try_exists().map_err(failed)?;
         let in_doubt = if is_there { salvage::in_doubt(path)? } else { None };
         let mut store = Self {
             opened: RwLock::default(),

@@ -17,7 +17,7 @@ use super::mark::MarkFile;
 use super::numbers::{Numbers, RUNS};
 use super::piece::{self, Chunks};
 use super::schema::{self, StoredVersion};
-use super::{Options, ballast, creation, files, rebuild, seal};
+use super::{Options, ballast, creation, files, seal};
 use crate::time::UnixNanos;
 
 /// Where the name of the tree of groups is kept.
@@ -135,7 +135,7 @@ pub(super) fn open_files(options: &Options) -> Result<OpenedFiles, OpenError> {
              closed, as it has other things in it or is somebody else's"
         );
     }
-    rebuild::resume(path).and_then(|()| creation::resume(path)).map_err(failed)?;
+    creation::resume(path).map_err(failed)?;
     let version = schema::peek(path)?;
     let is_there = path.join("db").try_exists().map_err(failed)?;
     if version != StoredVersion::Fresh && !is_there {

@@ -43,20 +43,22 @@ pub(super) fn put_in_place(folder: &Path, report: Option<&str>) -> io::Result<Pa
     let last = old_folders(folder)?.last().map_or(0, |(number, _)| *number);
     let number = if report.is_some() { last + 1 } else { last };
     let old = folder.join(format!("{OLD}{number}"));
-    fs::create_dir_all(&old)?;
     if let Some(report) = report {
+        fs::create_dir_all(&old)?;
         fs::write(old.join(REPORT), report)?;
     }
-    sync_folder(folder)?;
     if new.join("db").try_exists()? {
         for entry in fs::read_dir(folder)? {
             let name = entry?.file_name();
             let text = name.to_string_lossy();
             if FILES.contains(&&*text) || text.starts_with("snap.") {
+                fs::create_dir_all(&old)?;
                 fs::rename(folder.join(&name), old.join(&name))?;
             }
         }
-        sync_folder(&old)?;
+        if old.try_exists()? {
+            sync_folder(&old)?;
+        }
     }
     for name in FILES {
         match fs::rename(new.join(name), folder.join(name)) {
@@ -104,4 +106,62 @@ pub(super) fn reports(folder: &Path) -> Vec<(PathBuf, String)> {
         Some((folder, report))
     };
     folders.into_iter().filter_map(read).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The files of the old store, in an order in which the folder may give them.
+    const OLD_FILES: [&str; 6] = ["snap.1", "conf", "db", "schema_version", "mark", SEAL_FILE];
+
+    fn set_up(folder: &Path) {
+        fs::create_dir_all(folder.join(NEW)).unwrap();
+        fs::create_dir_all(folder.join("damaged-1")).unwrap();
+        fs::write(folder.join("damaged-1").join(REPORT), "all is well").unwrap();
+        for name in OLD_FILES {
+            fs::write(folder.join(name), "old").unwrap();
+        }
+        for name in FILES {
+            fs::write(folder.join(NEW).join(name), "new").unwrap();
+        }
+    }
+
+    #[test]
+    fn a_move_that_was_cut_off_is_finished() {
+        let moves: Vec<_> = OLD_FILES
+            .iter()
+            .map(|name| ((*name).to_owned(), format!("damaged-1/{name}")))
+            .chain(FILES.iter().map(|name| (format!("{NEW}/{name}"), (*name).to_owned())))
+            .collect();
+        for done in 0..=moves.len() {
+            let folder = tempfile::tempdir().unwrap();
+            let path = folder.path();
+            set_up(path);
+            for (from, to) in moves.iter().take(done) {
+                fs::rename(path.join(from), path.join(to)).unwrap();
+            }
+            resume(path).unwrap();
+            for name in FILES {
+                assert_eq!(fs::read_to_string(path.join(name)).unwrap(), "new", "{done}: {name}");
+            }
+            for name in OLD_FILES {
+                let old = fs::read_to_string(path.join("damaged-1").join(name)).unwrap();
+                assert_eq!(old, "old", "{done}: {name}");
+            }
+            assert!(!path.join("snap.1").try_exists().unwrap(), "{done}");
+            assert!(!path.join(NEW).try_exists().unwrap(), "{done}");
+            assert_eq!(reports(path).len(), 1);
+        }
+    }
+
+    #[test]
+    fn new_files_that_were_not_finished_are_removed() {
+        let folder = tempfile::tempdir().unwrap();
+        set_up(folder.path());
+        fs::remove_file(folder.path().join(NEW).join(SEAL_FILE)).unwrap();
+        resume(folder.path()).unwrap();
+        assert_eq!(fs::read_to_string(folder.path().join("db")).unwrap(), "old");
+        assert!(!folder.path().join(NEW).try_exists().unwrap());
+    }
 }

@@ -22,7 +22,7 @@ use super::opened::{lock, refuse_newer};
 use super::scan::Scan;
 use super::schema::{SCHEMA_VERSION, StoredVersion};
 use super::seal::Sealed;
-use super::{Options, SledStore, mark, rebuild, schema, seal};
+use super::{Options, SledStore, files, mark, rebuild, schema, seal};
 use crate::time::{Moment, UnixMillis, UnixNanos};
 
 /// So many groups are written in one go.
@@ -143,15 +143,18 @@ fn replace(options: &Options, salvaged: &Salvaged) -> Result<PathBuf, RepairErro
     let path = &options.path;
     let failed = |source| OpenError::Folder { path: path.clone(), source };
     rebuild::resume(path).map_err(failed)?;
-    let new = path.join(rebuild::NEW);
-    let built = build(&Options { path: new.clone(), ..options.clone() }, salvaged);
-    if let Err(error) = built {
-        // Whatever became of it, the next attempt begins anew.
-        let _ = fs::remove_dir_all(&new);
-        return Err(error);
-    }
+    build_beside(options, salvaged)?;
     let report = salvaged.findings.report();
     Ok(rebuild::put_in_place(path, Some(&report)).map_err(failed)?)
+}
+
+/// Builds a new store in the folder from which it is put in place.
+fn build_beside(options: &Options, salvaged: &Salvaged) -> Result<(), RepairError> {
+    let new = options.path.join(rebuild::NEW);
+    build(&Options { path: new.clone(), ..options.clone() }, salvaged).inspect_err(|_| {
+        // Whatever became of it, the next attempt begins anew.
+        let _ = fs::remove_dir_all(&new);
+    })
 }
 
 fn build(to: &Options, salvaged: &Salvaged) -> Result<(), RepairError> {
@@ -227,10 +230,15 @@ pub fn restore(options: &Options, from: &Path, in_part: bool) -> Result<Findings
     if !salvaged.findings.is_sound() && !in_part {
         return Err(RepairError::NotWhole(salvaged.findings.summary()));
     }
+    let failed = |source| OpenError::Folder { path: path.clone(), source };
+    files::create_folders(path).map_err(failed)?;
+    let _lock = lock(path)?;
+    rebuild::resume(path).map_err(failed)?;
     if path.join("db").try_exists().map_err(failed)? {
         return Err(RepairError::NotEmpty(path.clone()));
     }
-    build(options, &salvaged)?;
+    build_beside(options, &salvaged)?;
+    rebuild::resume(path).map_err(failed)?;
     Ok(salvaged.findings)
 }
 

@@ -181,6 +181,11 @@ impl<'a> Reader<'a> {
                 let Some(path) = path else { return };
                 Operation::Write { path, at: last_number(arguments), data: sent(call) }
             }
+            // Of a file that was empty, from its begin: room is set aside, and read as zeros.
+            "fallocate" if arguments.contains(", 0, 0, ") => {
+                let Some(path) = path else { return };
+                Operation::Resize { path, len: last_number(arguments) }
+            }
             "ftruncate" => {
                 let Some(path) = path else { return };
                 Operation::Resize { path, len: last_number(arguments) }
