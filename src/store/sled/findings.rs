@@ -20,6 +20,9 @@ pub struct Findings {
     pub expected: Option<Expected>,
     /// Groups that are there as they were at an earlier time: their last push then.
     pub earlier: Vec<(GroupingKey, Option<UnixNanos>)>,
+    /// Whether the sum over all groups is another. Where none is lost, or known to be of an earlier time,
+    /// some are that all the same; where some are, others may be.
+    pub differs: bool,
     pub in_part: Vec<PartOfGroup>,
     pub lost: Vec<LostGroup>,
     /// Other places that are not as they were, for people.
@@ -65,7 +68,7 @@ impl Findings {
 
     /// Whether every group is as it was.
     pub fn is_complete(&self) -> bool {
-        self.earlier.is_empty() && self.in_part.is_empty() && self.missing() == 0
+        !self.differs && self.earlier.is_empty() && self.in_part.is_empty() && self.missing() == 0
     }
 
     /// How many groups are lost: named ones, and those that are only known by the count that there was.
@@ -75,11 +78,17 @@ impl Findings {
         were.saturating_sub(there).max(self.lost.len() as u64)
     }
 
+    /// Whether there is a group that is known not to be as it was.
+    fn is_explained(&self) -> bool {
+        !self.earlier.is_empty() || self.missing() > 0
+    }
+
     /// A sentence on how much of it is as it was.
     pub fn summary(&self) -> String {
         let mut text = String::new();
         if let Some(Expected { groups, removed, at }) = self.expected {
-            let _ = write!(text, "{} were whole at {}", count(groups, removed), second(at));
+            let were = if groups + removed == 1 { "was" } else { "were" };
+            let _ = write!(text, "{} {were} whole at {}", count(groups, removed), second(at));
         } else {
             text.push_str("nothing says how many groups there were");
         }
@@ -103,6 +112,13 @@ impl Findings {
             earlier => {
                 let _ = write!(text, ", {} are of an earlier time", earlier.len());
             }
+        }
+        if self.differs {
+            text.push_str(if self.is_explained() {
+                ", others may be of an earlier time"
+            } else {
+                ", some are of an earlier time"
+            });
         }
         match self.in_part.len() {
             0 => {}
@@ -129,8 +145,14 @@ impl Findings {
         let in_part = self.in_part.iter().map(|PartOfGroup { key, lost, of }| {
             format!("in part: {key}: {lost} of the {of} parts of its families are lost")
         });
+        let differs = self.differs.then(|| {
+            let some = if self.is_explained() { "others may be" } else { "some groups are" };
+            format!(
+                "of an earlier time: {some}, where nothing is left of the latest push to say so"
+            )
+        });
         let damage = self.damage.iter().map(|what| format!("damaged: {what}"));
-        lost.chain(unnamed).chain(earlier).chain(in_part).chain(damage).collect()
+        lost.chain(unnamed).chain(earlier).chain(differs).chain(in_part).chain(damage).collect()
     }
 
     /// The whole of it, for people.

@@ -219,9 +219,7 @@ impl Found {
         }
         findings.lost.extend(self.lost_numbers().map(|number| self.lost(number)));
         findings.lost.sort_by_key(|group| group.number);
-        if !self.is_sound && findings.is_complete() {
-            findings.damage.push("its groups are not all as they were: the sum differs".into());
-        }
+        findings.differs = !self.is_sound;
         Ok(findings)
     }
 
@@ -262,7 +260,7 @@ impl Found {
                 }
                 chunks.extend(tombstone.clone());
                 let is_latest =
-                    self.is_sound || at == 0 && !self.is_later_broken(number, head.write);
+                    at == 0 && (self.is_sound || !self.is_later_broken(number, head.write));
                 if let Some(mut group) = assembled(number, chunks) {
                     if !is_latest {
                         group.condition = Condition::Earlier(record.pushed_ns.map(UnixNanos));
@@ -293,11 +291,10 @@ impl Found {
     fn family_chunks(&self, head: &Version<'_>) -> io::Result<Option<OfHead<'_>>> {
         let Ok(record) = GroupRecord::decode(head.read()?) else { return Ok(None) };
         // One that is later belongs to another head.
-        let of_head = |chunk| {
-            let mut versions = self.versions(ChunkKey { group: head.chunk.group, chunk });
-            versions.find(|version| version.write <= head.write)
-        };
-        let its: Vec<_> = (HEAD + 1..=record.chunk_count).filter_map(of_head).collect();
+        let of_head = |key| self.versions(key).find(|version| version.write <= head.write);
+        let chunks = self.scan.chunks(head.chunk.group);
+        let chunks = chunks.filter(|key| (HEAD + 1..=record.chunk_count).contains(&key.chunk));
+        let its: Vec<_> = chunks.filter_map(of_head).collect();
         let sum = its.iter().map(|version| version.checksum().map(u64::from));
         let sum = sum.sum::<io::Result<u64>>()?;
         let are_whole = its.len() == record.chunk_count as usize && sum == record.chunk_sum;

@@ -25,6 +25,7 @@ use std::fs::File;
 use std::io;
 use std::iter::Peekable;
 use std::os::unix::fs::MetadataExt as _;
+use std::panic::{self, AssertUnwindSafe};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
@@ -637,7 +638,12 @@ impl Iterator for JoinedChunks {
 
     fn next(&mut self) -> Option<sled::Result<Joined>> {
         loop {
-            let Some(piece) = self.pieces.next() else { return self.chunks.finish().map(Ok) };
+            // On some damage sled panics rather than say so.
+            let next = panic::catch_unwind(AssertUnwindSafe(|| self.pieces.next()));
+            let next = next.unwrap_or_else(|_| {
+                Some(Err(sled::Error::Unsupported("sled cannot make sense of a page".into())))
+            });
+            let Some(piece) = next else { return self.chunks.finish().map(Ok) };
             let (key, value) = match piece {
                 Ok(piece) => piece,
                 Err(error) => return Some(Err(error)),

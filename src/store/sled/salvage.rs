@@ -27,6 +27,8 @@ use crate::time::{Moment, UnixMillis, UnixNanos};
 
 /// So many groups are written in one go.
 const GROUPS_AT_ONCE: usize = 256;
+/// So many groups that are not as they were are logged one by one.
+const LOG_LINES_MAX: usize = 100;
 /// After so many groups the log says how far it is.
 const PROGRESS: usize = 100_000;
 
@@ -127,8 +129,15 @@ pub(super) fn rebuild(options: &Options, salvaged: &Salvaged) -> Result<(), Repa
         "the store is damaged: it is built anew of all that can be read"
     );
     let old = replace(options, salvaged)?;
-    for line in salvaged.findings.lines() {
+    let lines = salvaged.findings.lines();
+    for line in lines.iter().take(LOG_LINES_MAX) {
         tracing::error!("the store was damaged: {line}");
+    }
+    if lines.len() > LOG_LINES_MAX {
+        tracing::error!(
+            more = lines.len() - LOG_LINES_MAX,
+            "the store was damaged: the report has the rest"
+        );
     }
     tracing::warn!(
         old = %old.display(),
