@@ -150,6 +150,9 @@ pub(crate) struct NumbersRecord {
     /// A bit for each, the lowest of a byte first; what follows the last byte is zero.
     #[prost(bytes = "bytes", tag = "1")]
     pub(crate) bits: Bytes,
+    /// So many bytes in front of them are zero.
+    #[prost(uint32, tag = "2")]
+    pub(crate) skipped: u32,
 }
 
 /// The runs of a store, by which writes that were never committed are known. A chunk of the group 0.

@@ -100,9 +100,11 @@ impl Numbers {
         let changed = std::mem::take(&mut self.changed);
         let chunks = changed.into_iter().flat_map(|at| {
             let bits = self.ranges.get(&at).map_or(&[][..], |range| &range.bits[..]);
+            let start = bits.iter().position(|byte| *byte != 0).unwrap_or(0);
             let end = bits.iter().rposition(|byte| *byte != 0).map_or(0, |at| at + 1);
-            let bits = Bytes::copy_from_slice(bits.get(..end).unwrap_or_default());
-            let payload: Bytes = NumbersRecord { bits }.encode_to_vec().into();
+            let bits = Bytes::copy_from_slice(bits.get(start..end).unwrap_or_default());
+            let skipped = u32::try_from(start).unwrap_or(0);
+            let payload: Bytes = NumbersRecord { bits, skipped }.encode_to_vec().into();
             keys(at).map(move |key| (key, payload.clone()))
         });
         chunks.collect()
@@ -111,9 +113,10 @@ impl Numbers {
     /// Takes in the record of a chunk; a copy is as good as the first.
     pub(super) fn add(&mut self, key: ChunkKey, payload: &[u8]) {
         let Some(at) = range_of(key) else { return };
-        let Ok(NumbersRecord { bits }) = NumbersRecord::decode(payload) else { return };
+        let Ok(NumbersRecord { bits, skipped }) = NumbersRecord::decode(payload) else { return };
         let mut range = Range::default();
-        for (to, from) in range.bits.iter_mut().zip(&bits) {
+        let skipped = usize::try_from(skipped).unwrap_or(RANGE_BYTES);
+        for (to, from) in range.bits.iter_mut().skip(skipped).zip(&bits) {
             *to = *from;
         }
         range.count = range.bits.iter().map(|byte| byte.count_ones()).sum();
