@@ -317,7 +317,9 @@ impl SledStore {
                     .map_err(|what| self.damaged(format!("group {number}: {what}")))
             })));
         }
-        let pieces = self.at_start()?.groups.iter();
+        // Behind all that lies beside the groups.
+        let first = piece::key(ChunkKey { group: TOTALS.group + 1, chunk: HEAD }, 0);
+        let pieces = self.at_start()?.groups.range(first..);
         let chunks = JoinedChunks { pieces, chunks: Chunks::default() }.peekable();
         Ok(Box::new(Groups { store: self, chunks }))
     }
@@ -414,7 +416,13 @@ impl SledStore {
             }
         }
         for (key, payload) in beside {
-            put_pieces(&mut writes, key, totals.write, Some(&payload));
+            if numbers::range_of(key).is_some() {
+                // Twice in one value, so that a bit that flips leaves one.
+                let piece = piece::cut(key, totals.write, &payload).collect::<Vec<_>>().concat();
+                writes.insert(&piece::key(key, 0), piece.repeat(2));
+            } else {
+                put_pieces(&mut writes, key, totals.write, Some(&payload));
+            }
         }
         let applied = if batch.wipes {
             self.begin_tree(opened, writes)
@@ -674,24 +682,17 @@ impl Groups<'_> {
     }
 
     fn group(&mut self) -> Result<Option<Assembled>, OpenError> {
-        loop {
-            let Some(first) = self.chunks.next() else { return Ok(None) };
-            let first = self.whole(first)?;
-            if first.key.group == TOTALS.group {
-                // It lies beside the groups.
-                continue;
-            }
-            let number = first.key.group;
-            let mut chunks = vec![first];
-            let is_its = |next: &sled::Result<Joined>| {
-                next.as_ref().is_ok_and(|(key, _)| key.group == number)
-            };
-            while let Some(next) = self.chunks.next_if(is_its) {
-                chunks.push(self.whole(next)?);
-            }
-            let damaged = |what| self.store.damaged(format!("group {number}: {what}"));
-            return assemble(number, chunks).map(Some).map_err(damaged);
+        let Some(first) = self.chunks.next() else { return Ok(None) };
+        let first = self.whole(first)?;
+        let number = first.key.group;
+        let mut chunks = vec![first];
+        let is_its =
+            |next: &sled::Result<Joined>| next.as_ref().is_ok_and(|(key, _)| key.group == number);
+        while let Some(next) = self.chunks.next_if(is_its) {
+            chunks.push(self.whole(next)?);
         }
+        let damaged = |what| self.store.damaged(format!("group {number}: {what}"));
+        assemble(number, chunks).map(Some).map_err(damaged)
     }
 }
 

@@ -15,10 +15,8 @@ use super::super::record::NumbersRecord;
 /// So many numbers lie in a range.
 const RANGE: u64 = 4096;
 const RANGE_BYTES: usize = 4096 / 8;
-/// Each record is kept twice, so that a bit that flips leaves one.
-pub(super) const COPIES: u32 = 2;
-/// The runs of the store, behind all ranges.
-pub(super) const RUNS: [ChunkKey; COPIES as usize] =
+/// The runs of the store, behind all ranges. Twice, so that a bit that flips leaves one.
+pub(super) const RUNS: [ChunkKey; 2] =
     [ChunkKey { group: 0, chunk: u32::MAX - 1 }, ChunkKey { group: 0, chunk: u32::MAX }];
 
 /// A set of numbers.
@@ -98,19 +96,19 @@ impl Numbers {
     /// numbers stays: an old version of it would be found in its place.
     pub(super) fn changed(&mut self) -> Vec<(ChunkKey, Bytes)> {
         let changed = std::mem::take(&mut self.changed);
-        let chunks = changed.into_iter().flat_map(|at| {
+        let chunks = changed.into_iter().map(|at| {
             let bits = self.ranges.get(&at).map_or(&[][..], |range| &range.bits[..]);
             let start = bits.iter().position(|byte| *byte != 0).unwrap_or(0);
             let end = bits.iter().rposition(|byte| *byte != 0).map_or(0, |at| at + 1);
             let bits = Bytes::copy_from_slice(bits.get(start..end).unwrap_or_default());
             let skipped = u32::try_from(start).unwrap_or(0);
             let payload: Bytes = NumbersRecord { bits, skipped }.encode_to_vec().into();
-            keys(at).map(move |key| (key, payload.clone()))
+            (key(at), payload)
         });
         chunks.collect()
     }
 
-    /// Takes in the record of a chunk; a copy is as good as the first.
+    /// Takes in the record of a chunk.
     pub(super) fn add(&mut self, key: ChunkKey, payload: &[u8]) {
         let Some(at) = range_of(key) else { return };
         let Ok(NumbersRecord { bits, skipped }) = NumbersRecord::decode(payload) else { return };
@@ -126,15 +124,15 @@ impl Numbers {
     }
 }
 
-/// The chunks of a range.
-fn keys(at: u32) -> impl Iterator<Item = ChunkKey> {
-    (0..COPIES).map(move |copy| ChunkKey { group: 0, chunk: HEAD + 1 + at * COPIES + copy })
+/// The chunk of a range. It has one piece.
+fn key(at: u32) -> ChunkKey {
+    ChunkKey { group: 0, chunk: HEAD + 1 + at }
 }
 
 /// The range of a chunk of the group 0.
 pub(super) fn range_of(key: ChunkKey) -> Option<u32> {
     let is_range = key.group == 0 && key.chunk > HEAD && !RUNS.contains(&key);
-    is_range.then(|| (key.chunk - HEAD - 1) / COPIES)
+    is_range.then(|| key.chunk - HEAD - 1)
 }
 
 #[cfg(test)]
@@ -152,16 +150,14 @@ mod tests {
         numbers.remove(9);
         numbers.remove(10);
         let chunks = numbers.changed();
-        assert_eq!(chunks.len(), 4 * 2, "two copies of each range");
+        assert_eq!(chunks.len(), 4);
         assert_eq!(numbers.changed(), []);
-        for copy in 0..2 {
-            let mut read = Numbers::default();
-            for (key, payload) in chunks.iter().skip(copy).step_by(2) {
-                read.add(*key, payload);
-            }
-            assert_eq!(read.iter().collect::<Vec<_>>(), all);
-            assert!(all.iter().all(|number| read.contains(*number)) && !read.contains(2));
+        let mut read = Numbers::default();
+        for (key, payload) in &chunks {
+            read.add(*key, payload);
         }
+        assert_eq!(read.iter().collect::<Vec<_>>(), all);
+        assert!(all.iter().all(|number| read.contains(*number)) && !read.contains(2));
     }
 
     #[test]
@@ -173,7 +169,7 @@ mod tests {
         assert_eq!(numbers.changed(), [], "it is there already");
         numbers.remove(5000);
         let chunks = numbers.changed();
-        assert_eq!(chunks.iter().map(|(key, _)| key.chunk).collect::<Vec<_>>(), [3, 4]);
+        assert_eq!(chunks.iter().map(|(key, _)| key.chunk).collect::<Vec<_>>(), [2]);
         let mut read = Numbers::default();
         for (key, payload) in &chunks {
             read.add(*key, payload);

@@ -14,7 +14,7 @@ use super::super::error::OpenError;
 use super::super::record::{RunsRecord, TotalsRecord};
 use super::applied::{Applied, TOTALS};
 use super::mark::MarkFile;
-use super::numbers::{Numbers, RUNS};
+use super::numbers::{Numbers, RUNS, range_of};
 use super::piece::{self, Chunks};
 use super::schema::{self, StoredVersion};
 use super::{Options, ballast, creation, files, seal};
@@ -102,9 +102,11 @@ impl Opened {
         if found.is_some_and(|found| found.is_listed) {
             for piece in self.groups.scan_prefix(TOTALS.group.to_be_bytes()) {
                 let (key, value) = piece.map_err(failed)?;
-                // Each has one piece.
-                if let (Some(key), Ok(piece)) = (piece::chunk_of(&key), piece::Piece::parse(&value))
-                {
+                let Some(key) = piece::chunk_of(&key).filter(|key| range_of(*key).is_some()) else {
+                    continue;
+                };
+                let mut copies = value.chunks((value.len() / 2).max(1)).map(piece::Piece::parse);
+                if let Some(piece) = copies.find_map(Result::ok) {
                     numbers.add(key, piece.part);
                 }
             }
