@@ -319,11 +319,7 @@ fn export() -> Command {
              tidegate export --output groups.http\n  \
              nc -N old-gateway 9091 < groups.http",
         )
-        .arg(
-            Arg::new("SOURCE")
-                .value_parser(gateway::url)
-                .help("The URL of a running gateway; without it the store, whose gateway must be stopped"),
-        )
+        .arg(source())
         .arg(
             Arg::new("output")
                 .long("output")
@@ -341,6 +337,13 @@ fn export() -> Command {
         )
         .args(gateway::args())
         .args(store_flags())
+}
+
+/// A gateway that runs, or the store.
+fn source() -> Arg {
+    Arg::new("SOURCE")
+        .value_parser(gateway::url)
+        .help("The URL of a running gateway; without it the store, whose gateway must be stopped")
 }
 
 fn token() -> Command {
@@ -427,11 +430,7 @@ fn backup() -> Command {
              on. The file is checked, and there only once it is whole.\n\n  \
              tidegate backup http://localhost:9091 --output tidegate.backup",
         )
-        .arg(
-            Arg::new("SOURCE")
-                .value_parser(gateway::url)
-                .help("The URL of a running gateway; without it the store, whose gateway must be stopped"),
-        )
+        .arg(source())
         .arg(
             Arg::new("output")
                 .long("output")

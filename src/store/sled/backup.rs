@@ -24,12 +24,6 @@ const ROUNDS: usize = 20;
 /// Pieces are handed over in parts of about this size.
 const PART_BYTES: usize = 256 << 10;
 
-/// The groups that were changed since a copy began.
-#[derive(Debug, Default)]
-pub(super) struct Copying {
-    pub(super) changed: BTreeSet<u64>,
-}
-
 /// No changes are noted any more once it is dropped.
 struct Watch<'a>(&'a SledStore);
 
@@ -40,7 +34,8 @@ impl Drop for Watch<'_> {
 }
 
 impl SledStore {
-    pub(super) fn copying(&self) -> MutexGuard<'_, Option<Copying>> {
+    /// The groups that were changed since a copy began; `None` if there is none.
+    pub(super) fn copying(&self) -> MutexGuard<'_, Option<BTreeSet<u64>>> {
         self.copying.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -57,15 +52,14 @@ impl SledStore {
             if copying.is_some() {
                 return Err(BackupError::Busy);
             }
-            *copying = Some(Copying::default());
+            *copying = Some(BTreeSet::new());
         }
         let watch = Watch(self);
         part(Bytes::from_static(BEGINNING))?;
         let mut numbers: Vec<u64> = self.applied().numbers().iter().collect();
         for _ in 0..ROUNDS {
             self.copy(&numbers, part)?;
-            let changed =
-                self.copying().as_mut().map(|copying| std::mem::take(&mut copying.changed));
+            let changed = self.copying().as_mut().map(std::mem::take);
             numbers = changed.unwrap_or_default().into_iter().collect();
             if numbers.len() <= LAST_MAX {
                 break;
@@ -75,7 +69,7 @@ impl SledStore {
         {
             // No batch is applied meanwhile. Whoever takes the backup is not waited for.
             let _still = self.still.write().unwrap_or_else(PoisonError::into_inner);
-            numbers.extend(self.copying().iter().flat_map(|copying| copying.changed.iter()));
+            numbers.extend(self.copying().iter().flatten());
             numbers.push(TOTALS.group);
             self.copy(&numbers, &mut |bytes| {
                 last.push(bytes);

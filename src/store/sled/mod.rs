@@ -21,6 +21,7 @@ mod scan;
 pub(super) mod schema;
 mod seal;
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io;
 use std::iter::Peekable;
@@ -40,7 +41,6 @@ use super::group::{Assembled, StoredGroup, assemble};
 use super::record::TotalsRecord;
 
 use applied::{Applied, TOTALS};
-use backup::Copying;
 pub use findings::{Expected, Findings, LostGroup, PartOfGroup};
 use mark::MarkFile;
 use numbers::Numbers;
@@ -78,7 +78,7 @@ pub struct SledStore {
     /// Why the store could not be opened, and what is read meanwhile. Held to read or to replace it.
     unopened: RwLock<Option<Arc<Unopened>>>,
     /// The changes that are noted while a backup is made. Held to note them.
-    copying: Mutex<Option<Copying>>,
+    copying: Mutex<Option<BTreeSet<u64>>>,
     /// Held to apply a batch; to write, by a backup, so that none is applied.
     still: RwLock<()>,
     /// The store as it was found before sled opened it, until all of it was loaded.
@@ -187,7 +187,7 @@ impl SledStore {
             probe::rewrite(&path.join("db")).map_err(failed)?;
         }
         let opened = Opened::new(&self.options)?;
-        let mut applied = self.applied.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut applied = self.applied();
         *applied = opened.applied(path, applied.write)?;
         drop(applied);
         *self.opened.write().unwrap_or_else(PoisonError::into_inner) = Some(opened);
@@ -234,7 +234,7 @@ impl SledStore {
     }
 
     fn take(&self, (opened, mark, applied): OpenedFiles) {
-        *self.applied.lock().unwrap_or_else(PoisonError::into_inner) = applied;
+        *self.applied() = applied;
         *self.mark.lock().unwrap_or_else(PoisonError::into_inner) = Some(mark);
         *self.opened.write().unwrap_or_else(PoisonError::into_inner) = Some(opened);
         *self.unopened.write().unwrap_or_else(PoisonError::into_inner) = None;
@@ -400,9 +400,6 @@ impl SledStore {
     ) -> Result<(), CommitError> {
         let opened = self.to_commit()?;
         let _moves = self.still.read().unwrap_or_else(PoisonError::into_inner);
-        if let Some(copying) = &mut *self.copying() {
-            copying.changed.extend(batch.writes.keys().map(|key| key.group));
-        }
         let mut applied = self.applied();
         let heads = batch.writes.iter().filter(|(key, _)| key.chunk == HEAD);
         let heads = heads.map(|(key, change)| (key.group, change.payload.is_some()));
@@ -430,7 +427,11 @@ impl SledStore {
             opened.groups.apply_batch(writes)
         };
         applied.map_err(|source| commit_error(source, CommitError::Apply))?;
-        self.applied.lock().unwrap_or_else(PoisonError::into_inner).totals = Some(totals);
+        self.applied().totals = Some(totals);
+        // Only now: a copy that was made before it was applied is of the version before.
+        if let Some(changed) = &mut *self.copying() {
+            changed.extend(batch.writes.keys().map(|key| key.group));
+        }
         Ok(())
     }
 
@@ -457,7 +458,7 @@ impl SledStore {
     /// file's size; `fdatasync` does.
     pub fn sync(&self) -> Result<(), CommitError> {
         let opened = self.to_commit()?;
-        let totals = self.applied.lock().unwrap_or_else(PoisonError::into_inner).totals;
+        let totals = self.applied().totals;
         opened.db.flush().map_err(|source| commit_error(source, CommitError::Flush))?;
         opened.file.sync_data().map_err(CommitError::Sync)?;
         self.is_in_place()?;
